@@ -1,0 +1,167 @@
+//! A file system as a sorted value.
+
+use std::collections::BTreeMap;
+
+/// SHA-256 of a file's content.
+pub type Sha256 = [u8; 32];
+/// MD5 of a file's content, as dpkg's databases record it.
+pub type Md5 = [u8; 16];
+/// Extended attributes by full name (`security.capability`, `user.comment`).
+pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// Owner, permissions and time, as `lstat(2)` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Stat {
+    /// Permission bits with setuid, setgid and sticky; no type bits.
+    pub mode: u16,
+    /// Owner by number.
+    pub uid: u32,
+    /// Group by number.
+    pub gid: u32,
+    /// Last modification: seconds since 1970, negative before.
+    pub mtime: i64,
+    /// The nanoseconds of `mtime`.
+    pub mtime_nsec: u32,
+}
+
+/// The type of an object with what only that type has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file. `sha256` is `None` where the content was not read.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Digest of the content.
+        sha256: Option<Sha256>,
+    },
+    /// A symbolic link.
+    Symlink(Box<[u8]>),
+    /// A named pipe.
+    Fifo,
+    /// A character device.
+    CharDevice(u32, u32),
+    /// A block device.
+    BlockDevice(u32, u32),
+    /// A socket; only a running process can make one.
+    Socket,
+}
+
+impl Kind {
+    /// The word that the manifest and messages use.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Directory => "directory",
+            Kind::File { .. } => "file",
+            Kind::Symlink(_) => "symlink",
+            Kind::Fifo => "fifo",
+            Kind::CharDevice(..) => "char-device",
+            Kind::BlockDevice(..) => "block-device",
+            Kind::Socket => "socket",
+        }
+    }
+
+    /// Whether both are of the same type, whatever they hold.
+    pub fn same_type(&self, other: &Kind) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+/// One object of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Relative to the root, without a leading slash; the root itself is empty.
+    pub path: Box<[u8]>,
+    /// Type, content and target.
+    pub kind: Kind,
+    /// Owner, permissions, time.
+    pub stat: Stat,
+    /// Names that share a number other than 0 are one inode (hard links).
+    pub group: u32,
+    /// The attributes that an image can hold: `security.capability`, POSIX ACLs, `user.*`.
+    pub xattrs: Option<Box<Xattrs>>,
+}
+
+impl Node {
+    /// Length of a regular file's content, else 0.
+    pub fn size(&self) -> u64 {
+        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+    }
+}
+
+/// Whether the attribute is one that images can hold and that equality covers.
+///
+/// SELinux labels (`security.selinux`), `security.ima`, `security.evm` and `trusted.*` cannot be set in a build.
+pub fn is_portable_xattr(name: &[u8]) -> bool {
+    matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
+        || name.starts_with(b"user.")
+}
+
+/// The directory part of a path; the root's own is the root.
+pub fn parent(path: &[u8]) -> &[u8] {
+    memchr::memrchr(b'/', path).map_or(b"", |slash| &path[..slash])
+}
+
+/// The last component of a path.
+pub fn file_name(path: &[u8]) -> &[u8] {
+    memchr::memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
+}
+
+/// `directory/name`, where the root is empty.
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+}
+
+/// Whether `path` is `directory` or lies beneath it.
+pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
+    directory.is_empty()
+        || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// Index of the node with this path in nodes sorted by path.
+pub fn find(nodes: &[Node], path: &[u8]) -> Option<usize> {
+    nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()
+}
+
+/// Renumbers hard-link groups by their first name, so that the order of discovery never shows;
+/// an inode with a single name here is no group.
+pub fn number_groups<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) {
+    let mut nodes: Vec<&mut Node> = nodes.into_iter().filter(|node| node.group != 0).collect();
+    let mut names: BTreeMap<u32, u32> = BTreeMap::new();
+    nodes.iter().for_each(|node| *names.entry(node.group).or_default() += 1);
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for node in &mut nodes {
+        let next = numbers.len() as u32 + 1;
+        node.group = if names[&node.group] < 2 { 0 } else { *numbers.entry(node.group).or_insert(next) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_apart_by_component() {
+        assert_eq!((parent(b"etc/ssh/x"), file_name(b"etc/ssh/x")), (&b"etc/ssh"[..], &b"x"[..]));
+        assert_eq!((parent(b"etc"), file_name(b"etc")), (&b""[..], &b"etc"[..]));
+        assert_eq!((join(b"", b"etc"), join(b"etc", b"x")), (b"etc".to_vec(), b"etc/x".to_vec()));
+        assert!(is_within(b"etc/x", b"etc") && is_within(b"etc", b"etc") && is_within(b"x", b""));
+        assert!(!is_within(b"etcetera", b"etc"));
+    }
+
+    #[test]
+    fn groups_are_numbered_by_first_name_and_lone_names_are_none() {
+        let node = |path: &[u8], group| Node {
+            path: path.into(),
+            kind: Kind::Fifo,
+            stat: Stat::default(),
+            group,
+            xattrs: None,
+        };
+        let mut nodes =
+            [node(b"a", 9), node(b"b", 7), node(b"c", 9), node(b"d", 3), node(b"e", 7), node(b"f", 0)];
+        number_groups(&mut nodes);
+        assert_eq!(nodes.map(|node| node.group), [1, 2, 1, 0, 2, 0]);
+    }
+}
