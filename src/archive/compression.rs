@@ -1,0 +1,116 @@
+//! Compressed streams, told by their first bytes (RFC 1952, RFC 8878).
+
+use super::stream::read_full;
+use std::io::{self, BufReader, Cursor, Read};
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, in any number of members.
+    Gzip,
+    /// Zstandard, in any number of frames.
+    Zstd,
+}
+
+/// First bytes of formats that are recognised and refused, their name, and the command that undoes them.
+const REFUSED: [(&[u8], &str, &str); 4] = [
+    (b"\xfd7zXZ\0", "xz", "xz -d"),
+    (b"BZh", "bzip2", "bzip2 -d"),
+    (b"\x04\x22\x4d\x18", "lz4", "lz4 -d"),
+    (b"\x5d\0\0", "lzma", "xz -d --format=lzma"),
+];
+/// Long enough for every magic number here.
+const LONGEST: usize = 6;
+
+/// The format that begins with `head` (at least six bytes of it, unless the stream is shorter).
+///
+/// `Unsupported` for xz, bzip2, lz4 and lzma, saying how to decompress them.
+pub fn detect(head: &[u8]) -> io::Result<Compression> {
+    for (magic, name, command) in REFUSED {
+        if head.starts_with(magic) {
+            let text = format!(
+                "compressed with {name}, which is not read here; decompress it first: {command} FILE"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+    }
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    })
+}
+
+/// The stream without its compression, and what that was. Errors as in [`detect`], and those of `reader`.
+pub fn decompress<'a, R: Read + Send + 'a>(
+    mut reader: R,
+) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    let mut head = vec![0; LONGEST];
+    let got = read_full(&mut reader, &mut head)?;
+    head.truncate(got);
+    let compression = detect(&head)?;
+    let whole = BufReader::with_capacity(128 << 10, Cursor::new(head).chain(reader));
+    Ok((
+        compression,
+        match compression {
+            Compression::None => Box::new(whole),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(data: &[u8]) -> io::Result<(Compression, Vec<u8>)> {
+        let (compression, mut reader) = decompress(data)?;
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content)?;
+        Ok((compression, content))
+    }
+
+    #[test]
+    fn members_and_frames_follow_one_another() {
+        let zstd = |data: &[u8]| zstd::encode_all(data, 1).unwrap();
+        let cases = [
+            (b"plain text".to_vec(), Compression::None, &b"plain text"[..]),
+            (b"".to_vec(), Compression::None, b""),
+            (b"ab".to_vec(), Compression::None, b"ab"),
+            ([gzip(b"one"), gzip(b"two")].concat(), Compression::Gzip, b"onetwo"),
+            ([zstd(b"one"), zstd(b"two")].concat(), Compression::Zstd, b"onetwo"),
+            ([b"\x50\x2a\x4d\x18\x02\0\0\0xx".to_vec(), zstd(b"one")].concat(), Compression::Zstd, b"one"),
+        ];
+        for (data, compression, content) in cases {
+            assert_eq!(read(&data).unwrap(), (compression, content.to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_cut_off_stream_is_an_error() {
+        for data in [gzip(&[7; 5000]), zstd::encode_all(&[7; 5000][..], 1).unwrap()] {
+            for end in 7..data.len() {
+                assert!(read(&data[..end]).is_err(), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_says_how_to_decompress() {
+        for (data, command) in [(&b"\xfd7zXZ\0\0\x04"[..], "xz -d"), (b"BZh91AY&SY", "bzip2 -d")] {
+            let error = read(data).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert!(error.to_string().contains(command), "{error}");
+        }
+    }
+}
