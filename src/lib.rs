@@ -5,5 +5,6 @@ pub mod compress;
 pub mod error;
 pub mod escape;
 pub mod findings;
+pub mod pkg;
 pub mod root;
 pub mod tree;

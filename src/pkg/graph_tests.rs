@@ -1,0 +1,176 @@
+use super::*;
+use crate::pkg::parse_status;
+
+/// Packages from lines `name[:arch][*] [version]; Field: value; ...`; a star marks one that came automatically.
+fn packages(lines: &[&str]) -> Vec<Package> {
+    let mut text = String::new();
+    for line in lines {
+        let (head, fields) = line.split_once("; ").unwrap_or((line, ""));
+        let mut words = head.split(' ');
+        let id = words.next().unwrap().trim_end_matches('*');
+        let (name, architecture) = id.split_once(':').unwrap_or((id, "amd64"));
+        let version = words.next().unwrap_or("1");
+        let fields = fields.replace("; ", "\n");
+        text += &format!("Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\n");
+        text += &format!("Version: {version}\n{fields}\n\n");
+    }
+    let (mut packages, problems) = parse_status(text.as_bytes());
+    assert_eq!(problems, [], "{text}");
+    for (package, line) in packages.iter_mut().zip(lines) {
+        package.automatic = line.split(';').next().is_some_and(|head| head.contains('*'));
+    }
+    packages
+}
+
+fn names(packages: &[Package], indices: impl IntoIterator<Item = usize>) -> String {
+    indices.into_iter().map(|index| packages[index].name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn set(packages: &[Package], names: &str) -> BTreeSet<usize> {
+    let index = |name| packages.iter().position(|package| package.name == name).unwrap();
+    names.split_ascii_whitespace().map(index).collect()
+}
+
+/// The packages that `aa` depends on, and whether anything is missing.
+fn reached(lines: &[&str]) -> String {
+    let packages = packages(lines);
+    let graph = Graph::new(&packages, "amd64");
+    let reached =
+        (0..packages.len()).filter(|&index| graph.dependents(index).any(|user| packages[user].name == "aa"));
+    let missing = if graph.unsatisfied().next().is_some() { "!" } else { "" };
+    names(&packages, reached) + missing
+}
+
+#[test]
+fn dependencies_are_judged_as_dpkg_judges_them() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["aa; Depends: bb", "bb"], "bb"),
+        (&["aa; Pre-Depends: bb", "bb"], "bb"),
+        (&["aa; Recommends: bb", "bb"], ""),
+        (&["aa; Depends: bb | cc", "bb", "cc"], "bb cc"),
+        (&["aa; Depends: bb | cc", "cc"], "cc"),
+        (&["aa; Depends: bb (>= 2)", "bb 1"], "!"),
+        (&["aa; Depends: bb (>= 2) | cc", "bb 1", "cc"], "cc"),
+        (&["aa; Depends: mta", "bb; Provides: mta", "cc; Provides: mta"], "bb cc"),
+        (&["aa; Depends: mta (>= 1)", "bb; Provides: mta"], "!"),
+        (&["aa; Depends: mta (>= 1)", "bb; Provides: mta (= 1.1)"], "bb"),
+        (&["aa; Depends: aa-virtual; Provides: aa-virtual"], ""),
+        (&["aa; Depends: bb", "bb:i386"], "!"),
+        (&["aa; Depends: bb", "bb:i386; Multi-Arch: foreign"], "bb"),
+        (&["aa; Depends: bb", "bb:all"], "bb"),
+        (&["aa:all; Depends: bb", "bb"], "bb"),
+        (&["aa:i386; Depends: bb", "bb"], "!"),
+        (&["aa:i386; Depends: bb", "bb:all"], "!"),
+        (&["aa:i386; Depends: bb", "bb:all; Multi-Arch: foreign"], "bb"),
+        (&["aa; Depends: bb:any", "bb"], "!"),
+        (&["aa; Depends: bb:any", "bb:i386; Multi-Arch: allowed"], "bb"),
+        (&["aa; Depends: bb:i386", "bb:i386"], "bb"),
+        (&["aa; Depends: bb:i386", "bb; Multi-Arch: foreign"], "!"),
+        (&["aa; Depends: bb", "bb; Multi-Arch: same", "bb:i386; Multi-Arch: same"], "bb"),
+        (&["aa; Depends: cc:any", "bb; Provides: cc:any"], "bb"),
+    ];
+    for (lines, expected) in cases {
+        assert_eq!(reached(lines), *expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn what_is_not_installed_satisfies_nothing() {
+    let mut packages = packages(&["aa; Depends: bb", "bb"]);
+    packages[1].state = crate::pkg::State::ConfigFiles;
+    let graph = Graph::new(&packages, "amd64");
+    assert_eq!(
+        graph.unsatisfied().map(|(index, group)| (index, group[0].name.as_str())).collect::<Vec<_>>(),
+        [(0, "bb")]
+    );
+}
+
+#[test]
+fn only_packages_that_nobody_pulls_are_named() {
+    // Packages, those of the base, those to install, and those to name.
+    let cases: &[(&[&str], &str, &str, &str)] = &[
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc", "dd"], "", "aa bb cc dd", "aa dd"),
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "", "bb cc", "bb"),
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "bb", "aa cc", "aa cc"),
+        (&["aa; Depends: bb", "bb; Depends: aa"], "", "aa bb", "aa"),
+        (&["aa*; Depends: bb", "bb; Depends: aa"], "", "aa bb", "bb"),
+        (&["aa*; Depends: bb", "bb*; Depends: aa"], "", "aa bb", "aa"),
+        (&["aa; Depends: bb", "bb; Depends: aa", "cc; Depends: bb"], "", "aa bb cc", "cc"),
+        (&["aa; Depends: aa-x, bb; Provides: aa-x", "bb"], "", "aa bb", "aa"),
+        // Two that would do: apt chooses.
+        (&["aa; Depends: bb | cc", "bb", "cc"], "", "aa bb cc", "aa bb cc"),
+        (&["aa; Depends: bb | cc", "bb", "cc"], "cc", "aa bb", "aa bb"),
+        (&["aa; Depends: bb | cc", "cc"], "", "aa cc", "aa"),
+        (&["aa; Depends: bb | cc", "bb"], "", "aa bb", "aa"),
+        (&["aa; Depends: mta", "bb; Provides: mta"], "", "aa bb", "aa"),
+        (&["aa; Recommends: bb", "bb"], "", "aa bb", "aa"),
+        (&["aa; Recommends: bb | cc", "bb", "cc"], "", "aa bb cc", "aa bb cc"),
+        (&["aa 2; Recommends: bb", "bb"], "aa", "aa bb", "aa bb"),
+        (&["aa; Depends: bb | mta", "bb; Provides: mta"], "", "aa bb", "aa"),
+        (&["aa; Depends: bb", "bb", "cc; Depends: dd | bb"], "", "aa bb cc", "aa cc"),
+        (&["aa; Depends: bb", "bb; Provides: ee", "cc; Depends: dd | ee"], "", "aa bb cc", "aa cc"),
+        (&["aa; Depends: bb", "bb", "cc; Depends: dd | bb"], "bb", "aa cc", "aa cc"),
+        // Another version of what the base has.
+        (&["aa; Depends: bb (>= 1)", "bb 2"], "bb", "aa bb", "aa bb"),
+        (&["aa; Depends: bb", "bb 2; Depends: aa"], "bb", "aa bb", "bb"),
+        (&["aa"], "", "", ""),
+    ];
+    for (lines, base, to_install, expected) in cases {
+        let packages = packages(lines);
+        let base = set(&packages, base);
+        let graph = Graph::new(&packages, "amd64");
+        let named = graph.named(&|index| base.contains(&index), &set(&packages, to_install));
+        assert_eq!(names(&packages, named), *expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn whatever_cannot_do_without_the_set_goes_with_it() {
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc", "dd; Depends: aa | ee", "ee"], "cc", "aa bb cc"),
+        (&["aa; Depends: bb | cc", "bb", "cc"], "bb", "bb"),
+        (&["aa; Depends: bb | cc", "bb", "cc; Depends: bb"], "bb", "aa bb cc"),
+        (&["aa; Depends: bb", "bb; Depends: aa"], "bb", "aa bb"),
+        (&["aa; Depends: missing"], "aa", "aa"),
+        (&["aa; Depends: missing"], "", ""),
+    ];
+    for (lines, start, expected) in cases {
+        let packages = packages(lines);
+        let closure = Graph::new(&packages, "amd64").closure_up(&set(&packages, start));
+        assert_eq!(names(&packages, closure), *expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn nothing_that_stays_is_broken_by_what_goes() {
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["aa; Depends: bb", "bb", "cc"], "bb cc", "cc"),
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "aa bb cc", "aa bb cc"),
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "bb cc", ""),
+        (&["aa; Depends: bb | cc", "bb", "cc"], "bb", "bb"),
+        (&["aa; Depends: bb | cc", "bb", "cc"], "bb cc", "cc"),
+        (&["aa; Depends: mta", "bb; Provides: mta", "cc; Provides: mta"], "bb cc", "cc"),
+        (&["aa; Depends: bb | cc", "bb", "cc", "dd; Depends: cc"], "bb cc", "bb"),
+        (&["aa; Depends: missing", "bb"], "bb", "bb"),
+        (&["aa; Depends: bb", "bb; Depends: cc", "cc; Depends: bb"], "bb cc", ""),
+        (&["aa; Depends: bb", "bb; Depends: aa"], "aa bb", "aa bb"),
+    ];
+    for (lines, candidates, expected) in cases {
+        let packages = packages(lines);
+        let dropped = Graph::new(&packages, "amd64").droppable(&set(&packages, candidates));
+        assert_eq!(names(&packages, dropped), *expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_long_chain_needs_no_deep_stack() {
+    let lines: Vec<String> =
+        (0..50_000).map(|number| format!("p{number}; Depends: p{}", number + 1)).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["p50000"]).collect();
+    let packages = packages(&lines);
+    let graph = Graph::new(&packages, "amd64");
+    let all: BTreeSet<usize> = (0..packages.len()).collect();
+    assert_eq!(graph.named(&|_| false, &all), [0]);
+    assert_eq!(graph.closure_up(&[50_000].into()).len(), 50_001);
+    assert_eq!(graph.droppable(&(1..50_001).collect()).len(), 0);
+}
