@@ -1,0 +1,72 @@
+//! Users and groups from the machine's own files, read as bytes (`passwd(5)`, `group(5)`).
+//!
+//! Never through the C library: its name-service modules belong to the machine.
+
+use crate::findings::Findings;
+use crate::manifest::Names;
+use crate::root::Root;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names of all users and groups by number; of several names for a number the first, as `getpwuid(3)` answers.
+pub fn names(root: &Root, findings: &mut Findings) -> Names {
+    Names {
+        users: names_by_id(&read(root, b"etc/passwd", findings)),
+        groups: names_by_id(&read(root, b"etc/group", findings)),
+    }
+}
+
+/// Home directories, relative to the root: of every account, and the usual places of accounts that are gone.
+pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
+    let passwd = read(root, b"etc/passwd", findings);
+    let listed = passwd.split(|&byte| byte == b'\n').filter_map(|line| {
+        let home = line.split(|&byte| byte == b':').nth(5)?.strip_prefix(b"/")?;
+        let home = home.strip_suffix(b"/").unwrap_or(home);
+        // A pattern character would make a rule for other directories of it.
+        let is_plain = !home.is_empty() && !home.iter().any(|byte| b"*?[{\\".contains(byte));
+        is_plain.then(|| home.to_vec())
+    });
+    let homes: BTreeSet<Vec<u8>> = listed.chain([b"root".to_vec(), b"home/*".to_vec()]).collect();
+    homes.into_iter().collect()
+}
+
+fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
+    root.read(path).unwrap_or_else(|cause| {
+        findings.note("accounts", path, format!("owners have no names: {cause}"));
+        Vec::new()
+    })
+}
+
+fn names_by_id(text: &[u8]) -> BTreeMap<u32, Vec<u8>> {
+    let mut names = BTreeMap::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b':');
+        let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else { continue };
+        if let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
+            names.entry(id).or_insert_with(|| name.to_vec());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_name_of_a_number_counts_and_odd_lines_are_passed_over() {
+        let names = names_by_id(
+            b"root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n\n+::::::\nj\xf6rg:x:7:7::/home/j:\nbad:x:y:\n",
+        );
+        assert_eq!(names, BTreeMap::from([(0, b"root".to_vec()), (7, b"j\xf6rg".to_vec())]));
+    }
+
+    #[test]
+    fn homes_are_those_of_all_accounts() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/passwd"), "a:x:1:1::/srv/a/:\nb:x:2:2::/:\nc:x:3:3::/odd*:\n")
+            .unwrap();
+        let homes = homes(&Root::open(dir.path()).unwrap(), &mut Findings::default());
+        assert_eq!(homes, [b"home/*".to_vec(), b"root".to_vec(), b"srv/a".to_vec()]);
+    }
+}

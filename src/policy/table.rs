@@ -1,0 +1,142 @@
+//! The built-in rules, first match wins. Data with a reason a row; `docs/policy.md` shows it to people.
+
+use super::Action::{self, Drop, DropFiles, Keep, Regenerate, Rewrite, Runtime, Withhold};
+
+/// Pattern (see [`super::glob`]; `~/` is every home directory), action, reason.
+pub(super) const ROWS: &[(&str, Action, &str)] = &[
+    // What the container runtime provides.
+    ("dev/**", Drop, "device nodes are the runtime's"),
+    ("proc/**", Drop, "the kernel's interface"),
+    ("sys/**", Drop, "the kernel's interface"),
+    ("etc/hosts", Runtime, "the container runtime mounts its own over it"),
+    ("etc/hostname", Runtime, "the container runtime mounts its own over it"),
+    ("etc/resolv.conf", Runtime, "the container runtime mounts its own over it"),
+    ("etc/mtab", Runtime, "the container runtime links it to its own mount table"),
+    // Volatile.
+    ("run/**", Drop, "volatile: empty at every boot"),
+    ("var/run/**", Drop, "volatile: empty at every boot"),
+    ("tmp/**", Drop, "temporary files"),
+    ("var/tmp/**", Drop, "temporary files"),
+    ("lost+found/", Drop, "the file system checker's"),
+    ("**/lost+found/", Drop, "the file system checker's"),
+    ("swapfile", Drop, "swap space"),
+    ("swap.img", Drop, "swap space"),
+    // Kernel and boot: a container runs on the host's kernel.
+    ("boot/**", Drop, "kernel and boot loader: a container has the host's"),
+    ("vmlinuz*", Drop, "kernel and boot loader: a container has the host's"),
+    ("initrd.img*", Drop, "kernel and boot loader: a container has the host's"),
+    ("usr/lib/modules/**", Drop, "kernel modules: a container has the host's"),
+    ("lib/modules/**", Drop, "kernel modules: a container has the host's"),
+    ("usr/lib/firmware/**", Drop, "firmware for hardware that a container does not have"),
+    ("lib/firmware/**", Drop, "firmware for hardware that a container does not have"),
+    ("etc/fstab", Drop, "disks: mounts are the runtime's"),
+    ("etc/crypttab", Drop, "disks: mounts are the runtime's"),
+    ("etc/lvm/**", Drop, "disks: volumes are the runtime's"),
+    ("etc/mdadm/**", Drop, "disks: volumes are the runtime's"),
+    ("etc/udev/rules.d/70-persistent-*", Drop, "hardware addresses of this machine"),
+    ("etc/initramfs-tools/conf.d/resume", Drop, "swap device of this machine"),
+    // Secrets: whole files, mounted at run time.
+    ("etc/ssh/ssh_host_*", Regenerate, "host identity; `ssh-keygen -A` makes new ones"),
+    (
+        "etc/ssl/private/ssl-cert-snakeoil.key",
+        Regenerate,
+        "package-generated; `make-ssl-cert generate-default-snakeoil`",
+    ),
+    ("etc/ssl/certs/ssl-cert-snakeoil.pem", Regenerate, "belongs to a key that is made anew"),
+    ("etc/ssl/private/*", Withhold, "private key"),
+    ("etc/pki/tls/private/*", Withhold, "private key"),
+    ("etc/letsencrypt/{live,archive,keys,accounts}/**", Withhold, "private key"),
+    ("etc/krb5.keytab", Withhold, "Kerberos key"),
+    ("**/*.keytab", Withhold, "Kerberos key"),
+    ("etc/wireguard/*", Withhold, "network key"),
+    ("etc/openvpn/**", Withhold, "network key"),
+    ("etc/ipsec.secrets", Withhold, "network key"),
+    ("etc/ipsec.d/private/*", Withhold, "network key"),
+    ("etc/swanctl/{private,rsa,pkcs12}/*", Withhold, "network key"),
+    ("etc/ppp/*-secrets", Withhold, "network password"),
+    ("etc/wpa_supplicant/*.conf", Withhold, "network password"),
+    ("etc/NetworkManager/system-connections/*", Withhold, "network password"),
+    ("etc/mysql/debian.cnf", Withhold, "database password"),
+    ("etc/bind/*.key", Withhold, "name server key"),
+    ("etc/rndc.key", Withhold, "name server key"),
+    ("etc/opendkim/keys/**", Withhold, "mail signing key"),
+    ("etc/postfix/*passwd*", Withhold, "mail password"),
+    ("etc/exim4/passwd.client", Withhold, "mail password"),
+    ("etc/munge/munge.key", Withhold, "cluster key"),
+    ("etc/corosync/authkey", Withhold, "cluster key"),
+    ("etc/ceph/*.keyring", Withhold, "cluster key"),
+    ("var/lib/rabbitmq/.erlang.cookie", Withhold, "cluster key"),
+    ("etc/apt/auth.conf", Withhold, "repository password"),
+    ("etc/apt/auth.conf.d/*", Withhold, "repository password"),
+    ("etc/sssd/sssd.conf", Withhold, "enrolment of this machine"),
+    ("var/lib/samba/private/*", Withhold, "enrolment of this machine"),
+    ("etc/credstore*/**", Withhold, "service credentials"),
+    ("etc/security/opasswd", Withhold, "old passwords"),
+    ("~/.ssh/id_*", Withhold, "private key"),
+    ("~/.ssh/authorized_keys*", Withhold, "grants access"),
+    ("~/.ssh/environment", Withhold, "may hold values"),
+    ("~/.ssh/known_hosts*", Withhold, "names other machines"),
+    ("~/.gnupg/**", Withhold, "private keys"),
+    ("~/.password-store/**", Withhold, "passwords"),
+    ("~/.{netrc,pgpass,my.cnf,mylogin.cnf,git-credentials,vault-token}", Withhold, "client credentials"),
+    ("~/.{s3cfg,boto,npmrc,pypirc,msmtprc,fetchmailrc,smbcredentials}", Withhold, "client credentials"),
+    ("~/.{aws,azure,oci,kube,terraform.d}/**", Withhold, "client credentials"),
+    ("~/.docker/config.json", Withhold, "client credentials"),
+    ("~/.cargo/credentials*", Withhold, "client credentials"),
+    ("~/.m2/settings*.xml", Withhold, "client credentials"),
+    ("~/.config/{gh,hub,rclone,gcloud,doctl,containers}/**", Withhold, "client credentials"),
+    ("**/*.{p12,pfx,jks,keystore,kdbx}", Withhold, "key store"),
+    ("~/.*_history", Drop, "passwords typed on command lines"),
+    ("~/.{lesshst,viminfo,wget-hsts,Xauthority,ICEauthority}", Drop, "traces of sessions"),
+    ("~/.cache/**", Drop, "cache"),
+    ("etc/{passwd,shadow,group,gshadow,subuid,subgid}-", Drop, "backup copy of the account files"),
+    ("etc/{shadow,gshadow}?*", Withhold, "copy of the password hashes"),
+    ("etc/.pwd.lock", Drop, "lock file"),
+    ("etc/.git/", Drop, "history of the configuration, old passwords included"),
+    ("var/backups/**", DropFiles, "backup copies of databases that are in the image"),
+    // Rewritten: the account must exist, its hash must not travel; a machine's number is its own.
+    ("etc/shadow", Rewrite, "password hashes replaced"),
+    ("etc/gshadow", Rewrite, "password hashes replaced"),
+    ("etc/passwd", Rewrite, "password hashes of old systems replaced"),
+    ("etc/machine-id", Rewrite, "identity: empty, so that a container gets its own"),
+    ("var/lib/dbus/machine-id", Rewrite, "identity: empty, so that a container gets its own"),
+    ("var/lib/dpkg/status", Rewrite, "packages that are not in the image are not in its database"),
+    ("var/lib/apt/extended_states", Rewrite, "packages that are not in the image are not in its database"),
+    // Identity and state of this boot.
+    ("var/lib/systemd/random-seed", Drop, "seed of this machine"),
+    ("var/lib/systemd/credential.secret", Drop, "key of this machine"),
+    ("var/lib/systemd/{coredump,rfkill,backlight,timers}/**", Drop, "state of this boot"),
+    ("var/lib/cloud/**", Drop, "instance data of the platform"),
+    ("var/lib/waagent/**", Drop, "instance data of the platform"),
+    ("var/lib/{dhcp,dhclient,dhcpcd,NetworkManager}/**", Drop, "network leases"),
+    ("etc/netplan/*", Drop, "network interfaces are the runtime's"),
+    ("etc/network/interfaces.d/*", Drop, "network interfaces are the runtime's"),
+    ("var/lib/logrotate/status", Drop, "state of dropped logs"),
+    ("var/lib/{docker,containerd,containers}/**", Drop, "containers of this machine: another migration"),
+    ("var/lib/{lxc,lxd,incus}/**", Drop, "containers of this machine: another migration"),
+    ("var/lib/kubelet/**", Drop, "identity of a node"),
+    // Logs, caches, package lists.
+    ("var/log/**", DropFiles, "logs; directories are kept"),
+    ("var/crash/**", Drop, "memory images"),
+    ("var/lib/apt/lists/**", DropFiles, "package lists, fetched anew"),
+    ("var/lib/dpkg/*-old", Drop, "backup copy of the package database"),
+    ("var/lib/dpkg/lock*", Drop, "lock file"),
+    ("var/lib/dpkg/triggers/Lock", Drop, "lock file"),
+    ("var/cache/ldconfig/aux-cache", Drop, "cache"),
+    ("var/cache/debconf/*.dat-old", Drop, "backup copy"),
+    ("var/cache/debconf/passwords.dat", Withhold, "passwords given to package scripts"),
+    ("var/cache/debconf/**", Keep, "answers given to package scripts"),
+    ("var/cache/**", DropFiles, "cache; directories are kept"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_pattern_that_is_relative_and_a_reason() {
+        for (pattern, _, reason) in ROWS {
+            assert!(!pattern.starts_with('/') && !pattern.is_empty() && !reason.is_empty(), "{pattern}");
+        }
+    }
+}
