@@ -1,0 +1,65 @@
+//! The machine against what the layers below give: pure, path by path.
+
+use crate::expected::{ExpectedTree, Given};
+use crate::manifest::Layer;
+use crate::tree::{Kind, Node};
+use crate::walk::{Content, Found, Tree};
+
+/// What the layers below make of one object of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They give it as it is.
+    Given(Layer),
+    /// They have nothing under its path, or nothing that is sure.
+    Added,
+    /// They give something else.
+    Changed,
+}
+
+/// The differences between the machine and the layers below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// By index into the tree's objects.
+    pub changes: Vec<Change>,
+    /// Paths that the layers below give and the machine has not, sorted.
+    pub removed: Vec<Vec<u8>>,
+}
+
+/// Compares the machine with the layers below.
+pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
+    let changes = tree.found.iter().map(|found| change(found, expected.given(&found.node.path))).collect();
+    let is_there = |path: &[u8]| tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).is_ok();
+    let mut removed: Vec<Vec<u8>> =
+        expected.paths().filter(|path| !is_there(path)).map(<[u8]>::to_vec).collect();
+    removed.sort_unstable();
+    removed.dedup();
+    Delta { changes, removed }
+}
+
+fn change(found: &Found, given: Option<Given<'_>>) -> Change {
+    match given {
+        None => Change::Added,
+        Some(given) if is_given(found, &given) => Change::Given(given.layer()),
+        Some(_) => Change::Changed,
+    }
+}
+
+fn is_given(found: &Found, given: &Given<'_>) -> bool {
+    let is_file = matches!(found.node.kind, Kind::File { .. });
+    match given {
+        Given::Exact(base) => is_same(&found.node, base),
+        Given::File(_, md5) => {
+            let read = matches!(found.content, Content::Known | Content::PrivateKey);
+            is_file && read && found.md5.as_deref() == Some(md5)
+        }
+        Given::Shipped(_) => !is_file,
+    }
+}
+
+/// Equality of content and metadata. Times are left out: those of the base image are as good.
+/// Hard links are a matter of the whole group, which the plan looks at.
+fn is_same(node: &Node, base: &Node) -> bool {
+    let stat = |node: &Node| (node.stat.mode, node.stat.uid, node.stat.gid);
+    let known = !matches!(node.kind, Kind::File { sha256: None, .. });
+    known && node.kind == base.kind && stat(node) == stat(base) && node.xattrs == base.xattrs
+}

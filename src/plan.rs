@@ -1,0 +1,436 @@
+//! What becomes of every path, and why. Pure; `--dry-run` ends here.
+
+use crate::diff::{Change, Delta};
+use crate::escape;
+use crate::findings::Findings;
+use crate::generated;
+use crate::layer::{PackageLayer, Role};
+use crate::manifest::{Layer, Record, Verdict};
+use crate::pkg::Catalog;
+use crate::policy::{Action, Policy, RuleId};
+use crate::tree::{self, Kind, Node, Sha256};
+use crate::walk::{Content, Found, Tree};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Where a verdict comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A rule of the policy.
+    Rule(RuleId),
+    /// The base image has it.
+    InBase,
+    /// This package ships it.
+    InPackage(u32),
+    /// This package ships it, and it was changed since.
+    Changed(u32),
+    /// This package ships it, but what the layers below will hold is not sure.
+    Unsure(u32),
+    /// It belongs to this package, which is not in the image.
+    Dropped(u32),
+    /// No package has it.
+    Unowned,
+    /// Package scripts make it.
+    Generated,
+    /// A link of this group of alternatives (`update-alternatives(1)`).
+    Alternative(u32),
+    /// The base image has something else under this path.
+    ChangedBase,
+    /// Only a running process can make a socket.
+    Socket,
+    /// Names that begin with `.wh.` delete things in an image (OCI image-spec, `layer.md`, "Whiteouts").
+    WhiteoutName,
+    /// Overlay file systems take a 0:0 device for a deletion.
+    WhiteoutDevice,
+    /// It could not be read.
+    Lost,
+    /// A directory that holds something which is kept.
+    HoldsKept,
+    /// Another name of a file that is withheld.
+    LinkedSecret,
+}
+
+/// The verdict on one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Where the image gets it from, if it is in the image.
+    pub layer: Option<Layer>,
+    /// Why.
+    pub why: Why,
+}
+
+/// A file that a rule rewrites: the bytes that go into the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The new content.
+    pub content: Vec<u8>,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Whether it differs from the machine's.
+    pub changed: bool,
+}
+
+/// Everything that was found out, as the plan needs it.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The machine.
+    pub tree: &'a Tree,
+    /// Its difference from the layers below.
+    pub delta: &'a Delta,
+    /// The rules.
+    pub policy: &'a Policy,
+    /// The package database and every package's role, if there is one.
+    pub packages: Option<(&'a Catalog, &'a PackageLayer)>,
+    /// Files that a rule rewrites, by path.
+    pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
+}
+
+/// Every decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// By index into the tree's objects.
+    pub decisions: Vec<Decision>,
+    /// Paths that the layers below give and the image must not have, sorted.
+    pub deletions: Vec<Vec<u8>>,
+    /// What people must know about the decisions.
+    pub findings: Findings,
+}
+
+/// Decides about every path.
+pub fn decide(facts: Facts<'_>) -> Plan {
+    let known =
+        Known { dropped_info: dropped_info(facts.packages), alternatives: alternatives(facts.packages) };
+    let found = &facts.tree.found;
+    let mut decisions: Vec<Decision> = found
+        .iter()
+        .zip(&facts.delta.changes)
+        .map(|(found, change)| facts.decision(found, *change, &known))
+        .collect();
+    withhold_links(found, &mut decisions);
+    rewrite_links(found, &mut decisions);
+    keep_parents(found, &mut decisions, facts);
+    let mut findings = Findings::default();
+    for (found, decision) in found.iter().zip(&decisions) {
+        report(facts, found, decision, &mut findings);
+    }
+    let deletions = deletions(facts, &decisions);
+    Plan { decisions, deletions, findings }
+}
+
+impl Plan {
+    /// The manifest's record for an object, whose node may have changed since it was walked.
+    pub fn record(&self, facts: Facts<'_>, index: usize, node: &Node) -> Record {
+        let decision = &self.decisions[index];
+        let mut node = node.clone();
+        if let (Verdict::Keep | Verdict::Rewrite, Some(rewritten)) =
+            (decision.verdict, facts.rewritten.get(&node.path))
+        {
+            node.kind = Kind::File { size: rewritten.content.len() as u64, sha256: Some(rewritten.sha256) };
+        }
+        Record { node, verdict: decision.verdict, layer: decision.layer, reason: facts.explain(decision.why) }
+    }
+}
+
+impl Facts<'_> {
+    /// The reason in words.
+    pub fn explain(&self, why: Why) -> String {
+        let package = |index: u32| match self.packages {
+            Some((catalog, _)) => catalog.id(index as usize),
+            None => String::new(),
+        };
+        match why {
+            Why::Rule(id) => self.policy.rule(id).reason.clone(),
+            Why::InBase => "the base image has it".to_owned(),
+            Why::InPackage(index) => format!("package {}", package(index)),
+            Why::Changed(index) => format!("changed since package {} shipped it", package(index)),
+            Why::Unsure(index) => {
+                format!("package {}; what the layers below will hold is not sure", package(index))
+            }
+            Why::Dropped(index) => self.dropped_reason(index),
+            Why::Unowned => "no package ships it".to_owned(),
+            Why::Generated => "made by package scripts".to_owned(),
+            Why::Alternative(index) => self.alternative(index),
+            Why::ChangedBase => "the base image has something else".to_owned(),
+            Why::Socket => "only a running process can make a socket".to_owned(),
+            Why::WhiteoutName => {
+                "a name that begins with .wh. would delete another file in an image".to_owned()
+            }
+            Why::WhiteoutDevice => "a 0:0 device is a deletion in an overlay file system".to_owned(),
+            Why::Lost => "could not be read; see findings.jsonl".to_owned(),
+            Why::HoldsKept => "holds something that is kept".to_owned(),
+            Why::LinkedSecret => "another name of a file that is withheld".to_owned(),
+        }
+    }
+
+    fn dropped_reason(&self, index: u32) -> String {
+        let Some((catalog, layer)) = self.packages else { return String::new() };
+        let reason = if let Role::Drop(reason) = layer.roles[index as usize] { reason } else { "" };
+        format!("package {} ({reason})", catalog.id(index as usize))
+    }
+
+    fn alternative(&self, index: u32) -> String {
+        let Some((catalog, _)) = self.packages else { return String::new() };
+        let group = &catalog.alternatives[index as usize];
+        let by = if group.manual { "chosen by the administrator" } else { "chosen by priority" };
+        format!("alternative {}, {by}", escape::escape(&group.name))
+    }
+
+    fn decision(&self, found: &Found, change: Change, known: &Known) -> Decision {
+        let out = |verdict, why| Decision { verdict, layer: None, why };
+        if let Some(decision) = self.by_rule(found) {
+            return decision;
+        }
+        if let Some((why, verdict)) = unrepresentable(&found.node) {
+            return out(verdict, why);
+        }
+        if let Some(index) =
+            self.dropped_owner(&found.node.path).or(known.dropped_info.get(&*found.node.path).copied())
+        {
+            return out(Verdict::Drop, Why::Dropped(index));
+        }
+        let is_unknown = found.content == Content::Unread && matches!(found.node.kind, Kind::File { .. });
+        if found.content == Content::Lost || is_unknown {
+            return out(Verdict::Lost, Why::Lost);
+        }
+        let (mut layer, mut why) = self.provenance(&found.node.path, change);
+        if why == Why::Unowned && self.is_generated(&found.node.path) {
+            (layer, why) = (Layer::Generated, Why::Generated);
+        }
+        if let (Why::Unowned | Why::Generated, Some(&index)) =
+            (why, known.alternatives.get(&*found.node.path))
+        {
+            why = Why::Alternative(index);
+        }
+        let wanted = found
+            .rule
+            .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
+        if found.content == Content::PrivateKey && matches!(layer, Layer::Delta | Layer::Generated) && !wanted
+        {
+            return out(Verdict::Withhold, Why::Rule(self.policy.for_private_key()));
+        }
+        // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
+        let layer = if wanted { Layer::Delta } else { layer };
+        Decision { verdict: Verdict::Keep, layer: Some(layer), why }
+    }
+
+    /// What the policy decides; nothing if the path is to be kept as it is.
+    fn by_rule(&self, found: &Found) -> Option<Decision> {
+        let id = found.rule?;
+        let verdict = match self.policy.rule(id).action {
+            Action::Keep => return None,
+            Action::DropFiles if found.node.kind == Kind::Directory => return None,
+            Action::Drop | Action::DropFiles => Verdict::Drop,
+            Action::Withhold => Verdict::Withhold,
+            // The directory that a user's rule names is where the volume is mounted.
+            Action::Volume if found.node.kind == Kind::Directory && !self.parent_has(found, id) => {
+                return None;
+            }
+            Action::Volume => Verdict::Volume,
+            Action::Regenerate => Verdict::Regenerate,
+            Action::Runtime => Verdict::Runtime,
+            Action::Rewrite => {
+                if !matches!(found.node.kind, Kind::File { .. }) {
+                    return None;
+                }
+                let Some(rewritten) = self.rewritten.get(&found.node.path) else {
+                    return Some(Decision { verdict: Verdict::Lost, layer: None, why: Why::Lost });
+                };
+                let (verdict, why) = match rewritten.changed {
+                    true => (Verdict::Rewrite, Why::Rule(id)),
+                    false => (Verdict::Keep, Why::Unowned),
+                };
+                return Some(Decision { verdict, layer: Some(Layer::Delta), why });
+            }
+        };
+        Some(Decision { verdict, layer: None, why: Why::Rule(id) })
+    }
+
+    /// Whether the rule is also that of the directory above.
+    fn parent_has(&self, found: &Found, id: RuleId) -> bool {
+        let parent = tree::parent(&found.node.path);
+        let tree = &self.tree.found;
+        let above = tree.binary_search_by(|other| (*other.node.path).cmp(parent));
+        above.is_ok_and(|index| tree[index].rule == Some(id))
+    }
+
+    /// The dropped package that alone owns the path.
+    fn dropped_owner(&self, path: &[u8]) -> Option<u32> {
+        let (catalog, layer) = self.packages?;
+        // A top-level directory is everybody's, even where only one package lists it.
+        let owned = catalog.owned.get(path).filter(|_| path.contains(&b'/'))?;
+        let dropped = |&index: &u32| matches!(layer.roles[index as usize], Role::Drop(_));
+        owned.packages.iter().all(dropped).then(|| owned.packages.first().copied())?
+    }
+
+    fn is_generated(&self, path: &[u8]) -> bool {
+        self.packages.is_some_and(|(_, layer)| layer.runs_scripts()) && generated::is_generated(path)
+    }
+
+    fn provenance(&self, path: &[u8], change: Change) -> (Layer, Why) {
+        let owner = self.packages.and_then(|(catalog, _)| catalog.owned.get(path)?.packages.first().copied());
+        match (change, owner) {
+            (Change::Given(Layer::Base), _) => (Layer::Base, Why::InBase),
+            (Change::Given(layer), Some(package)) => (layer, Why::InPackage(package)),
+            (Change::Given(layer), None) => (layer, Why::InBase),
+            (Change::Changed, Some(package)) => (Layer::Delta, Why::Changed(package)),
+            (Change::Changed, None) => (Layer::Delta, Why::ChangedBase),
+            (Change::Added, Some(package)) => (Layer::Delta, Why::Unsure(package)),
+            (Change::Added, None) => (Layer::Delta, Why::Unowned),
+        }
+    }
+}
+
+fn unrepresentable(node: &Node) -> Option<(Why, Verdict)> {
+    if node.kind == Kind::Socket {
+        return Some((Why::Socket, Verdict::Drop));
+    }
+    if node.kind == Kind::CharDevice(0, 0) {
+        return Some((Why::WhiteoutDevice, Verdict::Lost));
+    }
+    let is_whiteout = node.path.split(|&byte| byte == b'/').any(|name| name.starts_with(b".wh."));
+    is_whiteout.then_some((Why::WhiteoutName, Verdict::Lost))
+}
+
+/// Paths that the package database says something about, apart from who owns them.
+struct Known {
+    /// dpkg's own files about packages that are not in the image.
+    dropped_info: HashMap<Vec<u8>, u32>,
+    /// Links that are kept by `update-alternatives`.
+    alternatives: HashMap<Vec<u8>, u32>,
+}
+
+fn alternatives(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, u32> {
+    let groups = packages.into_iter().flat_map(|(catalog, _)| catalog.alternatives.iter().enumerate());
+    let links = groups.flat_map(|(index, group)| {
+        let names = std::iter::once((&group.name, &group.link));
+        let names = names.chain(group.slaves.iter().map(|(name, link)| (name, link)));
+        names.flat_map(move |(name, link)| {
+            [([b"etc/alternatives/", &name[..]].concat(), index as u32), (link.to_vec(), index as u32)]
+        })
+    });
+    links.collect()
+}
+
+/// dpkg's own files about packages that are not in the image, by path.
+fn dropped_info(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, u32> {
+    let Some((catalog, layer)) = packages else { return HashMap::new() };
+    const KINDS: &[&str] = &[
+        "list",
+        "md5sums",
+        "conffiles",
+        "preinst",
+        "postinst",
+        "prerm",
+        "postrm",
+        "config",
+        "templates",
+        "triggers",
+        "shlibs",
+        "symbols",
+    ];
+    let mut info = HashMap::new();
+    for index in layer.with(|role| matches!(role, Role::Drop(_))) {
+        let package = &catalog.packages[index];
+        for name in [package.name.clone(), format!("{}:{}", package.name, package.architecture)] {
+            let path = |kind: &&str| format!("var/lib/dpkg/info/{name}.{kind}").into_bytes();
+            info.extend(KINDS.iter().map(path).map(|path| (path, index as u32)));
+        }
+    }
+    info
+}
+
+/// A secret is an inode: all its names are withheld.
+fn withhold_links(found: &[Found], decisions: &mut [Decision]) {
+    let secret: HashSet<u32> = found
+        .iter()
+        .zip(decisions.iter())
+        .filter(|(found, decision)| found.node.group != 0 && decision.verdict == Verdict::Withhold)
+        .map(|(found, _)| found.node.group)
+        .collect();
+    for (found, decision) in found.iter().zip(decisions) {
+        if secret.contains(&found.node.group) && decision.verdict.in_image() {
+            *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Why::LinkedSecret };
+        }
+    }
+}
+
+/// A file that is rewritten is rewritten under all its names, so that the original content is under none.
+fn rewrite_links(found: &[Found], decisions: &mut [Decision]) {
+    let rewritten: HashMap<u32, Decision> = found
+        .iter()
+        .zip(decisions.iter())
+        .filter(|(found, decision)| found.node.group != 0 && decision.verdict == Verdict::Rewrite)
+        .map(|(found, decision)| (found.node.group, *decision))
+        .collect();
+    for (found, decision) in found.iter().zip(decisions).filter(|(_, decision)| decision.verdict.in_image()) {
+        if let Some(other) = rewritten.get(&found.node.group) {
+            *decision = *other;
+        }
+    }
+}
+
+/// What is in the image needs its directories there.
+fn keep_parents(found: &[Found], decisions: &mut [Decision], facts: Facts<'_>) {
+    let mut needed: HashSet<&[u8]> = HashSet::new();
+    for index in (0..found.len()).rev() {
+        let path = &*found[index].node.path;
+        if !decisions[index].verdict.in_image() && needed.contains(path) {
+            let layer = facts.provenance(path, facts.delta.changes[index]).0;
+            decisions[index] = Decision { verdict: Verdict::Keep, layer: Some(layer), why: Why::HoldsKept };
+        }
+        if decisions[index].verdict.in_image() && !path.is_empty() {
+            needed.insert(tree::parent(path));
+        }
+    }
+}
+
+fn report(facts: Facts<'_>, found: &Found, decision: &Decision, findings: &mut Findings) {
+    let path = &found.node.path;
+    let reason = || facts.explain(decision.why);
+    match (decision.verdict, decision.why) {
+        (Verdict::Lost, Why::Lost) if found.content == Content::Unread => {
+            findings.loss("unreadable", path, "its other names were gone before it could be read");
+        }
+        (Verdict::Lost, Why::WhiteoutName | Why::WhiteoutDevice) => {
+            findings.loss("unrepresentable", path, reason())
+        }
+        (Verdict::Withhold, _) if found.node.kind != Kind::Directory => {
+            findings.note("withheld", path, reason())
+        }
+        (Verdict::Regenerate, _) => findings.note("regenerate", path, reason()),
+        _ => {}
+    }
+}
+
+/// What the layers below give and the image must not have: paths the machine has not, and paths that are ruled out.
+fn deletions(facts: Facts<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
+    let ruled_out = facts.tree.found.iter().zip(decisions).zip(&facts.delta.changes);
+    let ruled_out = ruled_out.filter(|((_, decision), change)| {
+        !decision.verdict.in_image()
+            && decision.verdict != Verdict::Runtime
+            && matches!(change, Change::Given(_))
+    });
+    let ruled_out = ruled_out.map(|((found, _), _)| found.node.path.to_vec());
+    let mut deletions: Vec<Vec<u8>> = facts.delta.removed.iter().cloned().chain(ruled_out).collect();
+    deletions.retain(|path| !crate::equal::is_runtimes(path));
+    deletions.sort_unstable();
+    deletions
+}
+
+/// The directories whose live data is not in the image, with the engine's reason.
+pub fn volumes(facts: Facts<'_>, plan: &Plan) -> BTreeMap<String, String> {
+    let is_volume = |decision: &Decision| decision.verdict == Verdict::Volume;
+    let mut volumes: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    for (found, decision) in
+        facts.tree.found.iter().zip(&plan.decisions).filter(|(_, decision)| is_volume(decision))
+    {
+        let directory = tree::parent(&found.node.path);
+        let mut above =
+            std::iter::successors(Some(directory), |path| (!path.is_empty()).then(|| tree::parent(path)));
+        if !above.any(|outer| volumes.contains_key(outer)) {
+            volumes.insert(directory.to_vec(), facts.explain(decision.why));
+        }
+    }
+    volumes.into_iter().map(|(path, reason)| (escape::display(&path), reason)).collect()
+}
