@@ -1,0 +1,193 @@
+//! The package layer: package files that travel in the context, and nothing that no image should hold.
+
+use super::target::{self, Target};
+use super::{failed, listed};
+use crate::archive;
+use crate::context;
+use crate::detect::{accounts, mounts};
+use crate::error::{Code, Error, Result};
+use crate::escape;
+use crate::findings::Findings;
+use crate::pkg::{self, Pin};
+use crate::policy::{Action, Policy};
+use crate::root::{self, Root};
+use crate::tree::{Kind, Node};
+use crate::walk::{self, Found, Progress, Scope};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What the package layer was given and rid of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Members unpacked from `packages.tar.zst`.
+    pub unpacked: usize,
+    /// Objects that installing made and that no image should hold: lists, logs, caches, keys, fresh databases.
+    pub removed: usize,
+    /// Packages whose presence at the very version was checked.
+    pub checked: usize,
+}
+
+/// Finishes the package layer inside its own build step, so that what goes leaves no bytes in a layer.
+///
+/// Only the built-in policy decides here: the layer must not depend on the machine beyond its packages.
+pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> {
+    let unpacked = match archive_in(context)? {
+        Some(archive) => unpack(&archive, root)?,
+        None => 0,
+    };
+    let removed = sweep(context, root, threads)?;
+    let list = context.join("packages/installed.list");
+    let checked = if list.exists() { check_installed(&list, root)? } else { 0 };
+    Ok(Prepared { unpacked, removed, checked })
+}
+
+/// The package files, if some travel in the context; of it the build mounts only what this layer needs.
+fn archive_in(context: &Path) -> Result<Option<PathBuf>> {
+    let failed = |cause| Error::io(escape::escape(context.as_os_str().as_bytes()), cause);
+    for entry in std::fs::read_dir(context).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().is_some_and(|name| context::is_archive(name, context::PACKAGES)) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+fn unpack(archive: &Path, root: &Root) -> Result<usize> {
+    let damaged = |cause: io::Error| Error::io(context::PACKAGES, cause).hint("copy the context again");
+    let mut members =
+        archive::Reader::new(io::BufReader::with_capacity(1 << 20, context::decompress(archive)?));
+    let mut target = Target::new(root);
+    let mut directories: Vec<Node> = Vec::new();
+    let mut unpacked = 0;
+    while let Some(mut entry) = members.next_entry().map_err(damaged)? {
+        let node = entry.node.clone();
+        let placed = place(&mut target, root, &node, entry.hard_link.as_deref(), &mut entry.content);
+        let made = placed.map_err(|cause| failed("unpack", &node.path, cause))?;
+        unpacked += 1;
+        if made && node.kind == Kind::Directory {
+            directories.push(node);
+        }
+    }
+    if !members.has_end_marker() {
+        return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+    }
+    // Deepest first, so that nothing is put into a directory after its time was set.
+    for node in directories.iter().rev() {
+        target.set_metadata(node).map_err(|cause| failed("set metadata of", &node.path, cause))?;
+    }
+    Ok(unpacked)
+}
+
+/// Puts one member in place; an existing directory stays as it is (`false`).
+fn place(
+    target: &mut Target<'_>,
+    root: &Root,
+    node: &Node,
+    hard_link: Option<&[u8]>,
+    content: &mut impl io::Read,
+) -> io::Result<bool> {
+    let directory = root.open_directory_exactly(crate::tree::parent(&node.path))?;
+    let existing =
+        root::stat_at(std::os::fd::AsFd::as_fd(&directory), crate::tree::file_name(&node.path)).ok();
+    let is_directory = existing.is_some_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+    });
+    if is_directory && node.kind == Kind::Directory {
+        return Ok(false);
+    }
+    // Nothing beneath it can be on the machine, which has no directory here.
+    if is_directory {
+        target.remove_all(&node.path, true)?;
+    }
+    if let Some(leader) = hard_link {
+        return target.link(leader, &node.path).map(|_| true);
+    }
+    if matches!(node.kind, Kind::File { .. }) {
+        let mut file = target.begin(&node.path)?;
+        target::write_sparse(content, &mut file)?;
+        target.settle(&node.path)?;
+    } else {
+        if existing.is_some() && !is_directory {
+            target.remove(&node.path, false)?;
+        }
+        target.make(node)?;
+    }
+    if node.kind != Kind::Directory {
+        target.set_metadata(node)?;
+    }
+    Ok(true)
+}
+
+/// Removes what the built-in policy never lets into an image.
+fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
+    let policy = Policy::new(Vec::new(), &accounts::homes(root, &mut Findings::default()));
+    let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let ours: Vec<(u64, u64)> = root::identity_of(context).into_iter().collect();
+    let scope = Scope {
+        policy: Some(&policy),
+        mounts: &mounts::parse(&mountinfo, root.absolute()),
+        ours: &ours,
+        md5: &|_| false,
+        content: &|_| false,
+        progress: &Progress::default(),
+    };
+    let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;
+    let mut target = Target::new(root);
+    let mut removed = 0;
+    for found in tree.found.iter().rev().filter(|found| is_swept(&policy, found)) {
+        let is_directory = found.node.kind == Kind::Directory;
+        match target.remove(&found.node.path, is_directory) {
+            Ok(()) => removed += 1,
+            // A directory that holds something which is kept, or a mount.
+            Err(cause)
+                if matches!(cause.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) => {
+            }
+            Err(cause) => return Err(failed("remove", &found.node.path, cause)),
+        }
+    }
+    Ok(removed)
+}
+
+fn is_swept(policy: &Policy, found: &Found) -> bool {
+    let Some(rule) = found.rule else { return false };
+    match policy.rule(rule).action {
+        Action::Drop | Action::Withhold | Action::Volume | Action::Regenerate => true,
+        Action::DropFiles => found.node.kind != Kind::Directory,
+        Action::Keep | Action::Rewrite | Action::Runtime => false,
+    }
+}
+
+/// Proves that every package of the machine is there at its version, and no other.
+fn check_installed(list: &Path, root: &Root) -> Result<usize> {
+    let text = std::fs::read_to_string(list).map_err(|cause| Error::io("packages/installed.list", cause))?;
+    let kept = std::fs::read_to_string(list.with_file_name("keep.list"));
+    let kept = kept.map_err(|cause| Error::io("packages/keep.list", cause))?;
+    let (wanted, kept): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), kept.lines().collect());
+    let status =
+        root.read(b"var/lib/dpkg/status").map_err(|cause| Error::io("/var/lib/dpkg/status", cause))?;
+    let (packages, _) = pkg::parse_status(&status);
+    let installed: BTreeSet<String> = packages
+        .iter()
+        .filter(|package| package.is_installed())
+        .map(|package| Pin::from(package).to_string())
+        .collect();
+    let missing =
+        wanted.iter().filter(|line| !installed.contains(**line)).map(|line| format!("missing: {line}"));
+    let is_kept = |line: &&String| line.split('=').next().is_some_and(|name| kept.contains(name));
+    let extra = installed.iter().filter(|line| !is_kept(line));
+    let lines: Vec<String> = missing.chain(extra.map(|line| format!("not on the machine: {line}"))).collect();
+    if lines.is_empty() {
+        return Ok(wanted.len());
+    }
+    let what = format!(
+        "the package layer is not the machine's; {} packages differ:\n{}",
+        lines.len(),
+        listed(&lines)
+    );
+    let what = escape::escape(what.as_bytes()).replace("\\x0a", "\n");
+    Err(Error::new(Code::Differs, what)
+        .hint("the archive no longer has these versions: make the context again with --packages carry"))
+}

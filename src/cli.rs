@@ -1,0 +1,202 @@
+//! The command line: exactly what was typed, nothing resolved.
+
+use crate::compress::Compression;
+use crate::layer::Way;
+use crate::report::ProgressMode;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Turns the machine it runs on into a container image that is provably that machine.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    /// What to do instead of converting.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The default action.
+    #[command(flatten)]
+    pub convert: Convert,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo vm2docker-self --out /tmp/ctx --dry-run       what would be done, and how large it gets
+  sudo vm2docker-self --out /tmp/ctx                 this machine as a build context
+  /tmp/ctx/build.sh                                  the context as an image
+  docker export C | vm2docker-self verify ctx --tar -
+                                                     is that image this machine?
+
+Exit codes: 0 complete, 1 failed, 2 usage, 3 done but some objects could not be read or kept, 5 not equal,
+10 no space, 20 refused before any work, 128+N by signal N.";
+
+/// Converting a machine.
+#[derive(Args, Debug)]
+pub struct Convert {
+    /// Where the context goes; must not exist or be empty
+    #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT", required = true)]
+    pub out: Option<PathBuf>,
+    /// The file system to convert instead of /
+    #[arg(long, value_name = "DIR", env = "VM2DOCKER_ROOT", default_value = "/")]
+    pub root: PathBuf,
+    /// Which base image.
+    #[command(flatten)]
+    pub base: BaseArgs,
+    /// How the package layer is filled: by the distribution's archive, or with package files in the context
+    #[arg(long, value_enum, value_name = "WAY", env = "VM2DOCKER_PACKAGES", default_value_t = Packages::Install)]
+    pub packages: Packages,
+    /// Rules that come before the built-in ones: lines of keep|drop|withhold|volume PATTERN [REASON]
+    #[arg(long, value_name = "FILE", env = "VM2DOCKER_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// Leave out what matches; adds to the built-in rules
+    #[arg(long, value_name = "GLOB", env = "VM2DOCKER_EXCLUDE")]
+    pub exclude: Vec<String>,
+    /// How the archives are packed: zstd, gzip or none, the first two with a level (zstd:9)
+    #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
+    pub compress: Compression,
+    /// Work out the plan and the forecast, write nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// What most actions take.
+    #[command(flatten)]
+    pub common: Common,
+    /// A bar on a terminal (auto), lines (plain) or nothing
+    #[arg(long, value_enum, value_name = "MODE", env = "VM2DOCKER_PROGRESS", default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+}
+
+/// Which base image, and what is known of it.
+#[derive(Args, Debug)]
+pub struct BaseArgs {
+    /// Base image to build FROM, instead of the one that os-release maps to
+    #[arg(long, value_name = "REF", env = "VM2DOCKER_BASE")]
+    pub base: Option<String>,
+    /// How to learn what the base image holds: `none`, or a file (rootfs tar, `docker save` tar, OCI layout)
+    #[arg(long, value_name = "none|FILE", env = "VM2DOCKER_BASE_FROM", default_value = "none")]
+    pub base_from: PathBuf,
+}
+
+/// What most actions take.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Worker threads; the result does not depend on it [default: one a processor]
+    #[arg(long, value_name = "N", env = "VM2DOCKER_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// One JSON document on standard output and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Show every finding
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// `--packages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Packages {
+    /// The distribution's archive, pinned to the machine's versions: a small context.
+    Install,
+    /// The package files travel in the context: no archive is needed where it is built.
+    Carry,
+}
+
+impl From<Packages> for Way {
+    fn from(packages: Packages) -> Self {
+        match packages {
+            Packages::Install => Way::Install,
+            Packages::Carry => Way::Carry,
+        }
+    }
+}
+
+/// The other actions.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what it sees of the machine; writes nothing
+    Inspect {
+        /// The file system to look at instead of /
+        #[arg(long, value_name = "DIR", env = "VM2DOCKER_ROOT", default_value = "/")]
+        root: PathBuf,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Is this file system the machine that CONTEXT describes?
+    Verify {
+        /// The context
+        context: PathBuf,
+        /// What is verified.
+        #[command(flatten)]
+        subject: SubjectArgs,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Make a root the machine that CONTEXT describes; the generated Dockerfile runs this inside the build
+    Apply {
+        /// The context
+        context: PathBuf,
+        /// The root to change
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+        /// Which layer of the image this is
+        #[arg(long, value_enum, default_value_t = ApplyLayer::System)]
+        layer: ApplyLayer,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What happened to this path, and why
+    Explain {
+        /// The context
+        context: PathBuf,
+        /// The path, as it is on the machine
+        path: PathBuf,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What is verified.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct SubjectArgs {
+    /// A mounted file system
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// A root file system's archive; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub tar: Option<PathBuf>,
+}
+
+/// The layer that `apply` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ApplyLayer {
+    /// What the base image and the packages give, without what no image should hold.
+    Packages,
+    /// The machine.
+    System,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn converting_needs_an_output_and_verifying_one_subject() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("x --out d").is_ok());
+        assert!(parse("x --dry-run").is_err());
+        assert!(parse("x verify c --tar -").is_ok());
+        assert!(parse("x verify c").is_err());
+        assert!(parse("x verify c --tar - --root /").is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! The files of a context by name, and the seal that tells a whole context from a damaged one.
+
+use crate::archive::compression;
+use crate::error::{Code, Error, Result};
+use crate::escape::{self, hex};
+use crate::manifest::{self, Record};
+use crate::tree::Sha256;
+use sha2::Digest;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Every path of the machine with its verdict.
+pub const MANIFEST: &str = "manifest.jsonl.zst";
+/// Files that the layers below do not give; the ending tells the compression.
+pub const DELTA: &str = "delta.tar";
+/// Package files that travel in the context; the ending tells the compression.
+pub const PACKAGES: &str = "packages.tar";
+/// Paths that the layers below give and the machine has not.
+pub const DELETIONS: &str = "deletions.list";
+/// Every decision with its reason.
+pub const PLAN: &str = "plan.json";
+/// What was skipped, unstable, unreadable or withheld.
+pub const FINDINGS: &str = "findings.jsonl";
+/// This program, for the build.
+pub const BINARY: &str = "vm2docker-self";
+/// Digests of all other files, as `sha256sum -c` reads them; written last.
+pub const COMPLETE: &str = "COMPLETE";
+
+/// A finished context.
+#[derive(Debug)]
+pub struct Context {
+    directory: PathBuf,
+    digests: BTreeMap<String, Sha256>,
+}
+
+impl Context {
+    /// Opens the context in `directory`; one without `COMPLETE` is refused.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let name = escape::escape(directory.as_os_str().as_bytes());
+        let text = std::fs::read_to_string(directory.join(COMPLETE)).map_err(|cause| {
+            Error::io(format!("{name} is no complete context: {COMPLETE}"), cause)
+                .hint("name the directory that `vm2docker-self --out` wrote; copy all of it")
+        })?;
+        let mut digests = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let (digest, file) = parse_line(line).ok_or_else(|| {
+                Error::new(
+                    Code::Failed,
+                    format!("{name}/{COMPLETE}, line {}: not a digest and a name", number + 1),
+                )
+            })?;
+            digests.insert(file, digest);
+        }
+        // The name that comes last: a list that was cut off does not have it.
+        if !text.ends_with('\n') || !digests.contains_key(BINARY) {
+            return Err(Error::new(Code::Failed, format!("{name}/{COMPLETE} is cut off"))
+                .hint("copy the context again from where it was made"));
+        }
+        Ok(Context { directory: directory.to_owned(), digests })
+    }
+
+    /// Where a file of the context lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Whether the context has a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.digests.contains_key(name)
+    }
+
+    /// The manifest, proven to be the one that was sealed.
+    pub fn manifest(&self) -> Result<Vec<Record>> {
+        self.check(MANIFEST)?;
+        manifest::read(BufReader::new(decompress(&self.path(MANIFEST))?))
+    }
+
+    /// The deletion list, proven to be the one that was sealed.
+    pub fn deletions(&self) -> Result<Vec<Vec<u8>>> {
+        self.check(DELETIONS)?;
+        let damaged = || Error::new(Code::Failed, format!("{DELETIONS} is not what this program writes"));
+        let text = String::from_utf8(self.read(DELETIONS)?).map_err(|_| damaged())?;
+        text.lines().map(|line| manifest::safe_path(line).ok_or_else(damaged)).collect()
+    }
+
+    /// A small file of the context.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        std::fs::read(self.path(name)).map_err(|cause| self.io(name, cause))
+    }
+
+    /// The path of an archive, whatever its compression, proven to be the one that was sealed.
+    pub fn archive(&self, stem: &str) -> Result<PathBuf> {
+        let name = self.digests.keys().find(|name| is_archive(name, stem)).map_or(stem, String::as_str);
+        self.check(name)?;
+        Ok(self.path(name))
+    }
+
+    /// Proves that a file is the one that was sealed.
+    pub fn check(&self, name: &str) -> Result<()> {
+        let file = File::open(self.path(name)).map_err(|cause| self.io(name, cause))?;
+        let digest = digest(file).map_err(|cause| self.io(name, cause))?;
+        if self.digests.get(name) == Some(&digest) {
+            return Ok(());
+        }
+        let what = format!("{name} is damaged: its digest is not the one in {COMPLETE}");
+        Err(Error::new(Code::Failed, what).hint("copy the context again from where it was made"))
+    }
+
+    /// Proves that every file is the one that was sealed.
+    pub fn check_all(&self) -> Result<()> {
+        self.digests.keys().try_for_each(|name| self.check(name))
+    }
+
+    fn io(&self, name: &str, cause: io::Error) -> Error {
+        io_error(&self.path(name), cause)
+    }
+}
+
+/// Whether `name` is that of the archive `stem` with the ending of some compression.
+pub fn is_archive(name: &str, stem: &str) -> bool {
+    name.strip_prefix(stem).is_some_and(|ending| ["", ".zst", ".gz"].contains(&ending))
+}
+
+/// The decompressed content of a file of a context.
+pub fn decompress(path: &Path) -> Result<Box<dyn Read + Send>> {
+    let file = File::open(path).and_then(compression::decompress);
+    file.map(|(_, reader)| reader).map_err(|cause| io_error(path, cause))
+}
+
+fn io_error(path: &Path, cause: io::Error) -> Error {
+    Error::io(escape::escape(path.as_os_str().as_bytes()), cause)
+        .hint("the context is damaged or not all there; copy it again from where it was made")
+}
+
+/// SHA-256 of everything that `reader` gives.
+pub fn digest(mut reader: impl Read) -> io::Result<Sha256> {
+    let mut sha256 = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(sha256.finalize().into()),
+            length => sha256.update(&buffer[..length]),
+        }
+    }
+}
+
+/// One line of the seal.
+pub fn seal_line(name: &str, digest: &Sha256) -> String {
+    format!("{}  {name}\n", hex(digest))
+}
+
+fn parse_line(line: &str) -> Option<(Sha256, String)> {
+    let (digest, name) = line.split_once("  ")?;
+    let is_plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let digest = escape::unhex(digest.as_bytes())?;
+    is_plain.then(|| (digest, name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seal = String::new();
+        for (name, content) in files.iter().chain(&[(BINARY, "")]) {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            seal += &seal_line(name, &digest(content.as_bytes()).unwrap());
+        }
+        std::fs::write(dir.path().join(COMPLETE), seal).unwrap();
+        dir
+    }
+
+    #[test]
+    fn one_flipped_byte_breaks_the_seal() {
+        let dir = sealed(&[(DELETIONS, "/usr/share/doc/x\\x0a\n"), (PLAN, "{}")]);
+        let context = Context::open(dir.path()).unwrap();
+        context.check_all().unwrap();
+        assert_eq!(context.deletions().unwrap(), [b"usr/share/doc/x\n".to_vec()]);
+        std::fs::write(dir.path().join(PLAN), "{]").unwrap();
+        let error = Context::open(dir.path()).unwrap().check_all().unwrap_err();
+        assert!(error.to_string().contains("plan.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_deletion_list_is_a_list() {
+        let dir = sealed(&[(DELETIONS, "")]);
+        assert!(Context::open(dir.path()).unwrap().deletions().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_seal_that_was_cut_off_anywhere_is_refused() {
+        let dir = sealed(&[(DELETIONS, ""), (PLAN, "{}")]);
+        let seal = std::fs::read(dir.path().join(COMPLETE)).unwrap();
+        for length in 0..seal.len() {
+            std::fs::write(dir.path().join(COMPLETE), &seal[..length]).unwrap();
+            assert!(Context::open(dir.path()).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_context_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Context::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("no complete context"), "{error}");
+        std::fs::write(dir.path().join(COMPLETE), "00  ../x\n").unwrap();
+        assert!(Context::open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! The machine's files into an archive: read again, digested on the way, and proven to be what the walk saw.
+
+use crate::archive::Writer;
+use crate::findings::Findings;
+use crate::hash;
+use crate::manifest::{Layer, Verdict};
+use crate::plan::{Facts, Plan};
+use crate::policy;
+use crate::root::Root;
+use crate::tree::{self, Kind, Node, Sha256};
+use crate::walk;
+use rustix::fs;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+/// What became of an object between the walk and the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shipped {
+    /// It changed, and the archive has it as it is now.
+    Newer(Node),
+    /// It is gone or would not hold still.
+    Lost,
+}
+
+/// Changes to the plan by index into the tree's objects.
+pub type Changes = BTreeMap<usize, Shipped>;
+
+/// Writes archives of parts of the tree.
+pub struct Shipper<'a> {
+    root: &'a Root,
+    facts: Facts<'a>,
+    plan: &'a Plan,
+    /// The directory that was used last, since paths come in order.
+    last: Option<(Vec<u8>, OwnedFd)>,
+    /// What changed since the walk.
+    pub changes: Changes,
+    /// The same for people.
+    pub findings: Findings,
+}
+
+impl<'a> Shipper<'a> {
+    /// A shipper of what the plan says.
+    pub fn new(root: &'a Root, facts: Facts<'a>, plan: &'a Plan) -> Self {
+        Shipper { root, facts, plan, last: None, changes: Changes::new(), findings: Findings::default() }
+    }
+
+    /// Writes every object that the image gets from one of `layers` and that `wanted` chooses, in order of path.
+    pub fn ship(
+        &mut self,
+        out: impl Write,
+        layers: &[Layer],
+        wanted: impl Fn(usize) -> bool,
+    ) -> io::Result<()> {
+        let mut archive = Writer::new(out);
+        let mut leaders: HashMap<u32, &[u8]> = HashMap::new();
+        for (index, decision) in self.plan.decisions.iter().enumerate() {
+            let is_here = decision.layer.is_some_and(|layer| layers.contains(&layer));
+            if !is_here || !decision.verdict.in_image() || !wanted(index) {
+                continue;
+            }
+            let node = &self.facts.tree.found[index].node;
+            // The root directory belongs to the engine.
+            if node.path.is_empty() {
+                continue;
+            }
+            if node.group != 0
+                && let Some(first) = leaders.get(&node.group)
+            {
+                archive.append_link(node, first)?;
+                continue;
+            }
+            leaders.insert(node.group, &node.path);
+            match &node.kind {
+                Kind::File { .. } => self.file(&mut archive, index, decision.verdict)?,
+                _ => archive.append(&expressible(node))?,
+            }
+        }
+        archive.finish()?.flush()
+    }
+
+    fn file(&mut self, archive: &mut Writer<impl Write>, index: usize, verdict: Verdict) -> io::Result<()> {
+        let node = &self.facts.tree.found[index].node;
+        if let Some(rewritten) = self.facts.rewritten.get(&node.path).filter(|_| verdict.in_image()) {
+            let mut node = node.clone();
+            node.kind = Kind::File { size: rewritten.content.len() as u64, sha256: Some(rewritten.sha256) };
+            return archive.append_file(&node, &mut &rewritten.content[..]).map(drop);
+        }
+        match self.attempts(archive, node) {
+            Ok(Some(now)) => self.note(index, node, now),
+            Ok(None) => self.lose(index, "changed each time it was read"),
+            Err(AttemptError::Read(cause)) if cause.kind() == io::ErrorKind::NotFound => {
+                self.findings.note("vanished", &node.path, "removed before it could be archived");
+                self.mark_lost(index);
+            }
+            Err(AttemptError::Read(cause)) => self.lose(index, &cause.to_string()),
+            Err(AttemptError::Write(cause)) => return Err(cause),
+        }
+        Ok(())
+    }
+
+    /// The file as it was archived, or nothing if it changed during each of the tries.
+    fn attempts(
+        &mut self,
+        archive: &mut Writer<impl Write>,
+        node: &Node,
+    ) -> Result<Option<Node>, AttemptError> {
+        let mut pauses = hash::PAUSES.iter();
+        loop {
+            let archived = self.attempt(archive, node)?;
+            match pauses.next() {
+                Some(pause) if archived.is_none() => std::thread::sleep(*pause),
+                _ => return Ok(archived),
+            }
+        }
+    }
+
+    /// One try: a member as long as the file is now. Of several members under one path, readers take the last;
+    /// `apply` takes the one whose digest the manifest has.
+    fn attempt(
+        &mut self,
+        archive: &mut Writer<impl Write>,
+        node: &Node,
+    ) -> Result<Option<Node>, AttemptError> {
+        let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
+        let file =
+            hash::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
+        let mut file = File::from(file);
+        let before = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
+        let mut now = Node { stat: walk::portable_stat(&before), ..node.clone() };
+        // What the walk looked at is not what is read now.
+        let changed = now.stat != node.stat || before.st_size as u64 != node.size();
+        if changed && begins_with_key(&file).map_err(AttemptError::Read)? {
+            return Err(AttemptError::Read(io::Error::other("holds a private key since it was walked")));
+        }
+        now.kind = Kind::File { size: before.st_size as u64, sha256: None };
+        let written = archive.append_file(&expressible(&now), &mut file).map_err(AttemptError::Write)?;
+        if let Some(cause) = written.cause {
+            return Err(AttemptError::Read(cause));
+        }
+        let after = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
+        if written.short || written.longer || !hash::is_unchanged(&before, &after) {
+            return Ok(None);
+        }
+        now.kind = Kind::File { size: after.st_size as u64, sha256: Some(written.sha256) };
+        Ok(Some(now))
+    }
+
+    /// Records a file that is not as the walk saw it, under all its names.
+    fn note(&mut self, index: usize, walked: &Node, now: Node) {
+        let digest =
+            |node: &Node| if let Kind::File { sha256, .. } = node.kind { sha256 } else { None::<Sha256> };
+        if digest(walked) == digest(&now) && walked.stat == now.stat {
+            return;
+        }
+        let text = "changed between the walk and the archive; the image has it as it was later";
+        self.findings.note("changed", &walked.path, text);
+        for index in self.names(index) {
+            let path = self.facts.tree.found[index].node.path.clone();
+            self.changes.insert(index, Shipped::Newer(Node { path, ..now.clone() }));
+        }
+    }
+
+    fn lose(&mut self, index: usize, text: &str) {
+        let path = &self.facts.tree.found[index].node.path;
+        self.findings.loss("unstable", path, format!("{text}; it is not in the image"));
+        self.mark_lost(index);
+    }
+
+    fn mark_lost(&mut self, index: usize) {
+        for index in self.names(index) {
+            self.changes.insert(index, Shipped::Lost);
+        }
+    }
+
+    /// All names of one inode.
+    fn names(&self, index: usize) -> Vec<usize> {
+        let found = &self.facts.tree.found;
+        match found[index].node.group {
+            0 => vec![index],
+            group => (0..found.len()).filter(|&other| found[other].node.group == group).collect(),
+        }
+    }
+
+    fn directory(&mut self, path: &[u8]) -> io::Result<&OwnedFd> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != path) {
+            self.last = Some((path.to_vec(), self.root.open_directory_exactly(path)?));
+        }
+        self.last.as_ref().map(|(_, fd)| fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn begins_with_key(file: &File) -> io::Result<bool> {
+    let mut head = vec![0; 256 << 10];
+    let length = file.read_at(&mut head, 0)?;
+    Ok(policy::holds_private_key(&head[..length]))
+}
+
+/// The node without attributes whose name no PAX record can hold (it ends at `=`); `apply` has them from the manifest.
+fn expressible(node: &Node) -> Cow<'_, Node> {
+    let fits = |name: &[u8]| !name.contains(&b'=');
+    match &node.xattrs {
+        Some(xattrs) if !xattrs.keys().all(|name| fits(name)) => {
+            let mut xattrs = xattrs.clone();
+            xattrs.retain(|name, _| fits(name));
+            Cow::Owned(Node { xattrs: Some(xattrs), ..node.clone() })
+        }
+        _ => Cow::Borrowed(node),
+    }
+}
+
+enum AttemptError {
+    /// The machine's file; the run goes on without it.
+    Read(io::Error),
+    /// The archive; the run ends.
+    Write(io::Error),
+}

@@ -1,0 +1,189 @@
+//! The plan and the machine's files as a context directory.
+//!
+//! - [`sink`]: the directory, private and atomic.
+//! - [`files`]: the machine's files into archives, proven to be what the walk saw.
+//! - [`packages`]: what the package layer's build step reads.
+//! - `text`: Dockerfile, README and lists.
+
+pub mod files;
+pub mod packages;
+pub mod sink;
+mod text;
+
+use crate::compress::{Compression, Format};
+use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, PLAN};
+use crate::detect::Inventory;
+use crate::error::{Error, Result};
+use crate::findings::Findings;
+use crate::layer::{Role, Way};
+use crate::manifest::{self, Layer, Record, Verdict};
+use crate::plan::{Facts, Plan};
+use crate::root::Root;
+use crate::summary::Summary;
+use files::{Changes, Shipped, Shipper};
+use serde::Serialize;
+use sink::{Scratch, Sink, SinkFile};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Sizes of the archives in the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// The delta in bytes.
+    pub delta: u64,
+    /// The package files in bytes; 0 if none travel.
+    pub packages: u64,
+}
+
+/// Everything that goes into a context.
+pub struct Emission<'a> {
+    /// The machine.
+    pub root: &'a Root,
+    /// What was found out about it.
+    pub inventory: &'a Inventory,
+    /// What the plan decided on.
+    pub facts: Facts<'a>,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The same in figures.
+    pub summary: &'a Summary,
+    /// How to compress the archives.
+    pub compression: Compression,
+    /// Threads for that; the bytes do not depend on it.
+    pub threads: u32,
+}
+
+/// Writes the context to `out`; on failure nothing is left there. Returns the sizes and adds to the findings.
+pub fn emit(
+    emission: &Emission<'_>,
+    out: &Path,
+    scratch: &Scratch,
+    findings: &mut Findings,
+) -> Result<Sizes> {
+    let mut sink = Sink::create(out, scratch)?;
+    let mut shipper = Shipper::new(emission.root, emission.facts, emission.plan);
+    let mut sizes = Sizes::default();
+    if carries_packages(emission) {
+        let wanted = |index: usize| is_carried(emission.facts, index);
+        sizes.packages =
+            archive(&mut sink, PACKAGES, emission, |out| shipper.ship(out, &[Layer::Packages], wanted))?;
+    }
+    sizes.delta = archive(&mut sink, DELTA, emission, |out| {
+        shipper.ship(out, &[Layer::Delta, Layer::Generated], |_| true)
+    })?;
+    findings.extend(std::mem::take(&mut shipper.findings));
+    let secrets = manifest(&mut sink, emission, &shipper.changes)?;
+    sink.write("SECRETS.todo", secrets.as_bytes())?;
+    sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
+    if let Some((catalog, layer)) = emission.facts.packages
+        && layer.way == Way::Install
+    {
+        packages::write(&mut sink, emission.root, (catalog, layer), emission.facts.rewritten, findings)?;
+    }
+    let archive = (sizes.packages > 0).then(|| format!("{PACKAGES}{}", emission.compression.extension()));
+    descriptions(&mut sink, emission, archive.as_deref())?;
+    binary(&mut sink)?;
+    json_lines(&mut sink, FINDINGS, &findings.sorted())?;
+    sink.finish()?;
+    Ok(sizes)
+}
+
+fn carries_packages(emission: &Emission<'_>) -> bool {
+    emission.facts.packages.is_some_and(|(_, layer)| layer.count(|role| matches!(role, Role::Carry(_))) > 0)
+}
+
+/// Whether the path's package travels in the context.
+fn is_carried(facts: Facts<'_>, index: usize) -> bool {
+    facts.packages.is_some_and(|(catalog, layer)| {
+        let owned = catalog.owned.get(&facts.tree.found[index].node.path);
+        owned.is_some_and(|owned| {
+            owned.packages.iter().any(|&owner| matches!(layer.roles[owner as usize], Role::Carry(_)))
+        })
+    })
+}
+
+fn archive(
+    sink: &mut Sink,
+    stem: &str,
+    emission: &Emission<'_>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<u64> {
+    let name = &format!("{stem}{}", emission.compression.extension());
+    let failed = |cause| Error::io(name, cause);
+    let file = sink.file(name)?;
+    let mut encoder = emission.compression.pack(file, emission.threads).map_err(failed)?;
+    // Blocks of this size keep the encoder busy; tar members come in pieces of 512 bytes.
+    let mut buffer = io::BufWriter::with_capacity(1 << 20, &mut encoder);
+    fill(&mut buffer).map_err(failed)?;
+    buffer.flush().map_err(failed)?;
+    drop(buffer);
+    encoder.finish().map_err(failed)?.finish()
+}
+
+/// Writes the manifest and returns the text of `SECRETS.todo`.
+fn manifest(sink: &mut Sink, emission: &Emission<'_>, changes: &Changes) -> Result<String> {
+    let failed = |cause| Error::io(MANIFEST, cause);
+    let mut secrets = text::SECRETS_HEAD.to_owned();
+    let file = sink.file(MANIFEST)?;
+    let zstd = Compression { format: Format::Zstd, level: 3 };
+    let mut encoder = zstd.pack(file, emission.threads).map_err(failed)?;
+    let mut lines = io::BufWriter::with_capacity(1 << 20, &mut encoder);
+    for (index, found) in emission.facts.tree.found.iter().enumerate() {
+        let record = record(emission, index, &found.node, changes.get(&index));
+        secrets.extend(text::secret(&record));
+        manifest::write(&mut lines, &record, &emission.inventory.names).map_err(failed)?;
+    }
+    lines.flush().map_err(failed)?;
+    drop(lines);
+    encoder.finish().map_err(failed)?.finish()?;
+    Ok(secrets)
+}
+
+fn record(
+    emission: &Emission<'_>,
+    index: usize,
+    walked: &crate::tree::Node,
+    change: Option<&Shipped>,
+) -> Record {
+    match change {
+        None => emission.plan.record(emission.facts, index, walked),
+        Some(Shipped::Newer(node)) => emission.plan.record(emission.facts, index, node),
+        Some(Shipped::Lost) => {
+            let record = emission.plan.record(emission.facts, index, walked);
+            let reason = "changed or vanished while it was archived; see findings.jsonl".to_owned();
+            Record { verdict: Verdict::Lost, layer: None, reason, ..record }
+        }
+    }
+}
+
+fn descriptions(sink: &mut Sink, emission: &Emission<'_>, archive: Option<&str>) -> Result<()> {
+    let summary = emission.summary;
+    let delta = format!("{DELTA}{}", emission.compression.extension());
+    let mut json = serde_json::to_vec_pretty(summary).map_err(|cause| Error::io(PLAN, cause.into()))?;
+    json.push(b'\n');
+    sink.write(PLAN, &json)?;
+    sink.write("Dockerfile", text::dockerfile(summary, archive).as_bytes())?;
+    sink.write(".dockerignore", text::dockerignore(&delta, archive).as_bytes())?;
+    sink.write("README.md", text::readme(summary, &delta).as_bytes())?;
+    sink.write("build.sh", include_bytes!("build.sh"))?;
+    sink.make_executable("build.sh")
+}
+
+/// This very program, for the build.
+fn binary(sink: &mut Sink) -> Result<()> {
+    let failed = |cause| Error::io("/proc/self/exe", cause);
+    let mut own = std::fs::File::open("/proc/self/exe").map_err(failed)?;
+    let mut file: SinkFile<'_> = sink.file(BINARY)?;
+    io::copy(&mut own, &mut file).map_err(failed)?;
+    file.finish()?;
+    sink.make_executable(BINARY)
+}
+
+fn json_lines(sink: &mut Sink, name: &str, lines: &[impl Serialize]) -> Result<()> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line).map_err(|cause| Error::io(name, cause.into()))?;
+        text.push(b'\n');
+    }
+    sink.write(name, &text)
+}

@@ -1,0 +1,175 @@
+//! The files of a context that people and engines read. Pure.
+//!
+//! The Dockerfile is constant but for the image reference and numbers, which
+//! are checked where they are made; no name or value from the machine is in it.
+
+use super::packages::MOUNT;
+use crate::context::{BINARY, COMPLETE, DELETIONS, MANIFEST};
+use crate::escape;
+use crate::layer::Way;
+use crate::manifest::{Record, Verdict};
+use crate::report::bytes;
+use crate::summary::Summary;
+use std::fmt::Write;
+
+/// The Dockerfile: stages base, packages, system.
+pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
+    let reference = summary.base.reference.as_deref().unwrap_or("scratch");
+    let mut text = format!(
+        "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {reference} AS base\n\nFROM base AS packages\n",
+        summary.version
+    );
+    let bind = |name: &str| format!("--mount=type=bind,source={name},target={MOUNT}/{name}");
+    let mut mounts = vec![bind(BINARY)];
+    mounts.extend(archive.map(bind));
+    match summary.packages.as_ref().map(|packages| packages.way) {
+        Some(Way::Install) => {
+            mounts.push(bind("packages"));
+            text += &format!("RUN {} \\\n    sh {MOUNT}/packages/install.sh\n", mounts.join(" \\\n    "));
+        }
+        Some(Way::Carry) if archive.is_some() => {
+            let command =
+                format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"packages\", \"{MOUNT}\"]");
+            text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
+        }
+        _ => {}
+    }
+    let context = format!("{MOUNT}-context");
+    text += &format!(
+        "\nFROM packages AS system\nRUN --mount=type=bind,source=.,target={context} \\\n    \
+         [\"{context}/{BINARY}\", \"apply\", \"{context}\"]\n"
+    );
+    text += &labels(summary);
+    if let Some(service) = summary.machine.live.as_ref().and_then(|live| live.service.as_ref()) {
+        let ports: String = service.ports.iter().map(|port| format!(" {port}")).collect();
+        let command: Vec<String> = service.command.iter().map(|word| format!("\"{word}\"")).collect();
+        text += &format!("EXPOSE{ports}\nCMD [{}]\n", command.join(", "));
+    }
+    text
+}
+
+fn labels(summary: &Summary) -> String {
+    let Some(reference) = &summary.base.reference else { return String::new() };
+    let mut text = format!("LABEL org.opencontainers.image.base.name=\"{reference}\"");
+    let is_digest = |digest: &&String| {
+        digest
+            .strip_prefix("sha256:")
+            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    if let Some(digest) = summary.base.manifest_digest.as_ref().filter(is_digest) {
+        text += &format!(" \\\n      org.opencontainers.image.base.digest=\"{digest}\"");
+    }
+    text + "\n"
+}
+
+/// Nothing but what the build needs.
+pub(super) fn dockerignore(delta: &str, archive: Option<&str>) -> String {
+    let mut text = "*\n".to_owned();
+    for name in ["packages", BINARY, MANIFEST, delta, DELETIONS, COMPLETE].into_iter().chain(archive) {
+        let _ = writeln!(text, "!{name}");
+    }
+    text
+}
+
+/// `deletions.list`.
+pub(super) fn deletions(paths: &[Vec<u8>]) -> String {
+    paths.iter().map(|path| escape::display(path) + "\n").collect()
+}
+
+/// One line of `SECRETS.todo`, if the record is withheld.
+pub(super) fn secret(record: &Record) -> Option<String> {
+    let node = &record.node;
+    let is_secret = record.verdict == Verdict::Withhold && node.kind != crate::tree::Kind::Directory;
+    let stat = &node.stat;
+    is_secret.then(|| {
+        format!(
+            "{}\t{:04o}\t{}:{}\t{}\n",
+            escape::display(&node.path),
+            stat.mode,
+            stat.uid,
+            stat.gid,
+            record.reason
+        )
+    })
+}
+
+/// The first line of `SECRETS.todo`.
+pub(super) const SECRETS_HEAD: &str = "\
+# Files of the machine that are not in the image because they are secret. Mount each at run time, for example
+#   docker run --mount type=bind,readonly,source=FILE,target=PATH ...
+# PATH\tMODE\tUID:GID\tREASON
+";
+
+/// `README.md`.
+pub(super) fn readme(summary: &Summary, delta: &str) -> String {
+    let machine = &summary.machine;
+    let name = code(if machine.hostname.is_empty() { "this machine" } else { &machine.hostname });
+    let files = &summary.files;
+    let mut text = format!(
+        "# {name} as a container image\n\n\
+         {} ({}), made by vm2docker-self {}.\n\n\
+         ## Build\n\n    ./build.sh\n\n\
+         or `docker build -t vm2docker/machine .`: BuildKit is needed (the default since Docker 23; before, \
+         `DOCKER_BUILDKIT=1`). Podman and Buildah build it too.\n\n\
+         ## Run\n\n    docker run -d vm2docker/machine{}\n\n\
+         ## Verify\n\n    docker export $(docker create vm2docker/machine) | ./vm2docker-self verify . --tar -\n\n\
+         `docker export` shows no ACLs and no `user.*` attributes; the build has proven them. To prove them again:\n\n    \
+         docker run --rm -v \"$PWD:/run/ctx:ro\" vm2docker/machine /run/ctx/vm2docker-self verify /run/ctx --root /\n\n\
+         `vm2docker-self explain . PATH` tells what happened to a path and why.\n\n\
+         ## What is in it\n\n\
+         | from | paths | bytes |\n|---|---|---|\n",
+        code(&machine.os.pretty_name),
+        machine.architecture,
+        summary.version,
+        if machine.live.as_ref().is_some_and(|live| live.service.is_some()) { "" } else { " COMMAND" },
+    );
+    let base = summary.base.reference.as_deref().unwrap_or("scratch");
+    let rows = [
+        (format!("the base image, `{base}`"), files.base),
+        ("packages".to_owned(), files.packages),
+        (format!("`{delta}`"), files.delta),
+        (format!("package scripts, and `{delta}` in case they do otherwise"), files.generated),
+    ];
+    for (from, count) in rows {
+        let _ = writeln!(text, "| {from} | {} | {} |", count.paths, bytes(count.bytes));
+    }
+    text += "\n## What is not in it, and why\n\n| reason | paths | bytes |\n|---|---|---|\n";
+    for (reason, count) in &files.dropped {
+        let _ = writeln!(text, "| {} | {} | {} |", cell(reason), count.paths, bytes(count.bytes));
+    }
+    let rows = [
+        ("secret: listed in `SECRETS.todo`, to be mounted at run time", files.withheld),
+        ("live data: volumes, below", files.volumes),
+        ("could not be read or kept: listed in `findings.jsonl`", files.lost),
+    ];
+    for (reason, count) in rows {
+        let _ = writeln!(text, "| {reason} | {} | {} |", count.paths, bytes(count.bytes));
+    }
+    if !summary.volumes.is_empty() {
+        text += "\n## Volumes\n\nThe directories are in the image, empty. Fill a volume for each:\n\n";
+        for (path, reason) in &summary.volumes {
+            let _ = writeln!(text, "- `{}`: {}", path.replace('`', "'"), cell(reason));
+        }
+    }
+    text += LIMITS;
+    text
+}
+
+/// What engines do to an image after the build has proven it.
+const LIMITS: &str = "
+## Limits
+
+- Buildah needs `--isolation oci`: with `chroot` it mounts the host's `/dev` over the context.
+- Buildah and Podman lose POSIX ACLs and attributes without a value when they commit a layer; times before 1970 or after 2242 become 1970.
+- The classic image store of Docker loses ACLs and `user.*` attributes when an image is pushed or saved.
+- `/`'s own mode, `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` are the engine's.
+";
+
+/// Text from the machine as a code span that cannot end early.
+fn code(text: &str) -> String {
+    format!("`{}`", escape::escape(text.as_bytes()).replace('`', "'"))
+}
+
+fn cell(text: &str) -> String {
+    escape::escape(text.as_bytes()).replace('|', "\\|")
+}

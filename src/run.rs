@@ -1,0 +1,176 @@
+//! From the command line to an exit code.
+
+use crate::apply;
+use crate::base::BaseFrom;
+use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
+use crate::context::Context;
+use crate::convert::{self, Options};
+use crate::detect;
+use crate::emit::sink::Scratch;
+use crate::error::{Code, Error, Result};
+use crate::explain;
+use crate::findings::Findings;
+use crate::pkg::Catalog;
+use crate::policy::{self, Rule};
+use crate::report::{self, ProgressMode};
+use crate::root::Root;
+use crate::verify::{self, Subject};
+use serde_json::json;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+/// Carries out the command line. `scratch` names what has to be removed if a signal ends the run.
+pub fn run(cli: Cli, scratch: &Scratch) -> Code {
+    let result = match cli.command {
+        None => convert(&cli.convert, scratch),
+        Some(Command::Inspect { root, common }) => inspect(&root, &common),
+        Some(Command::Verify { context, subject, common }) => {
+            let subject = match (subject.root, subject.tar) {
+                (Some(root), _) => Subject::Root(root),
+                (None, tar) => Subject::Tar(tar.unwrap_or_else(|| "-".into())),
+            };
+            verify(&context, &subject, &common)
+        }
+        Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
+        Some(Command::Explain { context, path, common }) => explain(&context, &path, &common),
+    };
+    result.unwrap_or_else(|error| {
+        report::tell(&format!("error: {error}"));
+        error.code
+    })
+}
+
+fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
+    let begun = Instant::now();
+    need_root()?;
+    let options = options(args)?;
+    let outcome = convert::convert(&options, scratch)?;
+    if args.common.json {
+        let findings = outcome.findings.sorted();
+        report::json(&json!({ "plan": outcome.summary, "archives": outcome.sizes, "findings": findings }));
+    } else if !args.common.quiet {
+        report::tell(&report::summary(&outcome.summary));
+        match outcome.sizes {
+            Some(sizes) => report::tell(&report::written(&options.out, sizes, begun)),
+            None => report::tell(&format!(
+                "nothing was written (--dry-run), {:.1} s\n",
+                begun.elapsed().as_secs_f64()
+            )),
+        }
+        if args.common.verbose {
+            report::tell(&report::findings(&outcome.findings));
+        }
+    }
+    report::tell_if(&report::losses(&outcome.findings));
+    Ok(if outcome.findings.losses() > 0 { Code::Incomplete } else { Code::Done })
+}
+
+fn options(args: &Convert) -> Result<Options> {
+    let mut rules = Vec::new();
+    if let Some(file) = &args.policy {
+        let name = file.display().to_string();
+        let text = std::fs::read(file).map_err(|cause| Error::io(format!("--policy {name}"), cause))?;
+        rules.extend(policy::parse(&text, &name)?);
+    }
+    rules.extend(args.exclude.iter().map(|glob| Rule::exclude(glob)));
+    let base_from = match args.base.base_from.as_os_str().as_bytes() {
+        b"none" => BaseFrom::None,
+        _ => BaseFrom::File(args.base.base_from.clone()),
+    };
+    let progress = if args.common.quiet || args.common.json { ProgressMode::None } else { args.progress };
+    Ok(Options {
+        root: args.root.clone(),
+        out: args.out.clone().unwrap_or_default(),
+        base: args.base.base.clone(),
+        base_from,
+        way: args.packages.into(),
+        rules,
+        policy_file: args.policy.clone(),
+        dry_run: args.dry_run,
+        threads: threads(&args.common),
+        compression: args.compress,
+        progress,
+    })
+}
+
+fn inspect(root: &Path, common: &Common) -> Result<Code> {
+    let root = open(root)?;
+    let mut findings = Findings::default();
+    let inventory = detect::detect(&root, &mut findings);
+    let packages = Catalog::load(&root, &mut findings).map(|catalog| {
+        let installed: Vec<String> = catalog
+            .installed()
+            .map(|index| format!("{}={}", catalog.id(index), catalog.packages[index].version))
+            .collect();
+        (installed, catalog.owned.len())
+    });
+    let installed = packages.as_ref().map(|(installed, _)| installed);
+    let mounts: Vec<_> = inventory.mounts.iter().map(report::mount).collect();
+    if common.json {
+        let findings = findings.sorted();
+        report::json(
+            &json!({ "machine": inventory, "mounts": mounts, "packages": installed, "findings": findings }),
+        );
+    } else {
+        report::answer(&report::inspected(
+            &inventory,
+            packages.as_ref().map(|(list, paths)| (list.len(), *paths)),
+        ));
+        report::tell_if(&report::findings(&findings));
+    }
+    Ok(if findings.losses() > 0 { Code::Incomplete } else { Code::Done })
+}
+
+fn verify(context: &Path, subject: &Subject, common: &Common) -> Result<Code> {
+    let verified = verify::verify(&Context::open(context)?, subject, threads(common))?;
+    if common.json {
+        report::json(&verified);
+    } else if !common.quiet {
+        report::answer(&report::verified(&verified));
+    }
+    Ok(if verified.equal { Code::Done } else { Code::Differs })
+}
+
+fn apply(context: &Path, root: &Path, layer: ApplyLayer, common: &Common) -> Result<Code> {
+    let root = open(root)?;
+    match layer {
+        ApplyLayer::Packages => {
+            let prepared = apply::prepare(context, &root, threads(common))?;
+            report::tell(&report::prepared(&prepared));
+        }
+        ApplyLayer::System => {
+            let applied = apply::apply(&Context::open(context)?, &root, threads(common))?;
+            report::tell(&report::applied(&applied));
+        }
+    }
+    Ok(Code::Done)
+}
+
+fn explain(context: &Path, path: &Path, common: &Common) -> Result<Code> {
+    let asked = path.as_os_str().as_bytes();
+    let record = explain::explain(&Context::open(context)?, asked)?;
+    if common.json {
+        report::json(&explain::as_json(&record));
+    } else {
+        report::answer(&explain::describe(&record, asked));
+    }
+    Ok(Code::Done)
+}
+
+fn open(root: &Path) -> Result<Root> {
+    Root::open(root).map_err(|cause| Error::io(format!("--root {}", root.display()), cause))
+}
+
+/// Without it most of the machine cannot be read, and what can be read would look complete.
+fn need_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new(Code::Refused, "not root: most of the machine cannot be read")
+        .hint("run it with sudo; to look without rights: vm2docker-self inspect"))
+}
+
+fn threads(common: &Common) -> usize {
+    common.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}

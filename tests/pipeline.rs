@@ -1,0 +1,387 @@
+//! Whole conversions of fixture roots, their results pinned.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use support::fixture::{self, Deb};
+use support::look::{look, paths, times};
+use support::tool::Place;
+
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\\nMIIEvQverysecretkeymaterial\\n-----END PRIVATE KEY-----\\n";
+
+/// A Debian with something of everything.
+const DEBIAN: &str = r#"
+file 0644 0:0 /usr/lib/os-release "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"
+link 0777 0:0 /etc/os-release ../usr/lib/os-release
+link 0777 0:0 /bin usr/bin
+link 0777 0:0 /sbin usr/sbin
+link 0777 0:0 /lib usr/lib
+dir 0755 0:0 /usr/bin
+dir 0755 0:0 /usr/sbin
+dir 0755 0:0 /usr/lib
+file 0755 0:0 /usr/bin/ls "ls\n"
+file 4755 0:0 /usr/bin/su "su\n"
+file 0755 0:0 /usr/bin/tool "tool\n"
+file 0644 0:0 /usr/share/tool/pristine "pristine\n"
+file 0644 0:0 /usr/share/tool/edited "as shipped\n"
+file 0644 0:0 /usr/share/tool/deleted "deleted later\n"
+file 0644 0:0 /usr/share/tool/moved.distrib "moved out of the way\n"
+file 0644 0:0 /usr/share/tool/moved "the one that is put there\n"
+file 0644 0:0 /etc/tool.conf "a=1\n"
+file 0644 0:0 /etc/tool.d/untouched "b=1\n"
+file 0755 0:0 /usr/local/bin/ours "ours\n"
+file 0644 0:0 /opt/local/data "local\n"
+file 0644 0:0 /etc/old.conf "left behind\n"
+file 0600 0:0 /boot/vmlinuz-6.1.0-9-amd64 "kernel\n"
+file 0644 0:0 /usr/lib/modules/6.1.0-9-amd64/kernel/ext4.ko "module\n"
+file 0644 0:0 /usr/share/doc/linux-image-6.1.0-9-amd64/copyright "free\n"
+file 0644 0:0 /etc/hostname "fixture\n"
+file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\neve:x:1000:1000::/home/eve:/bin/sh\n"
+file 0644 0:0 /etc/group "root:x:0:\neve:x:1000:\n"
+file 0640 0:42 /etc/shadow "root:$y$j9T$rootsverysecrethash:19000:0:99999:7:::\neve:$6$evesverysecrethash:19000::::::\nnobody:*:19000::::::\n"
+file 0444 0:0 /etc/machine-id "0123456789abcdef0123456789abcdef\n"
+file 0600 0:0 /etc/ssh/ssh_host_ed25519_key "-----BEGIN OPENSSH PRIVATE KEY-----\nhostsverysecretkey\n"
+file 0600 1000:1000 /home/eve/.bash_history "mysql -pverysecretpassword\n"
+file 0640 1000:1000 /home/eve/notes "hello\n"
+file 0644 0:0 /var/log/syslog "log\n"
+file 0644 0:0 /var/cache/apt/pkgcache.bin "cache\n"
+file 0600 0:0 /srv/db/PG_VERSION "15\n"
+file 0600 0:0 /srv/db/base/1 "rows\n"
+dir 0700 0:0 /srv/db/global
+dir 1777 0:0 /tmp
+file 0644 0:0 /tmp/scratch "x"
+file 0644 0:0 /etc/apt/sources.list "deb http://deb.example.org/debian bookworm main\n"
+"#;
+
+/// What happened after the packages were installed.
+const LATER: &str = r#"
+file 0644 0:0 /usr/share/tool/edited "edited\n"
+gone - - /usr/share/tool/deleted
+file 0640 0:33 /etc/tool.conf "a=2\n"
+file 0644 0:0 /var/lib/dpkg/diversions "/usr/share/tool/moved\n/usr/share/tool/moved.distrib\nlocal\n"
+file 0644 0:0 /var/lib/apt/lists/deb.example.org_debian_dists_bookworm_main_binary-amd64_Packages "Package: coreutils\nVersion: 9.1-1\nArchitecture: amd64\n\nPackage: tool\nVersion: 1.0-1\nArchitecture: amd64\n\n"
+"#;
+
+const TOOL: Deb<'_> = Deb {
+    name: "tool",
+    version: "1.0-1",
+    status: "",
+    fields: "Depends: coreutils\n",
+    files: &[
+        "/usr/bin/tool",
+        "/usr/share/tool/pristine",
+        "/usr/share/tool/edited",
+        "/usr/share/tool/deleted",
+        "/usr/share/tool/moved.distrib",
+        "/etc/tool.conf",
+        "/etc/tool.d/untouched",
+    ],
+    conffiles: &["/etc/tool.conf", "/etc/tool.d/untouched"],
+    scripts: &["postinst"],
+};
+
+const KERNEL: Deb<'_> = Deb {
+    name: "linux-image-6.1.0-9-amd64",
+    version: "6.1.27-1",
+    status: "",
+    fields: "",
+    files: &[
+        "/boot/vmlinuz-6.1.0-9-amd64",
+        "/lib/modules/6.1.0-9-amd64/kernel/ext4.ko",
+        "/usr/share/doc/linux-image-6.1.0-9-amd64/copyright",
+    ],
+    conffiles: &[],
+    scripts: &["postinst", "prerm"],
+};
+
+fn debian() -> Place {
+    let place = Place::new();
+    let machine = place.root("machine", DEBIAN);
+    fixture::lay(&machine, &format!("file 0600 0:0 /srv/app/server.pem \"{KEY}\""));
+    let coreutils = Deb {
+        name: "coreutils",
+        version: "9.1-1",
+        fields: "Essential: yes\nPriority: required\n",
+        // Built before /usr was merged, so under the old name.
+        files: &["/bin/ls", "/bin/su"],
+        ..Deb::default()
+    };
+    let local = Deb {
+        name: "local",
+        version: "7",
+        files: &["/opt/local/data", "/usr/share/tool/moved"],
+        ..Deb::default()
+    };
+    let old = Deb {
+        name: "old",
+        version: "3",
+        status: "deinstall ok config-files",
+        files: &["/etc/old.conf"],
+        conffiles: &["/etc/old.conf"],
+        ..Deb::default()
+    };
+    fixture::dpkg(&machine, &[coreutils, KERNEL, local, old, TOOL]);
+    fixture::lay(&machine, LATER);
+    place
+}
+
+fn bare(os: &str) -> Place {
+    let place = Place::new();
+    place.root("machine", &format!("{DEBIAN}\nfile 0644 0:0 /usr/lib/os-release \"{os}\"\n"));
+    place
+}
+
+/// Digests of the files that say what was decided: of the manifest decompressed, the deletions, the plan, the
+/// Dockerfile.
+///
+/// Where one changes on purpose: look at the difference of the file itself between the two versions (`git stash`,
+/// run, keep the context), be sure that every changed line is meant, then put the digests here that the test prints.
+/// A change of `plan.json` that takes away or renames a field needs a new `SCHEMA` too.
+const PINS: &[(&str, [&str; 4])] = &[
+    (
+        "debian, installed",
+        [
+            "d2bffa046dd6668eb9f8ea7611bc262c69c1f60ea93d2850d995c0ef52b25f0f",
+            "b92e56e6542a6120f989cbf4b89689a56b551e18def63e5982b36ef2111b6d06",
+            "6e18ac2f780fb318b54eea9ce8833a045bf02e2ac4c1ee512fa3defd1cc04deb",
+            "982581714b3b77a6cbb4929a1e192615434d535c6c11964949299fa59eb1d2a3",
+        ],
+    ),
+    (
+        "debian, carried",
+        [
+            "1a90b7b99a71d44404ffe9a2c8eac82dd8d01a3aaa0ec623d54eefebfa266940",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "4f376d6bf37c4366c70072a31c4d63d4ececabe4691ed6cbc0f1cae2414ffe14",
+            "6936dcec94e1341cfd4b5155a0081eaf726a005ea632bb5f3c9cf9756eeb3b1a",
+        ],
+    ),
+    (
+        "debian without a database",
+        [
+            "d16c3479750eda7afe5d722270ba50c1d5ed296225bf16a9d86f4f9e6803b00f",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "2ed87fb03405373c95b85b8d35753f4c03c33d8046dbcdd2ce1188ca44666d27",
+            "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
+        ],
+    ),
+    (
+        "unknown distribution",
+        [
+            "16d4e719aace109ceddfacce1af08ab05809b0f778c9534b6f8c40913a20f64f",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "55dfdb7abdb53b957bbe516adad7410ae1044f6c7c3e5cc8d2c2a534b6eeb441",
+            "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
+        ],
+    ),
+];
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn decisions_are_the_same_as_ever() {
+    let mut found = Vec::new();
+    for (name, place, args) in [
+        ("debian, installed", debian(), &[][..]),
+        ("debian, carried", debian(), &["--packages", "carry"]),
+        ("debian without a database", bare("ID=debian\\nVERSION_ID=12\\n"), &[]),
+        ("unknown distribution", bare("ID=haiku\\n"), &[]),
+    ] {
+        place.convert("ctx", args).ends(0);
+        let digests = ["manifest.jsonl.zst", "deletions.list", "plan.json", "Dockerfile"]
+            .map(|file| hex(&place.unpacked("ctx", file)));
+        found.push((name, digests));
+    }
+    let pinned: Vec<_> = PINS.iter().map(|(name, digests)| (*name, digests.map(str::to_owned))).collect();
+    assert_eq!(found, pinned, "{found:#?}");
+}
+
+/// Verdict, layer and reason of a path.
+fn fate(place: &Place, path: &str) -> String {
+    let manifest = place.manifest("ctx");
+    let record = manifest.iter().find(|record| record["path"] == path);
+    let Some(record) = record else { return "absent".to_owned() };
+    let layer = record.get("layer").and_then(|layer| layer.as_str()).unwrap_or("-");
+    format!("{} {layer}: {}", record["verdict"].as_str().unwrap(), record["reason"].as_str().unwrap())
+}
+
+#[test]
+fn each_sort_of_path_has_its_fate() {
+    let place = debian();
+    place.convert("ctx", &[] as &[&str]).ends(0);
+    for (path, expected) in [
+        ("/usr/share/tool/pristine", "keep packages: package tool"),
+        ("/usr/bin/ls", "keep packages: package coreutils"),
+        ("/usr/share/tool/edited", "keep delta: changed since package tool shipped it"),
+        ("/usr/share/tool/deleted", "absent"),
+        ("/etc/tool.conf", "keep delta: changed since package tool shipped it"),
+        ("/etc/tool.d/untouched", "keep packages: package tool"),
+        ("/opt/local/data", "keep packages: package local"),
+        ("/etc/old.conf", "keep delta: no package ships it"),
+        ("/usr/local/bin/ours", "keep delta: no package ships it"),
+        ("/boot/vmlinuz-6.1.0-9-amd64", "drop -: kernel and boot loader: a container has the host's"),
+        (
+            "/usr/share/doc/linux-image-6.1.0-9-amd64/copyright",
+            "drop -: package linux-image-6.1.0-9-amd64 (kernel: a container runs on the host's)",
+        ),
+        (
+            "/var/lib/dpkg/info/linux-image-6.1.0-9-amd64.list",
+            "drop -: package linux-image-6.1.0-9-amd64 (kernel: a container runs on the host's)",
+        ),
+        (
+            "/var/lib/dpkg/info/linux-image-6.1.0-9-amd64.prerm",
+            "drop -: package linux-image-6.1.0-9-amd64 (kernel: a container runs on the host's)",
+        ),
+        ("/var/lib/dpkg/info/old.list", "keep generated: made by package scripts"),
+        ("/var/lib/dpkg/status", "rewrite delta: packages that are not in the image are not in its database"),
+        ("/etc/shadow", "rewrite delta: password hashes replaced"),
+        ("/srv/app/server.pem", "withhold -: private key, known by its content"),
+        ("/etc/ssh/ssh_host_ed25519_key", "regenerate -: host identity; `ssh-keygen -A` makes new ones"),
+        (
+            "/srv/db/base/1",
+            "volume -: live PostgreSQL data: a volume; copy it with pg_dumpall or pg_basebackup",
+        ),
+        ("/tmp/scratch", "drop -: temporary files"),
+    ] {
+        assert_eq!(fate(&place, path), expected, "{path}");
+    }
+    let deletions = String::from_utf8(place.unpacked("ctx", "deletions.list")).unwrap();
+    assert!(deletions.lines().any(|line| line == "/usr/share/tool/deleted"), "{deletions}");
+    let plan: serde_json::Value = serde_json::from_slice(&place.unpacked("ctx", "plan.json")).unwrap();
+    assert_eq!(plan["packages"]["carried"], serde_json::json!({"local": "no archive has this version"}));
+    assert_eq!(plan["packages"]["dropped"].as_object().unwrap().len(), 1);
+    assert_eq!(plan["volumes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/srv/db"]);
+}
+
+/// Every file of a context by name.
+fn files(context: &Path) -> BTreeMap<Vec<u8>, (u32, u64, Vec<u8>)> {
+    look(context).into_iter().map(|(path, look)| (path, (look.mode, look.size, look.sha256))).collect()
+}
+
+#[test]
+fn threads_and_repetition_change_no_byte() {
+    let place = debian();
+    // More than the compressor gives to one thread.
+    fixture::lay(
+        &place.path("machine"),
+        "file 0644 0:0 /srv/large @random 20000000\nfile 0644 0:0 /srv/holes @sparse 9000000",
+    );
+    let many: String = (0..500).map(|n| format!("file 0644 0:0 /srv/many/{}/{n} \"{n}\"\n", n % 7)).collect();
+    fixture::lay(&place.path("machine"), &many);
+    for packages in ["install", "carry"] {
+        let contexts =
+            [("1", "ctx-1"), ("8", "ctx-8"), ("8", "ctx-8-again"), ("3", "ctx-3")].map(|(threads, ctx)| {
+                place.convert(ctx, &["--threads", threads, "--packages", packages]).ends(0);
+                let listed = files(&place.path(ctx));
+                fs::remove_dir_all(place.path(ctx)).unwrap();
+                listed
+            });
+        assert!(contexts[0].len() > 10);
+        for other in &contexts[1..] {
+            assert_eq!(&contexts[0], other);
+        }
+    }
+}
+
+#[test]
+fn the_machine_is_left_as_it_was() {
+    let place = debian();
+    let paths = paths(&place.path("machine"));
+    // Access before modification: the next read would be seen (mount(8), relatime).
+    paths.iter().for_each(|path| fixture::set_time(path, fixture::TIME));
+    let before = times(&paths);
+    place.convert("ctx1", &[] as &[&str]).ends(0);
+    place.convert("ctx2", &["--packages", "carry", "--dry-run"]).ends(0);
+    let after = times(&paths);
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+}
+
+/// Every file of the context, decompressed.
+fn contents(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let names = look(&place.path("ctx")).into_iter().filter(|(_, look)| look.kind == 'f');
+    let names = names.map(|(path, _)| String::from_utf8(path[1..].to_vec()).unwrap());
+    names
+        .filter(|name| name != "vm2docker-self")
+        .map(|name| (name.clone(), place.unpacked("ctx", &name)))
+        .collect()
+}
+
+#[test]
+fn secrets_and_their_digests_are_nowhere() {
+    for packages in ["install", "carry"] {
+        let place = debian();
+        let machine = place.path("machine");
+        fixture::lay(
+            &machine,
+            "hard - - /srv/second-name /etc/shadow\nhard - - /backup/first-name /etc/shadow\nhard - - /srv/app/other.pem /srv/app/server.pem",
+        );
+        let digests =
+            ["srv/app/server.pem", "etc/shadow", "etc/ssh/ssh_host_ed25519_key", "home/eve/.bash_history"]
+                .map(|path| hex(&fs::read(machine.join(path)).unwrap()));
+        place.convert("ctx", &["--packages", packages]).ends(0);
+        for (name, content) in contents(&place) {
+            let has = |needle: &str| content.windows(needle.len()).any(|window| window == needle.as_bytes());
+            assert!(!has("verysecret"), "{name} holds a secret");
+            assert!(!has("0123456789abcdef0123456789abcdef"), "{name} holds the machine's number");
+            digests.iter().for_each(|digest| assert!(!has(digest), "{name} holds the digest of a secret"));
+        }
+        let todo = String::from_utf8(place.unpacked("ctx", "SECRETS.todo")).unwrap();
+        assert!(
+            todo.contains("/srv/app/server.pem\t0600\t0:0\t") && todo.contains("/srv/app/other.pem\t"),
+            "{todo}"
+        );
+    }
+}
+
+#[test]
+fn files_that_are_rewritten_keep_their_attributes_and_their_links() {
+    let place = Place::new();
+    place.root(
+        "machine",
+        r#"
+        file 0644 0:0 /etc/os-release "ID=other\n"
+        file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\n"
+        acl - - /etc/passwd access u::rw-,u:1000:r--,g::r--,m::r--,o::r--
+        xattr - - /etc/passwd user.note "kept"
+        file 0640 0:42 /etc/shadow "root:$6$abc:1::::::\n"
+        acl - - /etc/shadow access u::rw-,u:1000:r--,g::r--,m::r--,o::---
+        hard - - /srv/second-name /etc/shadow
+        hard - - /backup/first-name /etc/shadow
+        "#,
+    );
+    place.convert("ctx", &[] as &[&str]).ends(0);
+    place.build("ctx", "built").ends(0);
+    let (machine, image) = (look(&place.path("machine")), look(&place.path("built")));
+    assert_eq!(machine[&b"/etc/passwd"[..]], image[&b"/etc/passwd"[..]]);
+    for path in ["/etc/shadow", "/srv/second-name", "/backup/first-name"] {
+        let (machine, image) = (&machine[path.as_bytes()], &image[path.as_bytes()]);
+        assert_eq!(
+            (&machine.first, &machine.xattrs, machine.mode),
+            (&image.first, &image.xattrs, image.mode),
+            "{path}"
+        );
+    }
+    assert_eq!(fs::read(place.path("built").join("srv/second-name")).unwrap(), b"root:!*:1::::::\n");
+}
+
+#[test]
+fn a_damaged_database_is_named_by_line_and_the_rest_goes_on() {
+    let place = debian();
+    let status = place.path("machine").join("var/lib/dpkg/status");
+    let text = fs::read_to_string(&status).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| *line == "Package: tool").unwrap();
+    let damaged = [&lines[..=at], &["this is no field"], &lines[at + 1..]].concat().join("\n") + "\n";
+    fs::write(&status, damaged).unwrap();
+    let said = format!("/var/lib/dpkg/status: line {}", at + 2);
+    place.convert("ctx", &[] as &[&str]).ends(3).says(&["incomplete: 1 objects", &said]);
+    assert!(place.path("ctx").join("COMPLETE").exists());
+    assert_eq!(fate(&place, "/usr/bin/ls"), "keep packages: package coreutils");
+}
