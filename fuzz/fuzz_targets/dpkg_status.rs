@@ -1,0 +1,27 @@
+//! Whatever the bytes: no panic; every package may stand in an argument of apt (name, architecture, version);
+//! no name and architecture twice; problems are sorted, name lines that exist, and are at most 1000.
+//! `status.d` reads the same packages, save for the default of a missing Status.
+#![no_main]
+
+use std::collections::BTreeSet;
+use vm2docker_self::pkg::{Package, dpkg, parse_status, parse_status_d, version};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    for (packages, problems) in [parse_status(bytes), parse_status_d(bytes)] {
+        let names: BTreeSet<_> = packages.iter().map(|p| (&p.name, &p.architecture)).collect();
+        assert_eq!(names.len(), packages.len());
+        packages.iter().for_each(check);
+        let lines = bytes.split(|&byte| byte == b'\n').count();
+        assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+        assert!(problems.len() <= 1000 && problems.is_sorted_by_key(|problem| problem.line));
+    }
+});
+
+fn check(package: &Package) {
+    assert!(dpkg::is_valid_name(package.name.as_bytes()));
+    assert!(package.architecture.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    assert!(!package.architecture.starts_with('-'));
+    let version = package.version.as_bytes();
+    assert!(version::is_valid(version) || version.is_empty() && !package.is_installed());
+    assert!(package.id("amd64").starts_with(&package.name));
+}

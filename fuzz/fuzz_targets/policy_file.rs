@@ -1,0 +1,29 @@
+//! Whatever the policy file, home directories and path: no panic, and no path takes long (libFuzzer's -timeout).
+//! A path without a user's rule has the built-in one: the user's rules add and override, they never hide each other.
+//! The root has no rule; a first line `keep /**` keeps every other path, whatever follows it.
+#![no_main]
+
+use libfuzzer_sys::Corpus;
+use vm2docker_self::policy::{self, Action, Policy};
+
+libfuzzer_sys::fuzz_target!(|input: (&[u8], Vec<Vec<u8>>, &[u8])| -> Corpus {
+    let (text, homes, path) = input;
+    let built_in = Policy::new(Vec::new(), &homes);
+    let before = built_in.for_path(path, None);
+    assert!(built_in.for_path(b"", None).is_none());
+    let Ok(rules) = policy::parse(text, "policy") else { return Corpus::Keep };
+    let count = rules.len();
+    let policy = Policy::new(rules, &homes);
+    match policy.for_path(path, None) {
+        Some(id) if (id as usize) < count => {}
+        other => assert_eq!(other.map(|id| policy.rule(id)), before.map(|id| built_in.rule(id))),
+    }
+    let all = policy::parse(&[b"keep /**\n", text].concat(), "policy").expect("one more line");
+    let all = Policy::new(all, &homes);
+    assert_eq!(
+        all.for_path(path, None).map(|id| all.rule(id).action),
+        (!path.is_empty()).then_some(Action::Keep)
+    );
+    policy::holds_private_key(text);
+    Corpus::Keep
+});

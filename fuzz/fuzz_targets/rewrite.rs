@@ -1,0 +1,40 @@
+//! Whatever the account files hold: no second field of the output is anything but empty, `x`, `!` and `*`.
+//! Lines, names and all other fields are the input's; doing it twice is doing it once.
+//! A package database loses whole stanzas of dropped packages only, in order; a machine's number is always gone.
+#![no_main]
+
+use vm2docker_self::rewrite::rewrite;
+
+libfuzzer_sys::fuzz_target!(|content: &[u8]| {
+    for path in [b"etc/shadow".as_slice(), b"etc/gshadow", b"etc/passwd"] {
+        let output = rewrite(path, content, &|_, _| false).expect("a rule");
+        let (lines, before) = (split(&output, b'\n'), split(content, b'\n'));
+        assert_eq!(lines.len(), before.len());
+        for (line, before) in lines.into_iter().zip(before) {
+            let (fields, old) = (split(line, b':'), split(before, b':'));
+            assert_eq!(fields.len(), old.len());
+            assert!(fields.iter().zip(&old).enumerate().all(|(at, (a, b))| at == 1 || a == b));
+            let second = fields.get(1).copied().unwrap_or_default();
+            assert!(second == b"x" || second.iter().all(|byte| b"!*".contains(byte)));
+        }
+        assert_eq!(rewrite(path, &output, &|_, _| false).as_deref(), Some(&*output));
+    }
+    let status = b"var/lib/dpkg/status";
+    assert_eq!(rewrite(status, content, &|_, _| false).as_deref(), Some(content));
+    assert_eq!(rewrite(status, content, &|_, _| true), Some(Vec::new()));
+    let output = rewrite(status, content, &|name, _| name == b"gone").expect("a rule");
+    let mut rest = output.iter();
+    let mut next = rest.next();
+    for byte in content {
+        if next == Some(byte) {
+            next = rest.next();
+        }
+    }
+    assert!(next.is_none(), "the output is not part of the input");
+    assert_eq!(rewrite(status, &output, &|name, _| name == b"gone"), Some(output));
+    assert_eq!(rewrite(b"etc/machine-id", content, &|_, _| false), Some(Vec::new()));
+});
+
+fn split(bytes: &[u8], at: u8) -> Vec<&[u8]> {
+    bytes.split(|&byte| byte == at).collect()
+}

@@ -1,0 +1,122 @@
+//! Any nodes that the writer takes come back equal: names, targets, owners, times, attributes, contents.
+//! The writer refuses what no tar can hold and nothing else, and a refusal writes nothing.
+//! Contents that are shorter or longer than the node says leave the archive whole.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use std::io::Read;
+use vm2docker_self::archive::{Reader, Writer};
+use vm2docker_self::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
+
+#[derive(Arbitrary, Debug)]
+struct Member {
+    path: Vec<u8>,
+    kind: Type,
+    mode: u16,
+    owner: (u32, u32),
+    mtime: i64,
+    nanoseconds: u32,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Type {
+    Directory,
+    File { size: u16, content: Vec<u8> },
+    Link(Vec<u8>),
+    HardLink(Vec<u8>),
+    Fifo,
+    Char(u32, u32),
+    Block(u32, u32),
+    Socket,
+}
+
+/// What is expected back, in order: node, hard link's target, content.
+type Expected = Vec<(Node, Option<Vec<u8>>, Vec<u8>)>;
+
+libfuzzer_sys::fuzz_target!(|members: Vec<Member>| {
+    let mut writer = Writer::new(Vec::new());
+    let mut expected = Expected::new();
+    for member in members {
+        write(&mut writer, member, &mut expected);
+    }
+    let archive = writer.finish().expect("memory");
+    let mut reader = Reader::new(&*archive);
+    for (node, link, content) in expected {
+        let mut entry = reader.next_entry().expect("no damage").expect("a member");
+        assert_eq!((&entry.node, &entry.hard_link), (&node, &link));
+        let mut read = Vec::new();
+        entry.content.read_to_end(&mut read).expect("memory");
+        assert_eq!(read, content);
+    }
+    assert!(reader.next_entry().expect("no damage").is_none() && reader.has_end_marker());
+});
+
+fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) {
+    let Member { path, kind, mode, owner: (uid, gid), mtime, nanoseconds, xattrs } = member;
+    // Only paths as the tree has them; what others become is the reader's target.
+    let plain =
+        |path: &[u8]| !path.split(|&byte| byte == b'/').any(|part| matches!(part, b"" | b"." | b".."));
+    if !plain(&path) {
+        return;
+    }
+    let xattrs: Xattrs =
+        xattrs.into_iter().map(|(name, value)| ([b"user.", &*name].concat().into(), value.into())).collect();
+    assert!(xattrs.keys().all(|name| is_portable_xattr(name)));
+    let unfit = path.contains(&0) || xattrs.keys().any(|name| name.contains(&b'=') || name.contains(&0));
+    let stat = Stat { mode: mode & 0o7777, uid, gid, mtime, mtime_nsec: nanoseconds % 1_000_000_000 };
+    let xattrs = (!xattrs.is_empty()).then(|| Box::new(xattrs));
+    let mut node = Node { path: path.into(), kind: Kind::Fifo, stat, group: 0, xattrs };
+    let (mut link, mut content) = (None, Vec::new());
+    let (result, unfit) = match kind {
+        Type::File { size, content: given } => {
+            node.kind = Kind::File { size: size.into(), sha256: None };
+            let result = writer.append_file(&node, &mut &*given);
+            if let Ok(written) = &result {
+                assert_eq!(written.short, given.len() < size.into());
+                assert_eq!(written.longer, given.len() > size.into());
+            }
+            content = given;
+            content.resize(size.into(), 0);
+            (result.map(drop), unfit)
+        }
+        Type::HardLink(target) => {
+            if !plain(&target) {
+                return;
+            }
+            // A further name has no attributes and no size of its own.
+            node.kind = Kind::File { size: 0, sha256: None };
+            let result = writer.append_link(&node, &target);
+            node.xattrs = None;
+            let unfit = node.path.contains(&0) || target.contains(&0);
+            link = Some(target);
+            (result, unfit)
+        }
+        other => {
+            // An empty PAX record withdraws: no symbolic link is empty either.
+            let Some((kind, no)) = without_content(other) else { return };
+            node.kind = kind;
+            (writer.append(&node), unfit || no)
+        }
+    };
+    match result {
+        Ok(()) => {
+            assert!(!unfit, "{node:?}");
+            expected.push((node, link, content));
+        }
+        Err(_) => assert!(unfit, "{node:?}"),
+    }
+}
+
+/// Anything but a file or a further name, and whether no tar can hold it; `None` for what no file system has.
+fn without_content(kind: Type) -> Option<(Kind, bool)> {
+    Some(match kind {
+        Type::Link(target) if target.is_empty() => return None,
+        Type::Link(target) => (Kind::Symlink(target.clone().into()), target.contains(&0)),
+        Type::Char(major, minor) => (Kind::CharDevice(major, minor), major.max(minor) > 2_097_151),
+        Type::Block(major, minor) => (Kind::BlockDevice(major, minor), major.max(minor) > 2_097_151),
+        Type::Socket => (Kind::Socket, true),
+        Type::Directory => (Kind::Directory, false),
+        _ => (Kind::Fifo, false),
+    })
+}
