@@ -157,8 +157,15 @@ fn ours(options: &Options) -> Vec<(u64, u64)> {
     paths.into_iter().flatten().filter_map(|path| root::identity_of(path).ok()).collect()
 }
 
-/// About how many objects there are, for the time that is left; 0 if the file system does not say.
+/// About how many objects there are, for the time that is left; 0 if the file system does not say, or has others too.
 fn inodes_in_use(root: &Root) -> u64 {
+    let device =
+        |name: &[u8]| root::stat_at(root.directory(), name).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    let (here, above) = (device(b"."), device(b".."));
+    let is_whole = here == above || here.zip(above).is_some_and(|(here, above)| here.0 != above.0);
+    if !is_whole {
+        return 0;
+    }
     rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
 }
 

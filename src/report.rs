@@ -311,7 +311,10 @@ impl Drop for Display {
 
 fn show_bar(stop: &AtomicBool, progress: &Progress, total: u64) {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    let template = "reading {bar:30} {pos}/{len} paths, {msg}, {eta} left";
+    let template = match total {
+        0 => "reading {spinner} {pos} paths, {msg}",
+        _ => "reading {bar:30} {pos}/{len} paths, {msg}, {eta} left",
+    };
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     let begun = Instant::now();
     while !stop.load(Relaxed) {
@@ -331,7 +334,8 @@ fn show_lines(stop: &AtomicBool, progress: &Progress, total: u64) {
         if shown.elapsed() >= Duration::from_secs(10) {
             shown = Instant::now();
             let (objects, read) = (progress.objects.load(Relaxed), progress.bytes.load(Relaxed));
-            tell(&format!("reading: {objects} of about {total} paths, {}", bytes(read)));
+            let of_about = if total == 0 { String::new() } else { format!(" of about {total}") };
+            tell(&format!("reading: {objects}{of_about} paths, {}", bytes(read)));
         }
         std::thread::park_timeout(Duration::from_millis(200));
     }
