@@ -1,5 +1,6 @@
 //! The root that becomes the machine: every change beneath it, by descriptor, following no link.
 
+use crate::archive;
 use crate::root::{self, Root};
 use crate::tree::{self, Kind, Node, Xattrs};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -157,7 +158,7 @@ pub(super) fn write_sparse(from: &mut impl Read, to: &mut File) -> io::Result<()
     let mut block = vec![0; HOLE];
     let mut length = 0;
     loop {
-        let filled = fill(from, &mut block)?;
+        let filled = archive::read_full(from, &mut block)?;
         let bytes = &block[..filled];
         length += filled as u64;
         if filled == HOLE && bytes.iter().all(|&byte| byte == 0) {
@@ -169,19 +170,6 @@ pub(super) fn write_sparse(from: &mut impl Read, to: &mut File) -> io::Result<()
             return to.set_len(length);
         }
     }
-}
-
-fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match from.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(filled)
 }
 
 /// Makes the portable attributes exactly `wanted`.

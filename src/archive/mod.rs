@@ -21,7 +21,7 @@ pub mod writer;
 
 pub use assembly::{Contents, read_tree};
 pub use reader::{Reader, XattrClasses};
-pub(crate) use stream::{Hashing, read_ahead};
+pub(crate) use stream::{Hashing, read_ahead, read_full};
 pub use writer::{Writer, Written};
 
 /// A failure of the archive itself, not of the disk it lies on.
