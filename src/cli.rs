@@ -41,6 +41,9 @@ pub struct Convert {
     /// Which base image.
     #[command(flatten)]
     pub base: BaseArgs,
+    /// How the network is used.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// How the package layer is filled: by the distribution's archive, or with package files in the context
     #[arg(long, value_enum, value_name = "WAY", env = "VM2DOCKER_PACKAGES", default_value_t = Packages::Install)]
     pub packages: Packages,
@@ -70,9 +73,29 @@ pub struct BaseArgs {
     /// Base image to build FROM, instead of the one that os-release maps to
     #[arg(long, value_name = "REF", env = "VM2DOCKER_BASE")]
     pub base: Option<String>,
-    /// How to learn what the base image holds: `none`, or a file (rootfs tar, `docker save` tar, OCI layout)
-    #[arg(long, value_name = "none|FILE", env = "VM2DOCKER_BASE_FROM", default_value = "none")]
+    /// How to learn what the base image holds: from the registry, from published package lists, not at all, or from a
+    /// file (rootfs tar, `docker save` tar, OCI layout); `auto` takes the first of these that answers
+    #[arg(
+        long,
+        value_name = "auto|registry|packages|none|FILE",
+        env = "VM2DOCKER_BASE_FROM",
+        default_value = "auto"
+    )]
     pub base_from: PathBuf,
+}
+
+/// How the network is used.
+#[derive(Args, Debug)]
+pub struct NetworkArgs {
+    /// No network at all
+    #[arg(long, env = "VM2DOCKER_OFFLINE")]
+    pub offline: bool,
+    /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+    #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Talk HTTP without TLS to the registry; loopback registries need no flag
+    #[arg(long, env = "VM2DOCKER_PLAIN_HTTP")]
+    pub plain_http: bool,
 }
 
 /// What most actions take.

@@ -1,6 +1,8 @@
 //! The conversion, stage by stage: this file reads as the specification does.
 
-use crate::base::{self, Base, BaseFrom};
+use crate::apt;
+use crate::archives::Archives;
+use crate::base::{self, Base, BaseFrom, Knowledge, Ladder};
 use crate::compress::Compression;
 use crate::detect::{self, Inventory};
 use crate::diff::{self, Delta};
@@ -8,14 +10,17 @@ use crate::emit::{self, Emission, Sizes, sink::Scratch};
 use crate::error::{Code, Error, Result};
 use crate::expected::ExpectedTree;
 use crate::findings::Findings;
+use crate::generated::Generated;
 use crate::layer::{self, PackageLayer, Way};
-use crate::pkg::{Catalog, Pin, lists};
+use crate::net::{Client, Figures, Settings};
+use crate::pkg::{Catalog, Pin};
 use crate::plan::{self, Facts, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::report::{self, ProgressMode};
 use crate::rewrite;
 use crate::root::{self, Root};
 use crate::summary::{self, Summary};
+use crate::tree::Md5;
 use crate::walk::{self, Progress, Scope, Tree};
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +38,8 @@ pub struct Options {
     pub base: Option<String>,
     /// How to learn what it holds.
     pub base_from: BaseFrom,
+    /// How the network is used; not at all if there is nothing.
+    pub network: Option<Settings>,
     /// How the package layer is filled.
     pub way: Way,
     /// The user's rules.
@@ -56,6 +63,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// Sizes of the archives; none for a dry run.
     pub sizes: Option<Sizes>,
+    /// What came over the network; nothing if nobody was to be asked.
+    pub traffic: Option<Figures>,
     /// Everything that was skipped, unstable, unreadable or withheld.
     pub findings: Findings,
 }
@@ -69,60 +78,74 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
 
     let inventory = detect::detect(&root, &mut findings);
     let catalog = Catalog::load(&root, &mut findings);
-    let base = base::choose(options.base.as_deref(), &options.base_from, &inventory, catalog.is_some())?;
+    let client = options.network.clone().map(Client::new).transpose()?;
+    let archives = catalog.as_ref().map(|catalog| Archives::of(&root, catalog, client.as_ref()));
+    let ladder = Ladder {
+        client: client.as_ref(),
+        inventory: &inventory,
+        catalog: catalog.as_ref(),
+        archives: archives.as_ref(),
+    };
+    let base = base::choose(options.base.as_deref(), &options.base_from, &inventory, &ladder, &mut findings)?;
+    // Nothing to install with where there is no base image.
+    let way = if base.reference.is_none() { Way::Carry } else { options.way };
+    let asked = archives.as_ref().filter(|_| way == Way::Install);
+    let offered = asked.map(Archives::offered).unwrap_or_default();
     let layer =
-        catalog.as_ref().map(|catalog| package_layer(&root, catalog, &base, options.way, &mut findings));
+        catalog.as_ref().map(|catalog| layer::assign(catalog, &base.packages(), &offered.availability, way));
     let packages = catalog.as_ref().zip(layer.as_ref());
-    let base_nodes = base.image.as_ref().map(|image| image.nodes.as_slice()).unwrap_or_default();
-    let expected = ExpectedTree::new(packages, base_nodes, inventory.os.image_is_merged());
-    let passwords = emit::packages::sources_with_passwords(&root);
+    let listed = base_files(&base, packages, archives.as_ref(), &mut findings);
+    let expected = ExpectedTree::new(packages, base.view(listed));
+    findings.extend(archives.map(Archives::findings).unwrap_or_default());
+    let passwords = apt::sources::with_passwords(&root);
     let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
     let policy = Policy::new(rules.collect(), &inventory.homes);
     let tree = walk(&root, &policy, &inventory, &expected, options)?;
     findings.extend(tree.findings.clone());
     let delta: Delta = diff::diff(&tree, &expected);
     let rewritten = rewrite_files(&root, &tree, &policy, packages, &mut findings);
-    let facts = Facts { tree: &tree, delta: &delta, policy: &policy, packages, rewritten: &rewritten };
+    let generated =
+        catalog.as_ref().map(|catalog| Generated::load(&root, catalog, &tree.found, &mut findings));
+    let generated = &generated.unwrap_or_default();
+    let facts =
+        Facts { tree: &tree, delta: &delta, policy: &policy, packages, rewritten: &rewritten, generated };
     let plan = plan::decide(facts);
     findings.extend(plan.findings.clone());
     let summary = summary::summarise(&inventory, &base, facts, &plan);
+    let traffic = client.as_ref().map(Client::figures);
     if options.dry_run {
-        return Ok(Outcome { summary, sizes: None, findings });
+        return Ok(Outcome { summary, sizes: None, traffic, findings });
     }
     check_space(&options.out, &summary)?;
     let emission = Emission {
         root: &root,
         inventory: &inventory,
         facts,
+        sources: &offered.sources,
         plan: &plan,
         summary: &summary,
         compression: options.compression,
         threads: options.threads as u32,
     };
     let sizes = emit::emit(&emission, &options.out, scratch, &mut findings)?;
-    Ok(Outcome { summary, sizes: Some(sizes), findings })
+    Ok(Outcome { summary, sizes: Some(sizes), traffic, findings })
 }
 
-fn package_layer(
-    root: &Root,
-    catalog: &Catalog,
+/// The files of a base image of which only the packages are known. Those of packages that the build brings to another
+/// version do not matter; those of packages that travel in the context need not travel.
+fn base_files(
     base: &Base,
-    way: Way,
+    packages: Option<(&Catalog, &PackageLayer)>,
+    archives: Option<&Archives<'_>>,
     findings: &mut Findings,
-) -> PackageLayer {
-    // Nothing to install with where there is no base image.
-    let way = if base.reference.is_none() { Way::Carry } else { way };
-    let asked: BTreeSet<Pin> = match way {
-        Way::Install => catalog.installed().map(|index| Pin::from(&catalog.packages[index])).collect(),
-        Way::Carry => BTreeSet::new(),
+) -> Option<Vec<(Box<[u8]>, Md5)>> {
+    let Knowledge::Listed(list) = &base.knowledge else { return None };
+    let (catalog, layer) = packages?;
+    let stays = |pin: &Pin| match catalog.find(&pin.name, &pin.architecture) {
+        Some(index) => matches!(layer.roles[index], layer::Role::Carry(_)),
+        None => false,
     };
-    let lists = lists::read(root, &asked, findings);
-    if way == Way::Install && !lists.present {
-        let text = "no package lists: whether the archive still has these versions is not known; \
-                    run `apt-get update` on the machine, or use --packages carry";
-        findings.note("package-index", b"var/lib/apt/lists", text);
-    }
-    layer::assign(catalog, &base.packages(), &lists, way)
+    Some(archives?.base_files(list, &base.profile, &stays, findings))
 }
 
 fn walk(
@@ -150,10 +173,16 @@ fn walk(
 fn ours(options: &Options) -> Vec<(u64, u64)> {
     let input = match &options.base_from {
         BaseFrom::File(file) => Some(file.as_path()),
-        BaseFrom::None => None,
+        BaseFrom::Auto | BaseFrom::Registry | BaseFrom::Packages | BaseFrom::None => None,
     };
-    let paths =
-        [Some(Path::new("/proc/self/exe")), Some(&options.out), input, options.policy_file.as_deref()];
+    let certificates = options.network.as_ref().and_then(|network| network.ca_file.as_deref());
+    let paths = [
+        Some(Path::new("/proc/self/exe")),
+        Some(&options.out),
+        input,
+        options.policy_file.as_deref(),
+        certificates,
+    ];
     paths.into_iter().flatten().filter_map(|path| root::identity_of(path).ok()).collect()
 }
 

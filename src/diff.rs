@@ -27,7 +27,7 @@ pub struct Delta {
 
 /// Compares the machine with the layers below.
 pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
-    let changes = tree.found.iter().map(|found| change(found, expected.given(&found.node.path))).collect();
+    let changes = tree.found.iter().map(|found| change(found, expected)).collect();
     let is_there = |path: &[u8]| tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).is_ok();
     let mut removed: Vec<Vec<u8>> =
         expected.paths().filter(|path| !is_there(path)).map(<[u8]>::to_vec).collect();
@@ -36,8 +36,12 @@ pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
     Delta { changes, removed }
 }
 
-fn change(found: &Found, given: Option<Given<'_>>) -> Change {
-    match given {
+fn change(found: &Found, expected: &ExpectedTree<'_>) -> Change {
+    let path = &found.node.path;
+    if expected.beneath(path).is_some_and(|base| is_same(&found.node, base)) {
+        return Change::Given(Layer::Base);
+    }
+    match expected.given(path) {
         None => Change::Added,
         Some(given) if is_given(found, &given) => Change::Given(given.layer()),
         Some(_) => Change::Changed,

@@ -4,9 +4,9 @@
 //! installs at that very version and that nothing leaves out. Everything else
 //! is carried in the delta; `apply` then writes only what really differs.
 
-use crate::layer::{PackageLayer, Role, Way};
+use crate::layer::{PackageLayer, Role};
 use crate::manifest::Layer;
-use crate::pkg::{Catalog, Owned};
+use crate::pkg::{Catalog, Owned, PathFilters};
 use crate::tree::{self, Kind, Md5, Node};
 
 /// What the layers below give for one path.
@@ -30,72 +30,63 @@ impl Given<'_> {
     }
 }
 
-/// Directories that images of Debian's family leave out when they are built (`dpkg.cfg(5)`, `path-exclude`).
-const OFTEN_EXCLUDED: &[&[u8]] = &[
-    b"usr/share/doc",
-    b"usr/share/man",
-    b"usr/share/info",
-    b"usr/share/locale",
-    b"usr/share/lintian",
-    b"usr/share/linda",
-    b"usr/share/gnome/help",
-    b"usr/share/bug",
-];
+/// The base image as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct BaseView<'a> {
+    /// What was seen in it, sorted; empty where nothing was.
+    pub nodes: &'a [Node],
+    /// Its regular files by what its packages ship, sorted, where it was not seen but its packages are known.
+    pub listed: Option<Vec<(Box<[u8]>, Md5)>>,
+    /// Whether it has a merged `/usr`, where that was not seen.
+    pub is_merged: bool,
+    /// What it leaves out of packages, or may leave out.
+    pub filters: PathFilters,
+}
 
 /// The lower layers as far as they are known.
 #[derive(Debug)]
 pub struct ExpectedTree<'a> {
     packages: Option<(&'a Catalog, &'a PackageLayer)>,
-    /// The base image, sorted; empty where nothing is known.
-    base: &'a [Node],
+    base: BaseView<'a>,
     /// Whether the base image has the same merged `/usr` as the machine, so that packages unpack to the same paths.
     same_aliases: bool,
-    /// Packages whose files an unknown base image may have and leave out the documentation of.
-    maybe_base: Vec<bool>,
 }
 
 impl<'a> ExpectedTree<'a> {
-    /// From the machine's package database and the base image (empty: not known, or none). `merged_base` says whether
-    /// the base image has a merged `/usr` where that cannot be seen.
-    pub fn new(
-        packages: Option<(&'a Catalog, &'a PackageLayer)>,
-        base: &'a [Node],
-        merged_base: bool,
-    ) -> Self {
-        let Some((catalog, layer)) = packages else {
-            return ExpectedTree { packages, base, same_aliases: false, maybe_base: Vec::new() };
+    /// From the machine's package database and the base image.
+    pub fn new(packages: Option<(&'a Catalog, &'a PackageLayer)>, base: BaseView<'a>) -> Self {
+        let Some((catalog, _)) = packages else {
+            return ExpectedTree { packages, base, same_aliases: false };
         };
         let mut links: Vec<(&[u8], &[u8])> = catalog.aliases.iter().collect();
         links.sort_unstable();
-        let same_aliases = if base.is_empty() {
-            links.is_empty() != merged_base
+        let same_aliases = if base.nodes.is_empty() {
+            links.is_empty() != base.is_merged
         } else {
-            let mut theirs: Vec<(&[u8], &[u8])> = base.iter().filter_map(alias).collect();
+            let mut theirs: Vec<(&[u8], &[u8])> = base.nodes.iter().filter_map(alias).collect();
             theirs.sort_unstable();
             links.iter().all(|link| theirs.contains(link)) && theirs.len() == links.len()
         };
-        let maybe_base = catalog.packages.iter().map(|package| {
-            let minimal = package.essential || package.protected || package.priority == "required";
-            !layer.base_known
-                && (minimal || package.automatic || package.priority == "important" || package.name == "apt")
-        });
-        let maybe_base = maybe_base.collect();
-        ExpectedTree { packages, base, same_aliases, maybe_base }
+        ExpectedTree { packages, base, same_aliases }
     }
 
     /// Every path that the layers below are known to give, in no order, some twice.
     pub fn paths(&self) -> impl Iterator<Item = &'a [u8]> {
         let owned = self.packages.into_iter().flat_map(|(catalog, _)| catalog.owned.iter());
-        let installed = owned
-            .filter(|(path, _)| matches!(self.given(path), Some(given) if given.layer() == Layer::Packages));
-        let installed = installed.filter(|(_, owned)| self.is_installed(owned)).map(|(path, _)| path);
-        self.base.iter().map(|node| &*node.path).chain(installed)
+        let shipped = owned.filter(|(path, owned)| self.given(path).is_some() && self.is_unpacked(owned));
+        let seen = self.base.nodes.iter().map(|node| &*node.path);
+        seen.chain(shipped.map(|(path, _)| path))
     }
 
-    /// Whether the archive's package puts the path there, rather than the machine's own files.
-    fn is_installed(&self, owned: &Owned<'_>) -> bool {
-        let role = |&index: &u32| self.packages.map(|(_, layer)| &layer.roles[index as usize]);
-        owned.packages.iter().any(|index| role(index) == Some(&Role::Install))
+    /// Whether the distribution's package puts the path there, rather than the machine's own files.
+    fn is_unpacked(&self, owned: &Owned<'_>) -> bool {
+        self.has_role(owned, |role| matches!(role, Role::Install(_)))
+            || self.base.listed.is_some() && self.has_role(owned, |role| *role == Role::Base)
+    }
+
+    fn has_role(&self, owned: &Owned<'_>, is: impl Fn(&Role) -> bool) -> bool {
+        self.packages
+            .is_some_and(|(_, layer)| owned.packages.iter().any(|&index| is(&layer.roles[index as usize])))
     }
 
     /// Whether dpkg's digest of this path will be compared with.
@@ -103,52 +94,64 @@ impl<'a> ExpectedTree<'a> {
         matches!(self.given(path), Some(Given::File(..)))
     }
 
+    /// What the base image was seen to have under a path whose package travels in the context: what is the same there
+    /// already need not travel.
+    pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
+        let owned = self.packages?.0.owned.get(path)?;
+        let travels = self.has_role(&owned, |role| matches!(role, Role::Carry(_)));
+        travels.then(|| tree::find(self.base.nodes, path)).flatten().map(|index| &self.base.nodes[index])
+    }
+
     /// What the layers below surely give for a path.
     pub fn given(&self, path: &[u8]) -> Option<Given<'a>> {
-        let base = || tree::find(self.base, path).map(|index| Given::Exact(&self.base[index]));
+        let base = || tree::find(self.base.nodes, path).map(|index| Given::Exact(&self.base.nodes[index]));
         let Some((catalog, layer)) = self.packages else { return base() };
         let Some(owned) = catalog.owned.get(path) else {
             // Nobody's file in the base image: scripts of packages may change it.
             return if layer.runs_scripts() { None } else { base() };
         };
-        let role =
-            |is: fn(&Role) -> bool| owned.packages.iter().any(|&index| is(&layer.roles[index as usize]));
-        if role(|role| matches!(role, Role::Install | Role::Carry(_))) {
-            self.shipped(catalog, layer, path, &owned)
+        if owned.obsolete {
+            return None;
+        }
+        let shipped = |layer| match owned.md5 {
+            Some(md5) => Given::File(layer, md5),
+            None => Given::Shipped(layer),
+        };
+        let listed = || self.listed(path).map(|md5| Given::File(Layer::Base, md5));
+        // One owner that travels is enough: the machine's own object is in the archive then, unless it is there already.
+        if self.has_role(&owned, |role| matches!(role, Role::Carry(_))) {
+            let same = listed().filter(|given| *given == shipped(Layer::Base));
+            Some(same.unwrap_or_else(|| shipped(Layer::Packages)))
+        } else if self.has_role(&owned, |role| matches!(role, Role::Install(_))) {
+            self.is_installed(catalog, path, &owned).then(|| shipped(Layer::Packages))
+        } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == Role::Base) {
+            let shape = || self.is_in_place(catalog, path, &owned).then_some(Given::Shipped(Layer::Base));
+            if owned.md5.is_some() { listed() } else { shape() }
         } else {
             base()
         }
     }
 
-    fn shipped(
-        &self,
-        catalog: &Catalog,
-        layer: &PackageLayer,
-        path: &[u8],
-        owned: &Owned<'_>,
-    ) -> Option<Given<'a>> {
-        // One owner that travels is enough: the machine's own object is in the archive then.
-        let carried =
-            owned.packages.iter().any(|&index| matches!(layer.roles[index as usize], Role::Carry(_)));
-        let sure = carried || layer.way == Way::Install && self.is_sure(catalog, path, owned);
-        if !sure || owned.obsolete {
-            return None;
-        }
-        match owned.md5 {
-            Some(md5) => Some(Given::File(Layer::Packages, md5)),
-            None => Some(Given::Shipped(Layer::Packages)),
-        }
+    /// What a package of the base image ships under a path, where only its packages are known.
+    fn listed(&self, path: &[u8]) -> Option<Md5> {
+        let files = self.base.listed.as_ref()?;
+        let index = files.binary_search_by(|(other, _)| (**other).cmp(path)).ok()?;
+        Some(files[index].1)
     }
 
-    /// Whether installing a package puts its file exactly there.
-    fn is_sure(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
-        let aliased = catalog.aliases.iter().any(|(_, target)| tree::is_within(path, target));
-        let maybe_excluded = OFTEN_EXCLUDED.iter().any(|directory| tree::is_within(path, directory))
-            && owned.packages.iter().any(|&index| self.maybe_base[index as usize]);
-        !owned.diverted
-            && (self.same_aliases || !aliased)
+    /// Whether installing a package puts its file exactly there. A base image of which nothing is known may have any
+    /// package already, so that nothing unpacks it anew and what the image leaves out stays away.
+    fn is_installed(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
+        let base_known = self.packages.is_some_and(|(_, layer)| layer.base_known);
+        self.is_in_place(catalog, path, owned)
             && !catalog.path_filters.excludes(path)
-            && !maybe_excluded
+            && (base_known || !self.base.filters.excludes(path))
+    }
+
+    /// Whether packages unpack to this very path.
+    fn is_in_place(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
+        let aliased = catalog.aliases.iter().any(|(_, target)| tree::is_within(path, target));
+        !owned.diverted && (self.same_aliases || !aliased)
     }
 }
 

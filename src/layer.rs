@@ -1,7 +1,8 @@
 //! The package layer: for every package of the machine, where the image gets it from and why.
 
-use crate::pkg::{Catalog, Graph, Lists, Package, Pin};
+use crate::pkg::{Catalog, Graph, Package, Pin};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `--packages`: how the package layer is filled.
@@ -21,12 +22,57 @@ pub enum Role {
     Absent,
     /// The base image has it at the very version.
     Base,
-    /// The build installs it from the archive.
-    Install,
+    /// The build installs it, by this rung of the ladder.
+    Install(Rung),
     /// Its files travel in the context, with the reason.
-    Carry(&'static str),
+    Carry(Cow<'static, str>),
     /// Not in the image, and not in its package database, with the reason.
     Drop(&'static str),
+}
+
+/// Where the build gets a package's very version from: the rungs of the ladder above carrying it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// An archive among the machine's apt sources.
+    Archive,
+    /// An archive that keeps earlier states of the distribution, or releases that have ended.
+    Snapshot,
+    /// An archive among the machine's apt sources, as is hoped: nothing could be asked.
+    Hope,
+}
+
+impl Rung {
+    /// The reason in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Rung::Archive => "the archive has this version",
+            Rung::Snapshot => "an archive of earlier states has this version",
+            Rung::Hope => "whether the archive has this version is not known",
+        }
+    }
+}
+
+/// What can be had in the very version that the machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Availability {
+    /// By version: where it is. What is not here can be had nowhere.
+    pub rungs: BTreeMap<Pin, Rung>,
+    /// By version: why what an archive has is of no use to the build.
+    pub barred: BTreeMap<Pin, String>,
+    /// Whether nothing could be asked, so that nothing is known to be missing.
+    pub unknown: bool,
+}
+
+impl Availability {
+    fn of(&self, package: &Package) -> Role {
+        let pin = Pin::from(package);
+        match (self.rungs.get(&pin), self.barred.get(&pin)) {
+            (Some(&rung), _) => Role::Install(rung),
+            (None, Some(reason)) => Role::Carry(reason.clone().into()),
+            (None, None) if self.unknown => Role::Install(Rung::Hope),
+            (None, None) => Role::Carry("no archive has this version".into()),
+        }
+    }
 }
 
 /// What the base image is known to hold of packages.
@@ -34,8 +80,8 @@ pub enum Role {
 pub enum BasePackages {
     /// Nothing is known.
     Unknown,
-    /// All of them, from the image's own database.
-    Known(Vec<Package>),
+    /// All that are installed in it.
+    Known(Vec<Pin>),
 }
 
 /// Every package's role, and what the build is told.
@@ -51,12 +97,14 @@ pub struct PackageLayer {
     pub removed: BTreeSet<String>,
     /// Whether the packages of the base image are known.
     pub base_known: bool,
+    /// The version that the base image has of a package which it has in another one; by index.
+    pub base_versions: BTreeMap<usize, String>,
 }
 
 impl PackageLayer {
     /// Whether package scripts run in the build, so that files that no package owns may come out otherwise.
     pub fn runs_scripts(&self) -> bool {
-        self.roles.contains(&Role::Install) || !self.removed.is_empty()
+        !self.removed.is_empty() || self.roles.iter().any(|role| matches!(role, Role::Install(_)))
     }
 
     /// Number of packages with a role.
@@ -71,7 +119,7 @@ impl PackageLayer {
 
     /// Whether a package is in the image.
     pub fn is_kept(&self, index: usize) -> bool {
-        matches!(self.roles[index], Role::Base | Role::Install | Role::Carry(_))
+        matches!(self.roles[index], Role::Base | Role::Install(_) | Role::Carry(_))
     }
 }
 
@@ -100,32 +148,39 @@ const HARDWARE: &[(&str, &str)] = &[
     ("os-prober", "boot loader: a container does not boot"),
 ];
 
-/// Decides every package's role. `available` is what apt's cached indexes on the machine offer.
-pub fn assign(catalog: &Catalog, base: &BasePackages, available: &Lists, way: Way) -> PackageLayer {
+/// Decides every package's role.
+pub fn assign(catalog: &Catalog, base: &BasePackages, available: &Availability, way: Way) -> PackageLayer {
     let packages = &catalog.packages;
     let graph = Graph::new(packages, &catalog.architecture);
     let mut roles: Vec<Role> = vec![Role::Absent; packages.len()];
     let dropped = dropped(packages, &graph);
-    let in_base = in_base(base);
+    let in_base: BTreeSet<&Pin> = base.pins().iter().collect();
     for index in catalog.installed() {
         let package = &packages[index];
         roles[index] = match dropped.get(&index) {
             Some(reason) => Role::Drop(reason),
             None if in_base.contains(&Pin::from(package)) => Role::Base,
-            None if way == Way::Carry => Role::Carry("--packages carry"),
-            None if package.reinstreq => Role::Carry("half installed"),
-            None if is_missing(available, package) => Role::Carry("no archive has this version"),
-            None => Role::Install,
+            None if way == Way::Carry => Role::Carry("--packages carry".into()),
+            None if package.reinstreq => Role::Carry("half installed".into()),
+            None => available.of(package),
         };
     }
     if way == Way::Install {
         carry_dependents(&mut roles, &graph);
     }
-    let install: BTreeSet<usize> = indices(&roles, |role| *role == Role::Install);
-    let names = base_names(base);
-    let named = graph.named(&|index| has_name(names.as_ref(), &packages[index]), &install);
+    let install: BTreeSet<usize> = indices(&roles, |role| matches!(role, Role::Install(_)));
+    let versions = base_versions(base);
+    let base_known = versions.is_some();
+    let is_in_base = |index: usize| {
+        versions.as_ref().is_some_and(|versions| versions.contains_key(&name(&packages[index])))
+    };
+    let known: Option<&dyn Fn(usize) -> bool> = if base_known { Some(&is_in_base) } else { None };
+    let mut named = graph.named(known, &install);
+    // The build brings what the base image has to the pinned versions first, without being told the names.
+    named.retain(|&index| !is_in_base(index));
+    let base_versions = other_versions(catalog, versions, &roles);
     let removed = removed(catalog, base, &roles);
-    PackageLayer { way, roles, named, removed, base_known: matches!(base, BasePackages::Known(_)) }
+    PackageLayer { way, roles, named, removed, base_known, base_versions }
 }
 
 /// The hardware's packages that nothing which stays depends on.
@@ -144,59 +199,60 @@ fn dropped(packages: &[Package], graph: &Graph<'_>) -> BTreeMap<usize, &'static 
     candidates.into_iter().filter(|(index, _)| droppable.contains(index)).collect()
 }
 
-fn in_base(base: &BasePackages) -> BTreeSet<Pin> {
-    match base {
-        BasePackages::Unknown => BTreeSet::new(),
-        BasePackages::Known(packages) => {
-            packages.iter().filter(|package| package.is_installed()).map(Pin::from).collect()
+/// A package's name and architecture.
+type Name<'a> = (&'a str, &'a str);
+
+fn name(package: &Package) -> Name<'_> {
+    (&package.name, &package.architecture)
+}
+
+impl BasePackages {
+    fn pins(&self) -> &[Pin] {
+        match self {
+            BasePackages::Unknown => &[],
+            BasePackages::Known(pins) => pins,
         }
     }
 }
 
-/// Names and architectures of the base image's packages, if they are known.
-fn base_names(base: &BasePackages) -> Option<BTreeSet<(&str, &str)>> {
-    let BasePackages::Known(packages) = base else { return None };
-    let installed = packages.iter().filter(|package| package.is_installed());
-    Some(installed.map(|package| (package.name.as_str(), package.architecture.as_str())).collect())
+/// The versions of the base image's packages, if they are known.
+fn base_versions<'a>(base: &'a BasePackages) -> Option<BTreeMap<Name<'a>, &'a str>> {
+    let BasePackages::Known(pins) = base else { return None };
+    let name = |pin: &'a Pin| (pin.name.as_str(), pin.architecture.as_str());
+    Some(pins.iter().map(|pin| (name(pin), pin.version.as_str())).collect())
 }
 
-/// Whether the base image has the package, in whatever version; of an unknown one, the packages of every base image.
-fn has_name(names: Option<&BTreeSet<(&str, &str)>>, package: &Package) -> bool {
-    match names {
-        None => package.essential || package.priority == "required" || package.name == "apt",
-        Some(names) => names.contains(&(package.name.as_str(), package.architecture.as_str())),
-    }
-}
-
-/// Without any index on the machine nothing is known to be missing.
-fn is_missing(lists: &Lists, package: &Package) -> bool {
-    lists.present && !lists.available.contains(&Pin::from(package))
+/// What the machine has in another version than the base image.
+fn other_versions(
+    catalog: &Catalog,
+    versions: Option<BTreeMap<Name<'_>, &str>>,
+    roles: &[Role],
+) -> BTreeMap<usize, String> {
+    let versions = versions.unwrap_or_default();
+    let travels = |&index: &usize| matches!(roles[index], Role::Install(_) | Role::Carry(_));
+    let in_base = catalog.installed().filter(travels).filter_map(|index| {
+        let version = versions.get(&name(&catalog.packages[index]))?;
+        Some((index, (*version).to_owned()))
+    });
+    in_base.filter(|(index, version)| catalog.packages[*index].version != *version).collect()
 }
 
 /// apt cannot install what depends on a package that only the context has.
 fn carry_dependents(roles: &mut [Role], graph: &Graph<'_>) {
     let carried = indices(roles, |role| matches!(role, Role::Carry(_)));
     for index in graph.closure_up(&carried) {
-        if roles[index] == Role::Install {
-            roles[index] = Role::Carry("depends on a package that no archive has");
+        if matches!(roles[index], Role::Install(_)) {
+            roles[index] = Role::Carry("depends on a package that no archive has".into());
         }
     }
 }
 
 fn removed(catalog: &Catalog, base: &BasePackages, roles: &[Role]) -> BTreeSet<String> {
-    let BasePackages::Known(packages) = base else { return BTreeSet::new() };
-    let name = |package: &Package| format!("{}:{}", package.name, package.architecture);
-    let kept: BTreeSet<String> = catalog
-        .installed()
-        .filter(|&index| !matches!(roles[index], Role::Drop(_)))
-        .map(|index| name(&catalog.packages[index]))
-        .collect();
-    packages
-        .iter()
-        .filter(|package| package.is_installed())
-        .map(name)
-        .filter(|name| !kept.contains(name))
-        .collect()
+    let stays = |index: &usize| !matches!(roles[*index], Role::Drop(_));
+    let kept: BTreeSet<Name<'_>> =
+        catalog.installed().filter(stays).map(|index| name(&catalog.packages[index])).collect();
+    let surplus = base.pins().iter().filter(|pin| !kept.contains(&(&*pin.name, &*pin.architecture)));
+    surplus.map(|pin| format!("{}:{}", pin.name, pin.architecture)).collect()
 }
 
 fn indices(roles: &[Role], is: impl Fn(&Role) -> bool) -> BTreeSet<usize> {

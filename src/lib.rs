@@ -17,7 +17,9 @@
 //! is ever executed. `docs/architecture.md` has the reasons.
 
 pub mod apply;
+pub mod apt;
 pub mod archive;
+pub mod archives;
 pub mod base;
 pub mod cli;
 pub mod compress;
@@ -36,9 +38,11 @@ pub mod generated;
 pub mod hash;
 pub mod layer;
 pub mod manifest;
+pub mod net;
 pub mod pkg;
 pub mod plan;
 pub mod policy;
+pub mod registry;
 pub mod report;
 pub mod rewrite;
 pub mod root;

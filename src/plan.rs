@@ -3,7 +3,7 @@
 use crate::diff::{Change, Delta};
 use crate::escape;
 use crate::findings::Findings;
-use crate::generated;
+use crate::generated::{Generated, State};
 use crate::layer::{PackageLayer, Role};
 use crate::manifest::{Layer, Record, Verdict};
 use crate::pkg::Catalog;
@@ -29,8 +29,8 @@ pub enum Why {
     Dropped(u32),
     /// No package has it.
     Unowned,
-    /// Package scripts make it.
-    Generated,
+    /// Package scripts made it, or made it before it was changed: an origin of [`Generated`].
+    Generated(u32),
     /// A link of this group of alternatives (`update-alternatives(1)`).
     Alternative(u32),
     /// The base image has something else under this path.
@@ -84,6 +84,8 @@ pub struct Facts<'a> {
     pub packages: Option<(&'a Catalog, &'a PackageLayer)>,
     /// Files that a rule rewrites, by path.
     pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
+    /// Who made what no package ships.
+    pub generated: &'a Generated,
 }
 
 /// Every decision.
@@ -105,7 +107,8 @@ pub fn decide(facts: Facts<'_>) -> Plan {
     let mut decisions: Vec<Decision> = found
         .iter()
         .zip(&facts.delta.changes)
-        .map(|(found, change)| facts.decision(found, *change, &known))
+        .enumerate()
+        .map(|(index, (found, change))| facts.decision(index, found, *change, &known))
         .collect();
     withhold_links(found, &mut decisions);
     rewrite_links(found, &mut decisions);
@@ -149,7 +152,7 @@ impl Facts<'_> {
             }
             Why::Dropped(index) => self.dropped_reason(index),
             Why::Unowned => "no package ships it".to_owned(),
-            Why::Generated => "made by package scripts".to_owned(),
+            Why::Generated(number) => self.generated.origin(number).to_string(),
             Why::Alternative(index) => self.alternative(index),
             Why::ChangedBase => "the base image has something else".to_owned(),
             Why::Socket => "only a running process can make a socket".to_owned(),
@@ -176,9 +179,9 @@ impl Facts<'_> {
         format!("alternative {}, {by}", escape::escape(&group.name))
     }
 
-    fn decision(&self, found: &Found, change: Change, known: &Known) -> Decision {
+    fn decision(&self, index: usize, found: &Found, change: Change, known: &Known) -> Decision {
         let out = |verdict, why| Decision { verdict, layer: None, why };
-        if let Some(decision) = self.by_rule(found) {
+        if let Some(decision) = self.by_rule(index, found) {
             return decision;
         }
         if let Some((why, verdict)) = unrepresentable(&found.node) {
@@ -194,13 +197,12 @@ impl Facts<'_> {
             return out(Verdict::Lost, Why::Lost);
         }
         let (mut layer, mut why) = self.provenance(&found.node.path, change);
-        if why == Why::Unowned && self.is_generated(&found.node.path) {
-            (layer, why) = (Layer::Generated, Why::Generated);
-        }
-        if let (Why::Unowned | Why::Generated, Some(&index)) =
-            (why, known.alternatives.get(&*found.node.path))
-        {
-            why = Why::Alternative(index);
+        if matches!(why, Why::Unowned | Why::ChangedBase) {
+            why = self.maker(index, found, known).unwrap_or(why);
+            let runs_scripts = self.packages.is_some_and(|(_, layer)| layer.runs_scripts());
+            if runs_scripts && !self.is_administrators(why) {
+                layer = Layer::Generated;
+            }
         }
         let wanted = found
             .rule
@@ -214,8 +216,32 @@ impl Facts<'_> {
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
     }
 
+    /// Who made what no package ships, if that is known.
+    fn maker(&self, index: usize, found: &Found, known: &Known) -> Option<Why> {
+        let alternative = known.alternatives.get(&*found.node.path).filter(|link| link.is(&found.node.kind));
+        let alternative = alternative.map(|link| Why::Alternative(link.group));
+        alternative.or_else(|| self.generated.why(index).map(Why::Generated))
+    }
+
+    /// Whether the delta carries it because it is the administrator's work.
+    pub fn is_own(&self, decision: &Decision) -> bool {
+        let carried = decision.verdict.in_image() && decision.layer == Some(Layer::Delta);
+        carried && self.is_administrators(decision.why)
+    }
+
+    fn is_administrators(&self, why: Why) -> bool {
+        // Without a package database nothing tells them from the distribution's.
+        let Some((catalog, _)) = self.packages else { return false };
+        match why {
+            Why::Unowned | Why::Changed(_) | Why::ChangedBase => true,
+            Why::Generated(number) => self.generated.origin(number).state == State::Changed,
+            Why::Alternative(group) => catalog.alternatives[group as usize].manual,
+            _ => false,
+        }
+    }
+
     /// What the policy decides; nothing if the path is to be kept as it is.
-    fn by_rule(&self, found: &Found) -> Option<Decision> {
+    fn by_rule(&self, index: usize, found: &Found) -> Option<Decision> {
         let id = found.rule?;
         let verdict = match self.policy.rule(id).action {
             Action::Keep => return None,
@@ -238,7 +264,7 @@ impl Facts<'_> {
                 };
                 let (verdict, why) = match rewritten.changed {
                     true => (Verdict::Rewrite, Why::Rule(id)),
-                    false => (Verdict::Keep, Why::Unowned),
+                    false => (Verdict::Keep, self.generated.why(index).map_or(Why::Unowned, Why::Generated)),
                 };
                 return Some(Decision { verdict, layer: Some(Layer::Delta), why });
             }
@@ -261,10 +287,6 @@ impl Facts<'_> {
         let owned = catalog.owned.get(path).filter(|_| path.contains(&b'/'))?;
         let dropped = |&index: &u32| matches!(layer.roles[index as usize], Role::Drop(_));
         owned.packages.iter().all(dropped).then(|| owned.packages.first().copied())?
-    }
-
-    fn is_generated(&self, path: &[u8]) -> bool {
-        self.packages.is_some_and(|(_, layer)| layer.runs_scripts()) && generated::is_generated(path)
     }
 
     fn provenance(&self, path: &[u8], change: Change) -> (Layer, Why) {
@@ -297,19 +319,42 @@ struct Known {
     /// dpkg's own files about packages that are not in the image.
     dropped_info: HashMap<Vec<u8>, u32>,
     /// Links that are kept by `update-alternatives`.
-    alternatives: HashMap<Vec<u8>, u32>,
+    alternatives: HashMap<Vec<u8>, AlternativeLink>,
 }
 
-fn alternatives(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, u32> {
+/// A link that `update-alternatives` keeps.
+struct AlternativeLink {
+    group: u32,
+    /// Where it leads if it is as the database says; nothing where the administrator chose.
+    target: Option<Box<[u8]>>,
+}
+
+impl AlternativeLink {
+    fn is(&self, kind: &Kind) -> bool {
+        let Kind::Symlink(found) = kind else { return false };
+        self.target.as_ref().is_none_or(|target| target == found)
+    }
+}
+
+fn alternatives(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, AlternativeLink> {
+    let mut links = HashMap::new();
     let groups = packages.into_iter().flat_map(|(catalog, _)| catalog.alternatives.iter().enumerate());
-    let links = groups.flat_map(|(index, group)| {
+    for (index, group) in groups {
+        // Of several of the same priority the first.
+        let best = group.choices.iter().rev().max_by_key(|choice| choice.priority).filter(|_| !group.manual);
         let names = std::iter::once((&group.name, &group.link));
         let names = names.chain(group.slaves.iter().map(|(name, link)| (name, link)));
-        names.flat_map(move |(name, link)| {
-            [([b"etc/alternatives/", &name[..]].concat(), index as u32), (link.to_vec(), index as u32)]
-        })
-    });
-    links.collect()
+        let targets = best.map(|best| std::iter::once(&best.path).chain(&best.slaves));
+        let mut targets = targets.into_iter().flatten();
+        for (name, link) in names {
+            let chosen = [b"etc/alternatives/", &name[..]].concat();
+            let through = [b"/", &chosen[..]].concat().into_boxed_slice();
+            let group = index as u32;
+            links.insert(link.to_vec(), AlternativeLink { group, target: Some(through) });
+            links.insert(chosen, AlternativeLink { group, target: targets.next().cloned() });
+        }
+    }
+    links
 }
 
 /// dpkg's own files about packages that are not in the image, by path.

@@ -1,12 +1,14 @@
 //! Everything that people see: the summary, the progress, lists that are cut with a count.
 
 use crate::apply::{Applied, Prepared};
+use crate::base;
 use crate::detect::Inventory;
 use crate::detect::mounts::{Class, Mount};
 use crate::emit::Sizes;
 use crate::escape;
 use crate::findings::{Findings, Severity};
-use crate::summary::{Count, Summary};
+use crate::net::Figures;
+use crate::summary::{Count, PackageSummary, Summary};
 use crate::verify::Verified;
 use crate::walk::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -74,26 +76,17 @@ pub fn summary(summary: &Summary) -> String {
     let machine = &summary.machine;
     let mut lines = vec![("machine", machine_line(machine))];
     let reference = summary.base.reference.as_deref().unwrap_or("scratch: nothing");
-    let known = if summary.base.known { "its files are known" } else { "its files are not known" };
-    lines.push(("base image", format!("{reference} ({}; {known})", summary.base.reason)));
-    match &summary.packages {
-        None => lines.push(("packages", "no database that is known: every file is in the delta".to_owned())),
-        Some(packages) => {
-            let mut text =
-                format!("{} installed; {} in the base image", packages.installed, packages.in_base);
-            if packages.to_install > 0 {
-                text += &format!(", {} to install by naming {}", packages.to_install, packages.named.len());
-            }
-            if !packages.carried.is_empty() {
-                text += &format!(", {} carried", packages.carried.len());
-            }
-            text += &format!("; {} left out", packages.dropped.len());
-            lines.push(("packages", text));
-            if !packages.named.is_empty() {
-                lines.push(("", cut(&packages.named)));
-            }
-        }
-    }
+    lines.push(("base image", format!("{reference}: {}", summary.base.reason)));
+    lines.push(("", format!("its content: {}", summary.base.learned)));
+    lines.push((
+        "packages",
+        summary
+            .packages
+            .as_ref()
+            .map_or("no database that is known: every file is in the delta".to_owned(), packages),
+    ));
+    let named = summary.packages.as_ref().map(|packages| cut(&packages.named)).unwrap_or_default();
+    lines.extend((!named.is_empty()).then_some(("", named)));
     let files = &summary.files;
     let count = |count: Count| format!("{} paths, {}", count.paths, bytes(count.bytes));
     lines.push(("from base", count(files.base)));
@@ -101,6 +94,10 @@ pub fn summary(summary: &Summary) -> String {
     lines.push(("in the delta", count(files.delta)));
     if files.generated.paths > 0 {
         lines.push(("", format!("and {} that package scripts make", count(files.generated))));
+    }
+    if !summary.own.places.is_empty() {
+        let places: Vec<String> = summary.own.places.iter().map(|place| place.path.clone()).collect();
+        lines.push(("administrator's", format!("{}: {}", count(summary.own.all), cut(&places))));
     }
     lines.push(("dropped by rule", count(files.dropped_in_all())));
     lines.push(("withheld", format!("{} secrets: see SECRETS.todo", files.withheld.paths)));
@@ -127,12 +124,43 @@ pub fn summary(summary: &Summary) -> String {
     table(&lines)
 }
 
+fn packages(packages: &PackageSummary) -> String {
+    let mut text = format!("{} installed; {} in the base image", packages.installed, packages.in_base);
+    if packages.to_install > 0 {
+        text += &format!(", {} to install by naming {}", packages.to_install, packages.named.len());
+    }
+    if packages.downgraded > 0 {
+        text += &format!(" ({} of them older than the base image's)", packages.downgraded);
+    }
+    if packages.carried > 0 {
+        text += &format!(", {} carried", packages.carried);
+    }
+    text + &format!("; {} left out", packages.dropped)
+}
+
+/// What came over the network.
+pub fn traffic(figures: Option<&Figures>) -> String {
+    let Some(figures) = figures.filter(|figures| figures.requests > 0) else { return String::new() };
+    let hosts = figures.hosts.iter().map(|host| escape_text(host)).collect::<Vec<_>>();
+    let text = format!(
+        "{} in {} requests and {:.1} s from {}",
+        bytes(figures.received),
+        figures.requests,
+        figures.time.as_secs_f64(),
+        cut(&hosts)
+    );
+    table(&[("network", text)])
+}
+
 /// What `inspect` shows: the machine, its mounts, and the number of its packages with that of their paths.
 pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>) -> String {
     let mut lines = vec![("machine", machine_line(inventory))];
     lines.push((
         "base image",
-        inventory.os.image().unwrap_or_else(|| "none is known: name one with --base".to_owned()),
+        base::image_of(&inventory.os).map_or_else(
+            || "none is known: name one with --base".to_owned(),
+            |image| format!("{} ({})", image.reference, image.reason),
+        ),
     ));
     lines.push(match packages {
         Some((installed, paths)) => ("packages", format!("{installed} installed, {paths} paths")),

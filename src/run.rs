@@ -1,7 +1,6 @@
 //! From the command line to an exit code.
 
 use crate::apply;
-use crate::base::BaseFrom;
 use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
 use crate::context::Context;
 use crate::convert::{self, Options};
@@ -10,6 +9,7 @@ use crate::emit::sink::Scratch;
 use crate::error::{Code, Error, Result};
 use crate::explain;
 use crate::findings::Findings;
+use crate::net::Settings;
 use crate::pkg::Catalog;
 use crate::policy::{self, Rule};
 use crate::report::{self, ProgressMode};
@@ -48,9 +48,13 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
     let outcome = convert::convert(&options, scratch)?;
     if args.common.json {
         let findings = outcome.findings.sorted();
-        report::json(&json!({ "plan": outcome.summary, "archives": outcome.sizes, "findings": findings }));
+        let network = outcome.traffic;
+        report::json(&json!({
+            "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings
+        }));
     } else if !args.common.quiet {
         report::tell(&report::summary(&outcome.summary));
+        report::tell_if(&report::traffic(outcome.traffic.as_ref()));
         match outcome.sizes {
             Some(sizes) => report::tell(&report::written(&options.out, sizes, begun)),
             None => report::tell(&format!(
@@ -74,16 +78,17 @@ fn options(args: &Convert) -> Result<Options> {
         rules.extend(policy::parse(&text, &name)?);
     }
     rules.extend(args.exclude.iter().map(|glob| Rule::exclude(glob)));
-    let base_from = match args.base.base_from.as_os_str().as_bytes() {
-        b"none" => BaseFrom::None,
-        _ => BaseFrom::File(args.base.base_from.clone()),
-    };
     let progress = if args.common.quiet || args.common.json { ProgressMode::None } else { args.progress };
     Ok(Options {
         root: args.root.clone(),
         out: args.out.clone().unwrap_or_default(),
         base: args.base.base.clone(),
-        base_from,
+        base_from: args.base.base_from.as_os_str().into(),
+        network: (!args.network.offline).then(|| Settings {
+            ca_file: args.network.ca_file.clone(),
+            plain_http: args.network.plain_http,
+            ..Settings::default()
+        }),
         way: args.packages.into(),
         rules,
         policy_file: args.policy.clone(),

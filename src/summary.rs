@@ -2,16 +2,18 @@
 
 use crate::base::Base;
 use crate::detect::Inventory;
-use crate::layer::{PackageLayer, Role, Way};
+use crate::escape;
+use crate::layer::{PackageLayer, Role, Rung, Way};
 use crate::manifest::{Layer, Verdict};
-use crate::pkg::Catalog;
+use crate::pkg::{Catalog, version};
 use crate::plan::{self, Facts, Plan};
-use crate::tree::{Kind, Node};
+use crate::tree::{self, Kind, Node};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Version of the schema of `plan.json`; fields may be added without changing it.
-const SCHEMA: u32 = 1;
+/// Version of the schema of `plan.json`; fields may be added without changing it. 2: every package with its reason.
+const SCHEMA: u32 = 2;
 
 /// Every decision about the machine as a whole; those about single paths are in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +30,8 @@ pub struct Summary {
     pub packages: Option<PackageSummary>,
     /// What becomes of the paths.
     pub files: FileSummary,
+    /// What the delta carries because it is the administrator's.
+    pub own: OwnSummary,
     /// Directories of live data that need a volume, with what to do.
     pub volumes: BTreeMap<String, String>,
     /// Unpacked size of the layers, foreseen.
@@ -37,15 +41,19 @@ pub struct Summary {
 /// The base image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaseSummary {
-    /// What FROM names; none: `scratch`.
+    /// Its name; none: `scratch`.
     pub reference: Option<String>,
+    /// What FROM says: the name, with the digest where the registry gave one.
+    pub from: String,
     /// Why this one.
     pub reason: String,
-    /// Whether its files are known.
+    /// How it is known what it holds.
+    pub learned: String,
+    /// Whether its files were seen.
     pub known: bool,
-    /// Digest of its configuration (Docker's image ID), where the file had one.
+    /// Digest of its configuration (Docker's image ID), where it was seen.
     pub config_digest: Option<String>,
-    /// Digest of its manifest, where the file had one.
+    /// Digest of its manifest for this architecture, where it was seen.
     pub manifest_digest: Option<String>,
 }
 
@@ -60,14 +68,36 @@ pub struct PackageSummary {
     pub in_base: usize,
     /// Installed by the build.
     pub to_install: usize,
-    /// Named to apt; the others follow by their dependencies.
+    /// Of these, in the base image in an older version, and in a newer one.
+    pub upgraded: usize,
+    /// See `upgraded`.
+    pub downgraded: usize,
+    /// Named to apt; the others follow by their dependencies, or are in the base image in another version.
     pub named: Vec<String>,
-    /// Whose files travel in the context, with the reason.
-    pub carried: BTreeMap<String, &'static str>,
-    /// Not in the image, with the reason.
-    pub dropped: BTreeMap<String, &'static str>,
+    /// Number of those whose files travel in the context.
+    pub carried: usize,
+    /// Number of those that are not in the image.
+    pub dropped: usize,
     /// In the base image, and not on the machine.
     pub removed: Vec<String>,
+    /// Every package of the machine.
+    pub decisions: BTreeMap<String, PackageDecision>,
+}
+
+/// Where the image gets a package from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PackageDecision {
+    /// The machine's version.
+    pub version: String,
+    /// The base image's, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_version: Option<String>,
+    /// `base`, `archive`, `snapshot`, `context`, or `nowhere` if it is not in the image.
+    pub from: &'static str,
+    /// Why from there.
+    pub reason: String,
+    /// Bytes on the disk, as the package estimates them.
+    pub bytes: u64,
 }
 
 /// A number of paths and their bytes; the names of one inode count their bytes once.
@@ -100,6 +130,32 @@ pub struct FileSummary {
     pub dropped: BTreeMap<String, Count>,
 }
 
+/// The administrator's files in the delta.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OwnSummary {
+    /// All of them.
+    pub all: Count,
+    /// The topmost directories and files that are wholly the administrator's, the largest first; at most [`MOST_PLACES`].
+    pub places: Vec<Place>,
+    /// Places that are not listed.
+    pub more: usize,
+}
+
+/// A file of the administrator's, or a directory with all that is the administrator's in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Its path, escaped.
+    pub path: String,
+    /// What it holds.
+    #[serde(flatten)]
+    pub count: Count,
+    /// Why it is carried.
+    pub reason: String,
+}
+
+/// So many places are listed in `plan.json`.
+pub const MOST_PLACES: usize = 100;
+
 /// Unpacked size of the layers in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forecast {
@@ -126,7 +182,7 @@ impl FileSummary {
 /// Sums the plan up.
 pub fn summarise(inventory: &Inventory, base: &Base, facts: Facts<'_>, plan: &Plan) -> Summary {
     let files = files(facts, plan);
-    let base_bytes = base.image.as_ref().map_or(0, |image| bytes(&image.nodes));
+    let base_bytes = base.image().map_or(0, |image| bytes(&image.nodes));
     let forecast = Forecast {
         base: base_bytes,
         packages: files.packages.bytes,
@@ -139,33 +195,58 @@ pub fn summarise(inventory: &Inventory, base: &Base, facts: Facts<'_>, plan: &Pl
         machine: inventory.clone(),
         base: BaseSummary {
             reference: base.reference.clone(),
+            from: base.from(),
             reason: base.reason.clone(),
-            known: base.image.is_some(),
-            config_digest: base.image.as_ref().and_then(|image| image.config_digest.clone()),
-            manifest_digest: base.image.as_ref().and_then(|image| image.manifest_digest.clone()),
+            learned: base.learned.clone(),
+            known: base.image().is_some(),
+            config_digest: base.image().and_then(|image| image.config_digest.clone()),
+            manifest_digest: base.image().and_then(|image| image.manifest_digest.clone()),
         },
         packages: facts.packages.map(|(catalog, layer)| packages(catalog, layer)),
         files,
+        own: own(facts, plan),
         volumes: plan::volumes(facts, plan),
         forecast,
     }
 }
 
 fn packages(catalog: &Catalog, layer: &PackageLayer) -> PackageSummary {
-    let reasons = |reason: fn(&Role) -> Option<&'static str>| {
-        let with_reason = |(index, role): (usize, &Role)| Some((catalog.id(index), reason(role)?));
-        layer.roles.iter().enumerate().filter_map(with_reason).collect()
+    let installed = |index: &usize| matches!(layer.roles[*index], Role::Install(_));
+    let direction = |wanted: Ordering| {
+        let others = layer.base_versions.iter().filter(|(index, _)| installed(index));
+        let order = |index: usize, base: &str| version::compare(&catalog.packages[index].version, base);
+        others.filter(|(index, base)| order(**index, base) == wanted).count()
     };
     PackageSummary {
         way: layer.way,
         installed: catalog.installed().count(),
         in_base: layer.count(|role| *role == Role::Base),
-        to_install: layer.count(|role| *role == Role::Install),
+        to_install: layer.count(|role| matches!(role, Role::Install(_))),
+        upgraded: direction(Ordering::Greater),
+        downgraded: direction(Ordering::Less),
         named: layer.named.iter().map(|&index| catalog.id(index)).collect(),
-        carried: reasons(|role| if let Role::Carry(reason) = role { Some(reason) } else { None }),
-        dropped: reasons(|role| if let Role::Drop(reason) = role { Some(reason) } else { None }),
+        carried: layer.count(|role| matches!(role, Role::Carry(_))),
+        dropped: layer.count(|role| matches!(role, Role::Drop(_))),
         removed: layer.removed.iter().cloned().collect(),
+        decisions: catalog.installed().map(|index| decision(catalog, layer, index)).collect(),
     }
+}
+
+fn decision(catalog: &Catalog, layer: &PackageLayer, index: usize) -> (String, PackageDecision) {
+    let package = &catalog.packages[index];
+    let (from, reason) = match &layer.roles[index] {
+        Role::Base => ("base", "the base image has this version"),
+        Role::Install(rung @ Rung::Snapshot) => ("snapshot", rung.reason()),
+        Role::Install(rung) => ("archive", rung.reason()),
+        Role::Carry(reason) => ("context", &**reason),
+        Role::Drop(reason) => ("nowhere", *reason),
+        Role::Absent => ("nowhere", "not installed"),
+    };
+    let base_version = layer.base_versions.get(&index).cloned();
+    let bytes = package.installed_size_kib.saturating_mul(1024);
+    let version = package.version.clone();
+    let reason = reason.to_owned();
+    (catalog.id(index), PackageDecision { version, base_version, from, reason, bytes })
 }
 
 fn files(facts: Facts<'_>, plan: &Plan) -> FileSummary {
@@ -189,6 +270,34 @@ fn files(facts: Facts<'_>, plan: &Plan) -> FileSummary {
         count.bytes += if node.group == 0 || seen.insert(node.group) { node.size() } else { 0 };
     }
     files
+}
+
+fn own(facts: Facts<'_>, plan: &Plan) -> OwnSummary {
+    let mut own = OwnSummary::default();
+    let mut seen: HashSet<u32> = HashSet::new();
+    // Directories of the administrator's, and the place that they are in.
+    let mut directories: HashMap<&[u8], usize> = HashMap::new();
+    let carried = facts.tree.found.iter().zip(&plan.decisions).filter(|(_, decision)| facts.is_own(decision));
+    for (found, decision) in carried.filter(|(found, _)| !found.node.path.is_empty()) {
+        let node = &found.node;
+        let place = directories.get(tree::parent(&node.path)).copied().unwrap_or_else(|| {
+            let (path, reason) = (escape::display(&node.path), facts.explain(decision.why));
+            own.places.push(Place { path, count: Count::default(), reason });
+            own.places.len() - 1
+        });
+        if node.kind == Kind::Directory {
+            directories.insert(&node.path, place);
+        }
+        let bytes = if node.group == 0 || seen.insert(node.group) { node.size() } else { 0 };
+        for count in [&mut own.all, &mut own.places[place].count] {
+            count.paths += 1;
+            count.bytes += bytes;
+        }
+    }
+    own.places.sort_by(|a, b| b.count.bytes.cmp(&a.count.bytes).then_with(|| a.path.cmp(&b.path)));
+    own.more = own.places.len().saturating_sub(MOST_PLACES);
+    own.places.truncate(MOST_PLACES);
+    own
 }
 
 /// Bytes of the regular files, each inode once.

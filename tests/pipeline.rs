@@ -145,18 +145,18 @@ const PINS: &[(&str, [&str; 4])] = &[
     (
         "debian, installed",
         [
-            "d2bffa046dd6668eb9f8ea7611bc262c69c1f60ea93d2850d995c0ef52b25f0f",
+            "e3fa5042b1db768ca053093cefe3e267d7bcab7577c68e0351a05b97c851a6be",
             "b92e56e6542a6120f989cbf4b89689a56b551e18def63e5982b36ef2111b6d06",
-            "6e18ac2f780fb318b54eea9ce8833a045bf02e2ac4c1ee512fa3defd1cc04deb",
+            "6d2e496a581c114a396efaf408214d964ca405e8711a4ed77b9024a2079e9c15",
             "982581714b3b77a6cbb4929a1e192615434d535c6c11964949299fa59eb1d2a3",
         ],
     ),
     (
         "debian, carried",
         [
-            "1a90b7b99a71d44404ffe9a2c8eac82dd8d01a3aaa0ec623d54eefebfa266940",
+            "5659ab87fd8be9f693149dc9d3d2a2410b108cb76339765221d8f06e733e8ab2",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "4f376d6bf37c4366c70072a31c4d63d4ececabe4691ed6cbc0f1cae2414ffe14",
+            "d80e6d8eecbad86cae98eef3e62a720cae30e25be04f3d1138aee2311d135cb2",
             "6936dcec94e1341cfd4b5155a0081eaf726a005ea632bb5f3c9cf9756eeb3b1a",
         ],
     ),
@@ -165,7 +165,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "d16c3479750eda7afe5d722270ba50c1d5ed296225bf16a9d86f4f9e6803b00f",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "2ed87fb03405373c95b85b8d35753f4c03c33d8046dbcdd2ce1188ca44666d27",
+            "5d4e80da0a30dcaa846790662a87ee28cad150aec7f47d7470827a80cbf330e7",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
         ],
     ),
@@ -174,7 +174,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "16d4e719aace109ceddfacce1af08ab05809b0f778c9534b6f8c40913a20f64f",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "55dfdb7abdb53b957bbe516adad7410ae1044f6c7c3e5cc8d2c2a534b6eeb441",
+            "465937b35f0c8512f36a07e8580885d35a7d7f9e08c52593193a3cda0624d4ce",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
         ],
     ),
@@ -238,7 +238,7 @@ fn each_sort_of_path_has_its_fate() {
             "/var/lib/dpkg/info/linux-image-6.1.0-9-amd64.prerm",
             "drop -: package linux-image-6.1.0-9-amd64 (kernel: a container runs on the host's)",
         ),
-        ("/var/lib/dpkg/info/old.list", "keep generated: made by package scripts"),
+        ("/var/lib/dpkg/info/old.list", "keep generated: made by package scripts (dpkg)"),
         ("/var/lib/dpkg/status", "rewrite delta: packages that are not in the image are not in its database"),
         ("/etc/shadow", "rewrite delta: password hashes replaced"),
         ("/srv/app/server.pem", "withhold -: private key, known by its content"),
@@ -254,9 +254,44 @@ fn each_sort_of_path_has_its_fate() {
     let deletions = String::from_utf8(place.unpacked("ctx", "deletions.list")).unwrap();
     assert!(deletions.lines().any(|line| line == "/usr/share/tool/deleted"), "{deletions}");
     let plan: serde_json::Value = serde_json::from_slice(&place.unpacked("ctx", "plan.json")).unwrap();
-    assert_eq!(plan["packages"]["carried"], serde_json::json!({"local": "no archive has this version"}));
-    assert_eq!(plan["packages"]["dropped"].as_object().unwrap().len(), 1);
+    let local = &plan["packages"]["decisions"]["local"];
+    assert_eq!(
+        (&local["from"], &local["reason"]),
+        (&"context".into(), &"no archive has this version".into())
+    );
+    assert_eq!((&plan["packages"]["carried"], &plan["packages"]["dropped"]), (&1.into(), &1.into()));
     assert_eq!(plan["volumes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/srv/db"]);
+    let places: Vec<_> =
+        plan["own"]["places"].as_array().unwrap().iter().map(|place| &place["path"]).collect();
+    assert!(places.iter().any(|path| **path == "/usr/local"), "{places:?}");
+    assert!(!places.iter().any(|path| path.as_str().unwrap().starts_with("/var/lib/dpkg")), "{places:?}");
+}
+
+/// What a person looks for in the archive is not behind thousands of files that package scripts make.
+#[test]
+fn the_delta_has_the_administrators_files_first() {
+    let place = debian();
+    // One inode of the administrator's and of dpkg's.
+    fixture::lay(&place.path("machine"), "hard - - /srv/app/link /var/lib/dpkg/info/old.list\n");
+    place.convert("ctx", &[] as &[&str]).ends(0);
+    let delta = place.unpacked("ctx", "delta.tar.zst");
+    let mut reader = vm2docker_self::archive::Reader::new(&delta[..]);
+    let mut order = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        order.push(String::from_utf8(entry.node.path.to_vec()).unwrap());
+    }
+    let at = |path: &str| {
+        order.iter().position(|member| member == path).unwrap_or_else(|| panic!("{path}: {order:?}"))
+    };
+    for (before, after) in [
+        ("usr/local/bin/ours", "var/lib/dpkg/info/tool.list"),
+        ("srv/app/link", "var/lib/dpkg/info/tool.list"),
+        ("srv/app", "srv/app/link"),
+        ("srv/app/link", "var/lib/dpkg/info/old.list"),
+        ("var/lib/dpkg/info/old.list", "var/lib/dpkg/info/tool.list"),
+    ] {
+        assert!(at(before) < at(after), "{before} and {after} in {order:?}");
+    }
 }
 
 /// Every file of a context by name.

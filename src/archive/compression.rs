@@ -1,4 +1,4 @@
-//! Compressed streams, told by their first bytes (RFC 1952, RFC 8878).
+//! Compressed streams, told by their first bytes (RFC 1952, RFC 8878, the .xz file format 1.2.1).
 
 use super::stream::read_full;
 use std::io::{self, BufReader, Cursor, Read};
@@ -12,21 +12,24 @@ pub enum Compression {
     Gzip,
     /// Zstandard, in any number of frames.
     Zstd,
+    /// xz, in any number of streams.
+    Xz,
 }
 
 /// First bytes of formats that are recognised and refused, their name, and the command that undoes them.
-const REFUSED: [(&[u8], &str, &str); 4] = [
-    (b"\xfd7zXZ\0", "xz", "xz -d"),
+const REFUSED: [(&[u8], &str, &str); 3] = [
     (b"BZh", "bzip2", "bzip2 -d"),
     (b"\x04\x22\x4d\x18", "lz4", "lz4 -d"),
     (b"\x5d\0\0", "lzma", "xz -d --format=lzma"),
 ];
+/// What decoding xz may take; `xz -9`, the most that archives and packages use, needs 65 MiB.
+const XZ_MEMORY_KIB: u32 = 128 << 10;
 /// Long enough for every magic number here.
 const LONGEST: usize = 6;
 
 /// The format that begins with `head` (at least six bytes of it, unless the stream is shorter).
 ///
-/// `Unsupported` for xz, bzip2, lz4 and lzma, saying how to decompress them.
+/// `Unsupported` for bzip2, lz4 and lzma, saying how to decompress them.
 pub fn detect(head: &[u8]) -> io::Result<Compression> {
     for (magic, name, command) in REFUSED {
         if head.starts_with(magic) {
@@ -39,6 +42,7 @@ pub fn detect(head: &[u8]) -> io::Result<Compression> {
     Ok(match head {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
         _ => Compression::None,
     })
 }
@@ -58,6 +62,7 @@ pub fn decompress<'a, R: Read + Send + 'a>(
             Compression::None => Box::new(whole),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+            Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB)),
         },
     ))
 }
@@ -69,6 +74,12 @@ mod tests {
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(data: &[u8]) -> Vec<u8> {
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), Default::default()).unwrap();
         encoder.write_all(data).unwrap();
         encoder.finish().unwrap()
     }
@@ -89,6 +100,7 @@ mod tests {
             (b"ab".to_vec(), Compression::None, b"ab"),
             ([gzip(b"one"), gzip(b"two")].concat(), Compression::Gzip, b"onetwo"),
             ([zstd(b"one"), zstd(b"two")].concat(), Compression::Zstd, b"onetwo"),
+            ([xz(b"one"), xz(b"two")].concat(), Compression::Xz, b"onetwo"),
             ([b"\x50\x2a\x4d\x18\x02\0\0\0xx".to_vec(), zstd(b"one")].concat(), Compression::Zstd, b"one"),
         ];
         for (data, compression, content) in cases {
@@ -98,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_cut_off_stream_is_an_error() {
-        for data in [gzip(&[7; 5000]), zstd::encode_all(&[7; 5000][..], 1).unwrap()] {
+        let data = [7; 5000];
+        for data in [gzip(&data), zstd::encode_all(&data[..], 1).unwrap(), xz(&data)] {
             for end in 7..data.len() {
                 assert!(read(&data[..end]).is_err(), "{end}");
             }
@@ -107,7 +120,9 @@ mod tests {
 
     #[test]
     fn what_is_not_read_says_how_to_decompress() {
-        for (data, command) in [(&b"\xfd7zXZ\0\0\x04"[..], "xz -d"), (b"BZh91AY&SY", "bzip2 -d")] {
+        for (data, command) in
+            [(&b"\x5d\0\0\x80\0\xff"[..], "xz -d --format=lzma"), (b"BZh91AY&SY", "bzip2 -d")]
+        {
             let error = read(data).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);
             assert!(error.to_string().contains(command), "{error}");

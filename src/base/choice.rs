@@ -1,20 +1,56 @@
 //! Which image the context builds FROM, and what is known of it.
 
-use super::BaseImage;
+use super::ladder::{Ladder, Learned, Missed};
+use super::package_list::PackageList;
+use super::{BaseImage, Profile, images};
 use crate::detect::Inventory;
 use crate::error::{Code, Error, Result};
-use crate::escape;
+use crate::expected::BaseView;
+use crate::findings::Findings;
 use crate::layer::BasePackages;
-use crate::pkg;
+use crate::pkg::{self, Pin};
+use crate::registry::Reference;
+use crate::tree::Md5;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// `--base-from`: how to learn what the base image holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseFrom {
+    /// From the first that answers: the registry, published lists, nothing.
+    Auto,
+    /// From the registry that the reference names.
+    Registry,
+    /// From published package lists, or by the rule that such images are made by.
+    Packages,
     /// Not at all: only what the machine's own database says.
     None,
     /// From this file: a root file system's archive, a `docker save` archive or an OCI layout.
     File(PathBuf),
+}
+
+impl From<&OsStr> for BaseFrom {
+    fn from(argument: &OsStr) -> Self {
+        match argument.as_bytes() {
+            b"auto" => BaseFrom::Auto,
+            b"registry" => BaseFrom::Registry,
+            b"packages" => BaseFrom::Packages,
+            b"none" => BaseFrom::None,
+            _ => BaseFrom::File(argument.into()),
+        }
+    }
+}
+
+/// What is known of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Nothing.
+    Nothing,
+    /// Names and versions of its packages.
+    Listed(PackageList),
+    /// Every object in it.
+    Seen(Box<BaseImage>),
 }
 
 /// The base image that was chosen.
@@ -22,80 +58,182 @@ pub enum BaseFrom {
 pub struct Base {
     /// What FROM names; none: `FROM scratch`.
     pub reference: Option<String>,
-    /// What it holds, where that is known.
-    pub image: Option<BaseImage>,
+    /// What it holds.
+    pub knowledge: Knowledge,
+    /// How it differs from the installation of its packages, as far as its family is known.
+    pub profile: Profile,
     /// Why this one, for people.
     pub reason: String,
+    /// How it is known what it holds, for people.
+    pub learned: String,
 }
 
 impl Base {
-    /// What the image's own package database says.
+    /// The image, where it was seen.
+    pub fn image(&self) -> Option<&BaseImage> {
+        match &self.knowledge {
+            Knowledge::Seen(image) => Some(image),
+            Knowledge::Nothing | Knowledge::Listed(_) => None,
+        }
+    }
+
+    /// The packages that are installed in it.
     pub fn packages(&self) -> BasePackages {
-        match (&self.reference, &self.image) {
+        match (&self.reference, &self.knowledge) {
             (None, _) => BasePackages::Known(Vec::new()),
-            (Some(_), None) => BasePackages::Unknown,
-            (Some(_), Some(image)) => {
-                let status =
-                    image.files.get(&b"var/lib/dpkg/status"[..]).map(Vec::as_slice).unwrap_or_default();
-                BasePackages::Known(pkg::parse_status(status).0)
-            }
+            (Some(_), Knowledge::Nothing) => BasePackages::Unknown,
+            (Some(_), Knowledge::Listed(list)) => BasePackages::Known(list.packages.clone()),
+            (Some(_), Knowledge::Seen(image)) => BasePackages::Known(image.packages()),
+        }
+    }
+
+    /// What the layers above build on.
+    pub fn view(&self, listed: Option<Vec<(Box<[u8]>, Md5)>>) -> BaseView<'_> {
+        BaseView {
+            nodes: self.image().map(|image| image.nodes.as_slice()).unwrap_or_default(),
+            listed,
+            is_merged: self.profile.merged_usr,
+            filters: self.profile.filters(),
+        }
+    }
+
+    /// What FROM says: the reference, pinned where the registry said what it stands for.
+    pub fn from(&self) -> String {
+        let digest = match &self.knowledge {
+            Knowledge::Seen(image) => image.index_digest.as_ref(),
+            Knowledge::Listed(list) => list.digest.as_ref(),
+            Knowledge::Nothing => None,
+        };
+        match (&self.reference, digest) {
+            (None, _) => "scratch".to_owned(),
+            (Some(reference), Some(digest)) if !reference.contains('@') => format!("{reference}@{digest}"),
+            (Some(reference), _) => reference.clone(),
         }
     }
 }
 
-/// Chooses: `--base`, else the name in the file, else what os-release maps to, else nothing at all.
+impl BaseImage {
+    /// The packages that its own database calls installed.
+    pub fn packages(&self) -> Vec<Pin> {
+        let status = self.files.get(&b"var/lib/dpkg/status"[..]).map(Vec::as_slice).unwrap_or_default();
+        let (packages, _) = pkg::parse_status(status);
+        packages.iter().filter(|package| package.is_installed()).map(Pin::from).collect()
+    }
+}
+
+/// Chooses: `--base`, else the name in the file, else what os-release maps to, else nothing at all. Then learns what
+/// that image holds.
+///
+/// Code 20 where what was asked for by name cannot be had; with [`BaseFrom::Auto`] the next rung is taken instead, and
+/// there is a note.
 pub fn choose(
     wanted: Option<&str>,
     from: &BaseFrom,
     inventory: &Inventory,
-    has_packages: bool,
+    ladder: &Ladder<'_>,
+    findings: &mut Findings,
 ) -> Result<Base> {
     let image = match from {
-        BaseFrom::None => None,
         BaseFrom::File(file) => Some(super::read(file, &inventory.architecture)?),
+        _ => None,
     };
-    let named = image.as_ref().and_then(|image| image.name.clone());
-    let (reference, reason) = match (wanted, named, inventory.os.image()) {
-        (Some(reference), _, _) => (Some(check_reference(reference)?), "named by --base".to_owned()),
-        (None, Some(name), _) => {
-            (Some(check_reference(&name)?), "named in the file of --base-from".to_owned())
+    let in_file = image.as_ref().and_then(|image| image.name.as_deref());
+    let Named { reference, profile, reason } = name(wanted, in_file, inventory, ladder.has_packages())?;
+    let Some(reference) = reference else { return Ok(scratch(&reason)) };
+    let learned = match (from, image) {
+        (_, Some(image)) => Learned::seen(image, "in the file of --base-from"),
+        (BaseFrom::Registry, _) => {
+            ladder.registry(&reference).map_err(|missed| refused(&reference, &missed))?
         }
-        (None, None, Some(image)) if has_packages => (
-            Some(image),
-            format!("the official image of {}", escape::escape(inventory.os.pretty_name.as_bytes())),
-        ),
-        (None, None, Some(_)) => (None, "the machine has no package database that is known".to_owned()),
+        (BaseFrom::Packages, _) => {
+            ladder.packages(&reference, &profile).map_err(|missed| refused(&reference, &missed))?
+        }
+        (BaseFrom::Auto, _) => match ladder.descend(&reference, &profile, findings) {
+            Ok(learned) => learned,
+            Err(why) if wanted.is_some() => return Err(refused(&reference, &why.into())),
+            Err(why) => return Ok(scratch(&format!("{reason}, but {why}"))),
+        },
+        (BaseFrom::None | BaseFrom::File(_), _) => Learned::nothing("not asked for"),
+    };
+    let Learned { knowledge, how, dated } = learned;
+    let dated = dated.filter(|_| wanted.is_none());
+    let reference = Some(dated.unwrap_or(reference));
+    let base = Base { reference, knowledge, profile, reason, learned: how };
+    // Who named an image wants that one.
+    Ok(if wanted.is_some() { base } else { closest(base, ladder, findings) })
+}
+
+fn scratch(reason: &str) -> Base {
+    Base {
+        reference: None,
+        knowledge: Knowledge::Nothing,
+        profile: Profile::default(),
+        reason: reason.to_owned(),
+        learned: "there is none".to_owned(),
+    }
+}
+
+/// The same, or an image of the same release whose packages are closer to the machine's.
+fn closest(base: Base, ladder: &Ladder<'_>, findings: &mut Findings) -> Base {
+    let (Some(reference), Some(image)) = (&base.reference, base.image()) else { return base };
+    match ladder.closest(reference, image, findings) {
+        None => base,
+        Some((reference, image, why)) => Base {
+            reference: Some(reference),
+            knowledge: Knowledge::Seen(Box::new(image)),
+            reason: format!("{}; {why}", base.reason),
+            ..base
+        },
+    }
+}
+
+/// An image by name.
+struct Named {
+    reference: Option<String>,
+    profile: Profile,
+    reason: String,
+}
+
+fn name(
+    wanted: Option<&str>,
+    in_file: Option<&str>,
+    inventory: &Inventory,
+    has_packages: bool,
+) -> Result<Named> {
+    let os = &inventory.os;
+    let given = |reference: &str, reason: &str| -> Result<Named> {
+        let reference = check_reference(reference)?;
+        let profile = images::profile_of(&reference, os);
+        Ok(Named { reference: Some(reference), profile, reason: reason.to_owned() })
+    };
+    let scratch =
+        |reason: &str| Named { reference: None, profile: Profile::default(), reason: reason.to_owned() };
+    Ok(match (wanted, in_file, images::of(os)) {
+        (Some("scratch"), _, _) => scratch("named by --base"),
+        (Some(reference), _, _) => given(reference, "named by --base")?,
+        (None, Some(name), _) => given(name, "named in the file of --base-from")?,
+        (None, None, Some(image)) if has_packages => Named {
+            reference: Some(image.reference),
+            profile: image.profile,
+            reason: noted(image.reason, &image.note),
+        },
+        (None, None, Some(_)) => scratch("the machine has no package database that is known"),
         (None, None, None) => {
-            (None, "no official image is known for this distribution; name one with --base".to_owned())
+            scratch("no official image is known for this distribution; name one with --base")
         }
-    };
-    let image = image.filter(|_| reference.is_some());
-    Ok(Base { reference, image, reason })
+    })
 }
 
-/// An image reference that is safe in a Dockerfile (distribution's reference grammar, without its finer points).
+fn noted(reason: String, note: &str) -> String {
+    if note.is_empty() { reason } else { format!("{reason}; {note}") }
+}
+
+fn refused(reference: &str, missed: &Missed) -> Error {
+    Error::new(Code::Refused, format!("base image {reference}: {}", missed.why))
+        .hint("--base-from auto goes on with what is known without it, --base-from FILE reads a saved image")
+}
+
+/// The reference, if it is one: then it is also safe in a Dockerfile.
 fn check_reference(reference: &str) -> Result<String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@".contains(&byte);
-    let begins = reference.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if begins && reference.len() <= 255 && reference.bytes().all(is_plain) {
-        return Ok(reference.to_owned());
-    }
-    let what = format!("{} is no image reference", escape::escape(reference.as_bytes()));
-    Err(Error::new(Code::Usage, what)
-        .hint("a reference looks like debian:12 or registry.example.org/debian:12"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_references_reach_the_dockerfile() {
-        for good in ["debian:12", "registry.example.org:5000/a/b@sha256:0123"] {
-            assert!(check_reference(good).is_ok(), "{good}");
-        }
-        for bad in ["", "-x", "a b", "debian:12\nRUN x", "$BASE", "a\\b"] {
-            assert_eq!(check_reference(bad).unwrap_err().code, Code::Usage, "{bad}");
-        }
-    }
+    Reference::parse(reference).map(|_| reference.to_owned())
 }

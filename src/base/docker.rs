@@ -1,7 +1,8 @@
 //! What `docker save` wrote before version 25, and podman and skopeo still write as `docker-archive`
 //! (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
 
-use super::oci::{ImageConfig, Layer, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
+use super::layout::{Layer, apply};
+use super::oci::{ImageConfig, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
 use super::store::{Store, digest_text, same_digest};
 use super::{BaseImage, Outcome, refused};
 use crate::escape;
@@ -25,7 +26,7 @@ pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> 
     let mut platforms = Vec::new();
     for image in images_of(store)? {
         let document = store.document(image.config.as_bytes())?;
-        let config: ImageConfig = parse(image.config.as_bytes(), &document)?;
+        let config: ImageConfig = parse(&escape::escape(image.config.as_bytes()), &document)?;
         platforms.push(config.platform());
         if suits(&config.platform(), architecture) {
             images.push((image, config, document));
@@ -44,7 +45,7 @@ pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> 
     // Only the configuration states digests of the layers: those of their archives.
     let layers: Vec<Layer> =
         image.layers.into_iter().map(|member| Layer { member: member.into_bytes(), blob: None }).collect();
-    let mut base = assemble(store, &config, &layers)?;
+    let mut base = assemble(&config, &layers, |layer, diff_id, tree| apply(store, layer, diff_id, tree))?;
     base.name = name;
     base.config_digest = Some(digest_text(&digest));
     Ok(base)
@@ -57,7 +58,7 @@ pub(super) fn name_of(store: &Store<'_>, config: &[u8]) -> Option<String> {
 }
 
 fn images_of(store: &Store<'_>) -> Outcome<Vec<Image>> {
-    let images: Vec<Image> = parse(MANIFEST, &store.document(MANIFEST)?)?;
+    let images: Vec<Image> = parse("manifest.json", &store.document(MANIFEST)?)?;
     if images.len() > 1024 {
         return Err(refused("more than 1024 images in it"));
     }

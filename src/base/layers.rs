@@ -12,13 +12,20 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 
+/// Members of all layers together; the largest images have a million. Each costs memory, and a few bytes of a
+/// compressed layer make many.
+const MAX_MEMBERS: usize = 8 << 20;
+
 /// An image's file system while its layers are applied.
-pub struct Layers<'a>(Assembly<'a>);
+pub struct Layers<'a> {
+    tree: Assembly<'a>,
+    members: usize,
+}
 
 impl<'a> Layers<'a> {
     /// No layer yet: only a root directory. `wanted` chooses the files whose contents are kept.
     pub fn new(wanted: &'a dyn Fn(&[u8]) -> bool) -> Self {
-        Layers(Assembly::new(wanted))
+        Layers { tree: Assembly::new(wanted), members: 0 }
     }
 
     /// Applies the next layer, an uncompressed archive; reads on behind its end, so that a digest of the
@@ -27,13 +34,18 @@ impl<'a> Layers<'a> {
     /// Whiteouts hide what lower layers have, wherever in the layer they stand. A file in place of a
     /// directory takes what was beneath it away.
     pub fn apply(&mut self, layer: &mut dyn Read) -> io::Result<()> {
-        self.0.next_layer();
+        self.tree.next_layer();
         let mut archive = Reader::new(layer);
         while let Some(entry) = archive.next_entry()? {
+            self.members += 1;
+            if self.members > MAX_MEMBERS {
+                let text = "more than 8 million members in the layers";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
             let path = &entry.node.path;
             let (directory, name) = (tree::parent(path), tree::file_name(path));
             if name == OPAQUE {
-                self.0.hide_beneath(directory)?;
+                self.tree.hide_beneath(directory)?;
             } else if name.starts_with(AUFS) {
                 continue;
             } else if let Some(hidden) = name.strip_prefix(WHITEOUT) {
@@ -41,19 +53,19 @@ impl<'a> Layers<'a> {
                     let text = format!("{}: a whiteout of nothing", escape::display(path));
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
-                self.0.hide(&tree::join(directory, hidden))?;
+                self.tree.hide(&tree::join(directory, hidden))?;
             } else {
-                self.0.place(entry)?;
+                self.tree.place(entry)?;
             }
         }
-        self.0.note(archive.xattr_classes());
+        self.tree.note(archive.xattr_classes());
         io::copy(&mut archive.into_inner(), &mut io::sink())?;
         Ok(())
     }
 
     /// What the layers give together.
     pub fn finish(self) -> Contents {
-        self.0.finish()
+        self.tree.finish()
     }
 }
 

@@ -2,22 +2,47 @@
 //!
 //! - [`layers`]: layer archives, one on top of the other.
 //! - `store`: where an image's members lie: a directory or an uncompressed archive.
-//! - `oci`: OCI layouts (image-spec: `image-layout.md`, `image-index.md`, `manifest.md`, `config.md`).
+//! - `oci`: from an index to the image for an architecture, wherever the documents lie (image-spec:
+//!   `image-index.md`, `manifest.md`, `config.md`).
+//! - `layout`: OCI layouts (image-spec: `image-layout.md`).
 //! - `docker`: what `docker save` wrote before version 25 (Docker Image Specification v1.2).
+//! - `images`: which image a distribution's release belongs to.
+//! - `profile`: how images differ from the installation of their packages.
 //! - `appearance`: what a file is that is no image.
+//!
+//! Where the image itself cannot be read:
+//!
+//! - [`package_list`]: which packages it holds, and how that is known.
+//! - [`published`]: the lists that the images' builders publish.
+//! - [`minbase`]: the list computed from the archive's indexes.
+//! - [`contents`]: which files it holds, by its packages.
+//! - [`closest`]: which of the dated tags is nearest to the machine.
 
 mod appearance;
 mod choice;
+pub mod closest;
+pub mod contents;
 mod docker;
+mod images;
+mod ladder;
 pub mod layers;
-mod oci;
-mod store;
+mod layout;
+pub mod minbase;
+pub(crate) mod oci;
+pub mod package_list;
+mod profile;
+pub mod published;
+pub(crate) mod store;
 
-pub use choice::{Base, BaseFrom, choose};
+pub use choice::{Base, BaseFrom, Knowledge, choose};
+pub use images::{Image, of as image_of};
+pub use ladder::Ladder;
+pub use profile::Profile;
 
 use crate::archive::{self, Contents, XattrClasses, compression};
 use crate::error::{Code, Error, Result};
 use crate::escape;
+use crate::net;
 use crate::tree::{self, Node};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,10 +53,13 @@ use store::{Section, Store};
 /// A base image, read from a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BaseImage {
-    /// The reference that the file itself gives, `debian:12`.
+    /// The reference that the file itself gives, or that was asked for: `debian:12`.
     pub name: Option<String>,
     /// `sha256:...` of the image's configuration: Docker's image ID. None for a root file system's archive.
     pub config_digest: Option<String>,
+    /// `sha256:...` of what the name stands for in the registry, an index of all architectures or the manifest
+    /// itself: what FROM is pinned to. None unless the image came from there.
+    pub index_digest: Option<String>,
     /// `sha256:...` of the image's manifest for this architecture. It is the registry's own only where the
     /// file came from there unchanged: `docker save` without the containerd image store makes a new one.
     pub manifest_digest: Option<String>,
@@ -90,16 +118,25 @@ pub fn read(file: &Path, architecture: &str) -> Result<BaseImage> {
             let error = Error::new(Code::Refused, format!("base image {shown}: {why}"));
             if hint.is_empty() { error } else { error.hint(hint) }
         }
+        Failure::Net(failure) => failure.into(),
     })
 }
 
 /// Why a base image was not read; [`read`] adds the file's name.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// The disk.
     Io(std::io::Error),
-    /// The file itself: why, and what to do (empty for nothing).
+    /// The image itself: why, and what to do about its file (empty for nothing).
     Refused(String, &'static str),
+    /// The network.
+    Net(net::Failure),
+}
+
+impl From<net::Failure> for Failure {
+    fn from(failure: net::Failure) -> Self {
+        Failure::Net(failure)
+    }
 }
 
 impl From<std::io::Error> for Failure {
@@ -115,11 +152,11 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-fn refused(why: impl Into<String>) -> Failure {
+pub(crate) fn refused(why: impl Into<String>) -> Failure {
     Failure::Refused(why.into(), "")
 }
 
-type Outcome<T> = std::result::Result<T, Failure>;
+pub(crate) type Outcome<T> = std::result::Result<T, Failure>;
 
 fn read_any(path: &Path, architecture: &str) -> Outcome<BaseImage> {
     let metadata = std::fs::metadata(path)?;
@@ -142,8 +179,8 @@ fn read_any(path: &Path, architecture: &str) -> Outcome<BaseImage> {
         ));
     }
     let store = Store::archive(&file)?;
-    if store.contains(oci::LAYOUT) && store.contains(oci::INDEX) {
-        oci::read(&store, architecture)
+    if store.contains(layout::LAYOUT) && store.contains(layout::INDEX) {
+        layout::read(&store, architecture)
     } else if store.contains(docker::MANIFEST) {
         docker::read(&store, architecture)
     } else {
@@ -153,8 +190,8 @@ fn read_any(path: &Path, architecture: &str) -> Outcome<BaseImage> {
 
 fn read_directory(path: &Path, architecture: &str) -> Outcome<BaseImage> {
     let store = Store::directory(path);
-    if store.contains(oci::LAYOUT) && store.contains(oci::INDEX) {
-        return oci::read(&store, architecture);
+    if store.contains(layout::LAYOUT) && store.contains(layout::INDEX) {
+        return layout::read(&store, architecture);
     }
     let hint = "an OCI layout has the files oci-layout and index.json; pack a root file system as a tar";
     Err(Failure::Refused("a directory that is no OCI layout".to_owned(), hint))
@@ -164,7 +201,7 @@ fn read_rootfs(file: &File) -> Outcome<BaseImage> {
     let (compression, reader) = compression::decompress(Section::whole(file)?)?;
     let Contents { nodes, files, xattrs } = read_rootfs_stream(reader)?;
     let has = |name: &[u8]| tree::find(&nodes, name).is_some();
-    if compression != compression::Compression::None && (has(docker::MANIFEST) || has(oci::LAYOUT)) {
+    if compression != compression::Compression::None && (has(docker::MANIFEST) || has(layout::LAYOUT)) {
         let why = "a compressed image archive, which cannot be read out of order".to_owned();
         return Err(Failure::Refused(why, "decompress it first: `gzip -d` or `zstd -d`"));
     }

@@ -1,20 +1,14 @@
-//! OCI layouts: index, manifest, configuration, layers; each verified against the digest that leads to it.
+//! Images by their documents, wherever these lie: index, manifest, configuration, layers (OCI image-spec:
+//! `image-index.md`, `manifest.md`, `config.md`). Each is verified against the digest that leads to it.
 
 use super::layers::Layers;
-use super::store::{Store, digest_path, digest_text, parse_digest, same_digest};
-use super::{BaseImage, Config, Failure, Outcome, docker, is_wanted, refused};
-use crate::archive::{Hashing, compression, read_ahead};
+use super::store::{digest_text, parse_digest};
+use super::{BaseImage, Config, Failure, Outcome, is_wanted, refused};
 use crate::escape;
 use crate::tree::Sha256;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-
-/// Marks an OCI layout.
-pub(super) const LAYOUT: &[u8] = b"oci-layout";
-/// Where an OCI layout begins.
-pub(super) const INDEX: &[u8] = b"index.json";
 
 /// An index within an index within an index; deeper is no image.
 const MAX_DEPTH: usize = 4;
@@ -25,15 +19,24 @@ const MAX_LAYERS: usize = 1024;
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
+/// What a document says of another (`descriptor.md`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
+pub(crate) struct Descriptor {
     #[serde(default)]
     media_type: String,
     digest: String,
     size: u64,
     platform: Option<Platform>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// One that says nothing but which document.
+    pub(crate) fn of(digest: &Sha256, size: u64) -> Self {
+        let media_type = String::new();
+        Descriptor { media_type, digest: digest_text(digest), size, platform: None, annotations: None }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -47,15 +50,17 @@ struct Platform {
 
 /// An index or a manifest.
 #[derive(Debug, Deserialize)]
-struct Document {
-    manifests: Option<Vec<Descriptor>>,
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    schema_version: Option<u64>,
+    pub(super) manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
 }
 
 /// An image's configuration.
 #[derive(Debug, Deserialize)]
-pub(super) struct ImageConfig {
+pub(crate) struct ImageConfig {
     architecture: Option<String>,
     os: Option<String>,
     variant: Option<String>,
@@ -78,12 +83,6 @@ struct Rootfs {
     diff_ids: Vec<String>,
 }
 
-/// A layer: its member, and its blob's digest and size where something states them.
-pub(super) struct Layer {
-    pub(super) member: Vec<u8>,
-    pub(super) blob: Option<(Sha256, u64)>,
-}
-
 /// A manifest that the index led to.
 struct Candidate {
     digest: Sha256,
@@ -93,32 +92,68 @@ struct Candidate {
     layers: Vec<Descriptor>,
 }
 
-/// Reads the one image for this architecture.
-pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> {
-    let index: Document = parse(INDEX, &store.document(INDEX)?)?;
-    let mut search = Search { store, visited: BTreeSet::new(), found: Vec::new() };
-    search.follow(&index.manifests.unwrap_or_default(), None, 0)?;
-    let chosen = choose(search.found, architecture)?;
-    let config_digest = parse_digest(&chosen.config.digest)?;
-    let config = read_config(store, &chosen.config)?;
+/// Where an image's documents lie.
+pub(crate) trait Documents {
+    /// Whether the manifest or index is there: `docker save` writes the index of all platforms, but the
+    /// documents of those it has.
+    fn has(&self, digest: &Sha256) -> bool;
+
+    /// Whether manifests for other platforms are looked at, too. Registries count every one.
+    fn shows_all(&self) -> bool;
+
+    /// The manifest or index with this digest and size, both verified.
+    fn manifest(&self, digest: &Sha256, size: u64) -> Outcome<Vec<u8>>;
+
+    /// The configuration with this digest and size, both verified.
+    fn config(&self, digest: &Sha256, size: u64) -> Outcome<Vec<u8>>;
+}
+
+/// The one image for an architecture.
+pub(crate) struct Selected {
+    /// The manifest's digest.
+    pub(crate) manifest: Sha256,
+    /// The configuration's digest.
+    pub(crate) config_digest: Sha256,
+    /// The name that an annotation gives.
+    pub(crate) name: Option<String>,
+    /// What the image is.
+    pub(crate) config: ImageConfig,
+    /// Digest and size of each layer's blob, the lowest first.
+    pub(crate) layers: Vec<(Sha256, u64)>,
+}
+
+/// Follows the descriptors to the one image for this architecture.
+pub(crate) fn select(
+    documents: &dyn Documents,
+    descriptors: &[Descriptor],
+    architecture: &str,
+) -> Outcome<Selected> {
+    let mut search =
+        Search { documents, architecture, visited: BTreeSet::new(), found: Vec::new(), others: Vec::new() };
+    search.follow(descriptors, None, 0)?;
+    let chosen = choose(search.found, search.others, architecture)?;
+    let config = read_config(documents, &chosen.config)?;
     if !suits(&config.platform(), architecture) {
         let why = format!("the index calls it {}, its configuration {}", chosen.platform, config.platform());
         return Err(refused(escape::escape(why.as_bytes())));
     }
-    let layers = chosen.layers.iter().map(layer).collect::<Outcome<Vec<Layer>>>()?;
-    let mut image = assemble(store, &config, &layers)?;
-    let tag = docker::name_of(store, &digest_path(&config_digest));
-    image.name = tag.or(chosen.name);
-    image.manifest_digest = Some(digest_text(&chosen.digest));
-    image.config_digest = Some(digest_text(&config_digest));
-    Ok(image)
+    Ok(Selected {
+        manifest: chosen.digest,
+        config_digest: parse_digest(&chosen.config.digest)?,
+        name: chosen.name,
+        config,
+        layers: chosen.layers.iter().map(layer).collect::<Outcome<_>>()?,
+    })
 }
 
 /// The way from an index to all manifests that may be the image's.
 struct Search<'a> {
-    store: &'a Store<'a>,
+    documents: &'a dyn Documents,
+    architecture: &'a str,
     visited: BTreeSet<Sha256>,
     found: Vec<Candidate>,
+    /// The platforms that the index names and that were not looked at.
+    others: Vec<String>,
 }
 
 impl Search<'_> {
@@ -128,11 +163,20 @@ impl Search<'_> {
                 return Err(refused("its index is nested too deeply or too long"));
             }
             let digest = parse_digest(&descriptor.digest)?;
-            // docker save writes the index of all platforms, but the blobs of those it has.
-            let absent = depth > 0 && !self.store.contains(&digest_path(&digest));
-            if !absent && self.visited.insert(digest) {
-                let own_name = reference(descriptor);
-                self.visit(descriptor, digest, own_name.as_deref().or(name), depth)?;
+            let absent = depth > 0 && !self.documents.has(&digest);
+            if absent || !self.visited.insert(digest) {
+                continue;
+            }
+            match &descriptor.platform {
+                Some(platform)
+                    if !self.documents.shows_all() && !suits(&platform.text(), self.architecture) =>
+                {
+                    self.others.push(platform.text());
+                }
+                _ => {
+                    let own_name = reference(descriptor);
+                    self.visit(descriptor, digest, own_name.as_deref().or(name), depth)?;
+                }
             }
         }
         Ok(())
@@ -145,22 +189,25 @@ impl Search<'_> {
         name: Option<&str>,
         depth: usize,
     ) -> Outcome<()> {
-        let member = digest_path(&digest);
-        let document: Document = parse(&member, &blob(self.store, &digest, descriptor.size)?)?;
+        let shown = digest_text(&digest);
+        let document: Document = parse(&shown, &self.documents.manifest(&digest, descriptor.size)?)?;
         match document {
-            Document { manifests: Some(nested), config: None, layers: None } => {
+            Document { schema_version: Some(1), .. } => Err(refused(format!(
+                "{shown} is a manifest of Docker's old schema 1, which is not read here"
+            ))),
+            Document { manifests: Some(nested), config: None, layers: None, .. } => {
                 self.follow(&nested, name, depth + 1)
             }
-            Document { manifests: None, config: Some(config), layers: Some(layers) } => {
+            Document { manifests: None, config: Some(config), layers: Some(layers), .. } => {
                 if CONFIG_TYPES.contains(&config.media_type.as_str()) {
-                    let platform = platform(self.store, descriptor, &config)?;
+                    let platform = platform(self.documents, descriptor, &config)?;
                     let name = name.map(str::to_owned);
                     self.found.push(Candidate { digest, name, platform, config, layers });
                 }
                 Ok(())
             }
             // One document that is both has been an attack (CVE-2021-41190).
-            _ => Err(refused(format!("{} is neither an index nor a manifest", escape::escape(&member)))),
+            _ => Err(refused(format!("{shown} is neither an index nor a manifest"))),
         }
     }
 }
@@ -177,11 +224,17 @@ fn is_image(descriptor: &Descriptor) -> bool {
 }
 
 /// `os/architecture[/variant]`, of the descriptor or else of the image's configuration.
-fn platform(store: &Store<'_>, descriptor: &Descriptor, config: &Descriptor) -> Outcome<String> {
-    if let Some(platform) = &descriptor.platform {
-        return Ok(platform_text(&platform.os, &platform.architecture, platform.variant.as_deref()));
+fn platform(documents: &dyn Documents, descriptor: &Descriptor, config: &Descriptor) -> Outcome<String> {
+    match &descriptor.platform {
+        Some(platform) => Ok(platform.text()),
+        None => Ok(read_config(documents, config)?.platform()),
     }
-    Ok(read_config(store, config)?.platform())
+}
+
+impl Platform {
+    fn text(&self) -> String {
+        platform_text(&self.os, &self.architecture, self.variant.as_deref())
+    }
 }
 
 impl ImageConfig {
@@ -213,8 +266,9 @@ fn wanted_platform(architecture: &str) -> String {
     platform_text("linux", name, Some(variant))
 }
 
-fn choose(candidates: Vec<Candidate>, architecture: &str) -> Outcome<Candidate> {
-    let platforms: Vec<String> = candidates.iter().map(|candidate| candidate.platform.clone()).collect();
+fn choose(candidates: Vec<Candidate>, others: Vec<String>, architecture: &str) -> Outcome<Candidate> {
+    let mut platforms = others;
+    platforms.extend(candidates.iter().map(|candidate| candidate.platform.clone()));
     let wanted = wanted_platform(architecture);
     let suitable = candidates.into_iter().filter(|candidate| suits(&candidate.platform, architecture));
     let (exact, near): (Vec<_>, Vec<_>) = suitable.partition(|candidate| candidate.platform == wanted);
@@ -257,35 +311,27 @@ pub(super) fn familiar(name: &str) -> String {
     name.strip_prefix("library/").unwrap_or(name).to_owned()
 }
 
-fn blob(store: &Store<'_>, digest: &Sha256, size: u64) -> Outcome<Vec<u8>> {
-    let member = digest_path(digest);
-    store.verify(&member, digest, Some(size))?;
-    let document = store.document(&member)?;
-    // The file may have changed in between.
-    same_digest(&escape::escape(&member), digest, &digest_of(&document)).map(|()| document)
-}
-
-pub(super) fn digest_of(document: &[u8]) -> Sha256 {
+pub(crate) fn digest_of(document: &[u8]) -> Sha256 {
     use sha2::Digest;
     sha2::Sha256::digest(document).into()
 }
 
-fn read_config(store: &Store<'_>, descriptor: &Descriptor) -> Outcome<ImageConfig> {
+fn read_config(documents: &dyn Documents, descriptor: &Descriptor) -> Outcome<ImageConfig> {
     let digest = parse_digest(&descriptor.digest)?;
-    parse(&digest_path(&digest), &blob(store, &digest, descriptor.size)?)
+    parse(&digest_text(&digest), &documents.config(&digest, descriptor.size)?)
 }
 
 /// A JSON document; the error names it and the place in it, not what stands there.
-pub(super) fn parse<T: DeserializeOwned>(name: &[u8], document: &[u8]) -> Outcome<T> {
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, document: &[u8]) -> Outcome<T> {
     serde_json::from_slice(document).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        refused(format!("{} is not what it should be ({place})", escape::escape(name)))
+        refused(format!("{name} is not what it should be ({place})"))
     })
 }
 
 /// Media types of layers: OCI's and Docker's, compressed or not, distributable or not. How the blob
 /// really is compressed its first bytes tell; `docker save` has called plain layers gzip.
-fn layer(descriptor: &Descriptor) -> Outcome<Layer> {
+fn layer(descriptor: &Descriptor) -> Outcome<(Sha256, u64)> {
     const TYPES: [&str; 4] = [
         "application/vnd.oci.image.layer.v1.tar",
         "application/vnd.oci.image.layer.nondistributable.v1.tar",
@@ -298,12 +344,16 @@ fn layer(descriptor: &Descriptor) -> Outcome<Layer> {
         let shown = escape::escape(media_type.as_bytes());
         return Err(refused(format!("a layer of the type {shown}, which is not read here")));
     }
-    let digest = parse_digest(&descriptor.digest)?;
-    Ok(Layer { member: digest_path(&digest), blob: Some((digest, descriptor.size)) })
+    Ok((parse_digest(&descriptor.digest)?, descriptor.size))
 }
 
-/// Applies the layers and takes over what the configuration says; digests and name are the caller's.
-pub(super) fn assemble(store: &Store<'_>, config: &ImageConfig, layers: &[Layer]) -> Outcome<BaseImage> {
+/// Applies the layers, each with the digest that its archive has to have, and takes over what the configuration
+/// says; digests and name are the caller's.
+pub(crate) fn assemble<L>(
+    config: &ImageConfig,
+    layers: &[L],
+    mut apply: impl FnMut(&L, &Sha256, &mut Layers<'_>) -> Outcome<()>,
+) -> Outcome<BaseImage> {
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != layers.len() || layers.len() > MAX_LAYERS {
         let counts = format!("{} layers, but its configuration {}", layers.len(), diff_ids.len());
@@ -311,7 +361,7 @@ pub(super) fn assemble(store: &Store<'_>, config: &ImageConfig, layers: &[Layer]
     }
     let mut tree = Layers::new(&is_wanted);
     for (layer, diff_id) in layers.iter().zip(diff_ids) {
-        apply(store, layer, &parse_digest(diff_id)?, &mut tree)?;
+        apply(layer, &parse_digest(diff_id)?, &mut tree)?;
     }
     let contents = tree.finish();
     let none = Execution::default();
@@ -331,24 +381,6 @@ pub(super) fn assemble(store: &Store<'_>, config: &ImageConfig, layers: &[Layer]
         xattrs: contents.xattrs,
         ..BaseImage::default()
     })
-}
-
-/// Verifies the blob before anything of it is parsed, and the archive in it afterwards.
-fn apply(store: &Store<'_>, layer: &Layer, diff_id: &Sha256, tree: &mut Layers<'_>) -> Outcome<()> {
-    let shown = format!("layer {}", escape::escape(&layer.member));
-    if let Some((digest, size)) = &layer.blob {
-        store.verify(&layer.member, digest, Some(*size))?;
-    }
-    let named = |error: io::Error| match error.raw_os_error() {
-        Some(_) => error, // the disk's, not the layer's
-        None => io::Error::new(error.kind(), format!("{shown}: {error}")),
-    };
-    let (blob, _) = store.open(&layer.member)?;
-    let (_, plain) = compression::decompress(blob).map_err(named)?;
-    let mut plain = Hashing::new(plain);
-    read_ahead(&mut plain, |archive| tree.apply(archive)).map_err(named)?;
-    let (found, _) = plain.finish();
-    same_digest(&format!("the archive of {shown}"), diff_id, &found)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// The image-spec recommends that registries take manifests of up to 4 MiB.
-const JSON_LIMIT: u64 = 8 << 20;
+pub(crate) const JSON_LIMIT: u64 = 8 << 20;
 /// Members of an image archive; the largest images have a few hundred.
 const MAX_MEMBERS: usize = 1 << 20;
 /// Links from member to member; Docker before 25 wrote equal layers as links.
@@ -142,7 +142,7 @@ impl<'a> Store<'a> {
 pub(super) const DAMAGED: &str = "the file is damaged or incomplete: save or download it again";
 
 /// An error that names both digests unless they are equal.
-pub(super) fn same_digest(what: &str, stated: &Sha256, found: &Sha256) -> Outcome<()> {
+pub(crate) fn same_digest(what: &str, stated: &Sha256, found: &Sha256) -> Outcome<()> {
     if stated == found {
         return Ok(());
     }
@@ -151,12 +151,12 @@ pub(super) fn same_digest(what: &str, stated: &Sha256, found: &Sha256) -> Outcom
 }
 
 /// `sha256:` and the digest.
-pub(super) fn digest_text(digest: &Sha256) -> String {
+pub(crate) fn digest_text(digest: &Sha256) -> String {
     format!("sha256:{}", escape::hex(digest))
 }
 
 /// The digest of such a text.
-pub(super) fn parse_digest(text: &str) -> Outcome<Sha256> {
+pub(crate) fn parse_digest(text: &str) -> Outcome<Sha256> {
     let digest = text.strip_prefix("sha256:").and_then(|hex| escape::unhex(hex.as_bytes()));
     digest.ok_or_else(|| refused(format!("{} is not a sha256 digest", escape::escape(text.as_bytes()))))
 }

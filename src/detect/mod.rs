@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod mounts;
 pub mod os_release;
+mod release_files;
 pub mod service;
 
 use crate::findings::Findings;

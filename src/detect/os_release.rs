@@ -1,110 +1,157 @@
-//! Which distribution this is, from `os-release(5)`, and which official image belongs to it.
+//! Which distribution this is: from `os-release(5)`, or from the release files of the time before it.
 
+use super::release_files;
 use crate::findings::Findings;
 use crate::root::Root;
 use serde::Serialize;
 
-/// The fields of `os-release` that decide about the base image.
+/// The fields of `os-release` that tell the distribution and its release; empty where they are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OsRelease {
     /// `ID`, in lower case.
     pub id: String,
-    /// `VERSION_ID`; empty for Debian testing and unstable.
+    /// `VERSION_ID`; empty for rolling distributions, and for Debian testing and unstable.
     pub version_id: String,
-    /// `VERSION_CODENAME`.
+    /// `VERSION_CODENAME`, in lower case; else the one word that `VERSION` has in brackets.
     pub codename: String,
     /// `PRETTY_NAME`, for people.
     pub pretty_name: String,
+    /// `NAME`: tells CentOS Stream from CentOS Linux.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `VERSION`, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// `ID_LIKE`: identifiers of the parents in lower case, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub id_like: Vec<String>,
+    /// Codename of the parent, if that is Ubuntu: `UBUNTU_CODENAME`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ubuntu_codename: String,
+    /// Codename of the parent, if that is Debian: `DEBIAN_CODENAME`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub debian_codename: String,
+    /// `PLATFORM_ID` without `platform:`: `el9`, `f43`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// `/etc/debian_version`, else `DEBIAN_VERSION_FULL`: Debian's point release (`12.11`), or `trixie/sid`. Derivatives may have
+    /// their parent's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub debian_version: String,
 }
 
-/// Distribution, first and last release with that naming (empty: any), and the image's name.
-///
-/// Checked on 2026-11-22 against the official images' library. The text before `:` is the repository; the
-/// release follows.
-const IMAGES: &[(&str, &str)] = &[("debian", "debian")];
-
 impl OsRelease {
-    /// Reads `/etc/os-release`, else `/usr/lib/os-release`; without either everything is empty and there is a finding.
+    /// Reads `/etc/os-release`, else `/usr/lib/os-release`, else older files; without any everything is empty and there
+    /// is a finding.
     pub fn load(root: &Root, findings: &mut Findings) -> Self {
         let read = root.read(b"etc/os-release").or_else(|_| root.read(b"usr/lib/os-release"));
-        read.map(|text| parse(&text)).unwrap_or_else(|cause| {
-            findings.note("os-release", b"etc/os-release", format!("the distribution is not known: {cause}"));
-            OsRelease::default()
-        })
+        let mut os = read.as_deref().map(parse).unwrap_or_default();
+        if os.id.is_empty() {
+            os = release_files::load(root).unwrap_or(os);
+        }
+        if let Ok(text) = root.read(b"etc/debian_version") {
+            os.take_debian_version(&text);
+        }
+        if os.id.is_empty() {
+            let text = match read {
+                Err(cause) => format!("the distribution is not known: {cause}"),
+                Ok(_) => "the distribution is not known: no ID".to_owned(),
+            };
+            findings.note("os-release", b"etc/os-release", text);
+        }
+        os
     }
 
-    /// The official image of this distribution and release, if the table has one.
-    pub fn image(&self) -> Option<String> {
-        let (_, repository) = IMAGES.iter().find(|(id, _)| *id == self.id)?;
-        let release = if self.version_id.is_empty() { &self.codename } else { &self.version_id };
-        let is_tag =
-            !release.is_empty() && release.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-        is_tag.then(|| format!("{repository}:{release}"))
+    /// `/etc/debian_version` has the point release. It is all that some images without a shell have.
+    fn take_debian_version(&mut self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        let version = text.trim().to_owned();
+        let (codename, is_testing) = match version.split_once('/') {
+            Some((codename, _)) => (codename, true),
+            None => ("", false),
+        };
+        if self.id == "debian" && self.version_id.is_empty() && self.codename.is_empty() {
+            match is_testing {
+                true => self.codename = codename.to_ascii_lowercase(),
+                false => self.version_id = version.clone(),
+            }
+        }
+        self.debian_version = version;
     }
 
-    /// Whether the distribution's image has a merged `/usr`: Debian's since 12.
-    pub fn image_is_merged(&self) -> bool {
-        let version: Option<u32> = self.version_id.split('.').next().and_then(|major| major.parse().ok());
-        self.id == "debian" && version.is_none_or(|version| version >= 12)
+    /// What people call it; never empty.
+    pub fn shown(&self) -> &str {
+        let names = [&self.pretty_name, &self.name, &self.id];
+        names.into_iter().find(|name| !name.is_empty()).map_or("this distribution", |name| name)
     }
 }
 
 /// Parses `os-release(5)`: `NAME=value` lines, values quoted as in a shell. Of several lines for a name the last counts.
 pub fn parse(text: &[u8]) -> OsRelease {
     let mut os = OsRelease::default();
-    for line in String::from_utf8_lossy(text).lines() {
-        let Some((name, value)) = line.trim().split_once('=') else { continue };
-        let field = match name {
-            "ID" => &mut os.id,
-            "VERSION_ID" => &mut os.version_id,
-            "VERSION_CODENAME" => &mut os.codename,
-            "PRETTY_NAME" => &mut os.pretty_name,
-            _ => continue,
-        };
-        *field = unquote(value);
+    for (name, value) in assignments(text) {
+        match name.as_str() {
+            "ID" => os.id = value.to_ascii_lowercase(),
+            "VERSION_ID" => os.version_id = value,
+            "VERSION_CODENAME" => os.codename = value.to_ascii_lowercase(),
+            "PRETTY_NAME" => os.pretty_name = value,
+            "NAME" => os.name = value,
+            "VERSION" => os.version = value,
+            "ID_LIKE" => os.id_like = value.split_whitespace().map(str::to_ascii_lowercase).collect(),
+            "UBUNTU_CODENAME" => os.ubuntu_codename = value.to_ascii_lowercase(),
+            "DEBIAN_CODENAME" => os.debian_codename = value.to_ascii_lowercase(),
+            "DEBIAN_VERSION_FULL" => os.debian_version = value,
+            "PLATFORM_ID" => {
+                os.platform = value.strip_prefix("platform:").unwrap_or_default().to_ascii_lowercase();
+            }
+            _ => {}
+        }
     }
-    os.id.make_ascii_lowercase();
+    if os.codename.is_empty() {
+        os.codename = bracketed_word(&os.version);
+    }
     os
 }
 
+/// The assignments of a file in the manner of `os-release(5)` and `lsb-release`, in order, values unquoted.
+pub(super) fn assignments(text: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(text);
+    let pairs = text.lines().filter_map(|line| line.trim().split_once('='));
+    pairs.map(|(name, value)| (name.trim_end().to_owned(), unquote(value.trim_start()))).collect()
+}
+
+/// `wheezy` of `7 (wheezy)`: the codename where there is no field for it yet.
+fn bracketed_word(version: &str) -> String {
+    let inner = version.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
+    let is_word = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_word { inner.to_ascii_lowercase() } else { String::new() }
+}
+
+/// A value as a shell reads it: it ends at a space that is not quoted. Where a quote is not closed it stays as it is.
 fn unquote(value: &str) -> String {
-    match value.as_bytes() {
-        [b'\'', .., b'\''] => value[1..value.len() - 1].to_owned(),
-        [b'"', .., b'"'] => {
-            let mut text = String::new();
-            let mut characters = value[1..value.len() - 1].chars();
-            while let Some(character) = characters.next() {
-                text.push(if character == '\\' { characters.next().unwrap_or('\\') } else { character });
-            }
-            text
+    let mut text = String::new();
+    let mut quote = None;
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (None, ' ' | '\t') => break,
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), _) if character == open => quote = None,
+            (None | Some('"'), '\\') => match characters.next() {
+                Some(next) => {
+                    if quote.is_some() && !"\"\\$`".contains(next) {
+                        text.push('\\');
+                    }
+                    text.push(next);
+                }
+                None => text.push('\\'),
+            },
+            _ => text.push(character),
         }
-        _ => value.to_owned(),
     }
+    if quote.is_some() { value.to_owned() } else { text }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn releases_map_to_images() {
-        for (text, image) in [
-            ("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n", Some("debian:12")),
-            ("ID='debian'\nVERSION_ID=11\n", Some("debian:11")),
-            ("ID=debian\nVERSION_CODENAME=forky\n", Some("debian:forky")),
-            ("ID=debian\n", None),
-            ("ID=debian\nVERSION_ID=\"12; rm -rf /\"\n", None),
-            ("ID=haiku\nVERSION_ID=1\n", None),
-            ("", None),
-        ] {
-            assert_eq!(parse(text.as_bytes()).image().as_deref(), image, "{text}");
-        }
-    }
-
-    #[test]
-    fn quotes_are_a_shells() {
-        let os = parse(b"PRETTY_NAME=\"A \\\"B\\\" \\$C\"\nID=\xff\nnonsense\n# ID=x");
-        assert_eq!(os.pretty_name, "A \"B\" $C");
-        assert_eq!(parse(b"ID=\"").id, "\"");
-    }
-}
+#[path = "os_release_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use crate::tree::{self, Kind, Node, Sha256};
 use crate::walk;
 use rustix::fs;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -48,7 +48,8 @@ impl<'a> Shipper<'a> {
         Shipper { root, facts, plan, last: None, changes: Changes::new(), findings: Findings::default() }
     }
 
-    /// Writes every object that the image gets from one of `layers` and that `wanted` chooses, in order of path.
+    /// Writes every object that the image gets from one of `layers` and that `wanted` chooses: what is the
+    /// administrator's first, then the rest, each in order of path.
     pub fn ship(
         &mut self,
         out: impl Write,
@@ -57,16 +58,9 @@ impl<'a> Shipper<'a> {
     ) -> io::Result<()> {
         let mut archive = Writer::new(out);
         let mut leaders: HashMap<u32, &[u8]> = HashMap::new();
-        for (index, decision) in self.plan.decisions.iter().enumerate() {
-            let is_here = decision.layer.is_some_and(|layer| layers.contains(&layer));
-            if !is_here || !decision.verdict.in_image() || !wanted(index) {
-                continue;
-            }
+        for index in self.order(layers, wanted) {
+            let decision = &self.plan.decisions[index];
             let node = &self.facts.tree.found[index].node;
-            // The root directory belongs to the engine.
-            if node.path.is_empty() {
-                continue;
-            }
             if node.group != 0
                 && let Some(first) = leaders.get(&node.group)
             {
@@ -80,6 +74,38 @@ impl<'a> Shipper<'a> {
             }
         }
         archive.finish()?.flush()
+    }
+
+    /// The objects to write. The administrator's come with the directories above them and with all names of their inodes,
+    /// so that no directory follows what it holds and no link its content.
+    fn order(&self, layers: &[Layer], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let found = &self.facts.tree.found;
+        let is_here = |&index: &usize| {
+            let decision = &self.plan.decisions[index];
+            // The root directory belongs to the engine.
+            let is_root = found[index].node.path.is_empty();
+            let is_of_layer = decision.layer.is_some_and(|layer| layers.contains(&layer));
+            is_of_layer && decision.verdict.in_image() && !is_root && wanted(index)
+        };
+        let here: Vec<usize> = (0..found.len()).filter(is_here).collect();
+        let is_own = |index: usize| self.facts.is_own(&self.plan.decisions[index]);
+        let own = here.iter().filter(|&&index| is_own(index));
+        let groups: HashSet<u32> =
+            own.map(|&index| found[index].node.group).filter(|&group| group != 0).collect();
+        let mut above: HashSet<&[u8]> = HashSet::new();
+        let mut first = vec![false; here.len()];
+        for (position, &index) in here.iter().enumerate().rev() {
+            let node = &found[index].node;
+            first[position] = is_own(index) || groups.contains(&node.group) || above.contains(&*node.path);
+            if first[position] {
+                above.insert(tree::parent(&node.path));
+            }
+        }
+        let chosen = |wanted: bool| {
+            let pairs = here.iter().zip(&first);
+            pairs.filter(move |(_, first)| **first == wanted).map(|(&index, _)| index)
+        };
+        chosen(true).chain(chosen(false)).collect()
     }
 
     fn file(&mut self, archive: &mut Writer<impl Write>, index: usize, verdict: Verdict) -> io::Result<()> {

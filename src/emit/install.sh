@@ -11,6 +11,19 @@ for file in /etc/dpkg/dpkg.cfg /etc/dpkg/dpkg.cfg.d/*; do
 done
 # Accounts first, so that numbers come out as on the machine; keys of its repositories.
 cp -r --no-preserve=mode,ownership "$here/root/." /
+# Diversions (dpkg-divert(1)) before any file of a package could land under the wrong name: those that only the image has
+# go with what stands in for the file, the administrator's come.
+cp /var/lib/dpkg/diversions /tmp/diversions
+while IFS= read -r from && IFS= read -r to && IFS= read -r by; do
+  [ "$by" = : ] || continue
+  ! grep -Fxq "$from" "$here/diversions.list" || continue
+  rm -f "$from"
+  dpkg-divert --local --rename --remove "$from"
+done </tmp/diversions
+while IFS= read -r from && IFS= read -r to; do
+  mkdir -p "${to%/*}/"
+  dpkg-divert --local --rename --divert "$to" --add "$from"
+done <"$here/diversions.list"
 # No daemon starts in a build.
 [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 

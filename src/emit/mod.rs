@@ -10,6 +10,7 @@ pub mod packages;
 pub mod sink;
 mod text;
 
+use crate::apt::Source;
 use crate::compress::{Compression, Format};
 use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, PLAN};
 use crate::detect::Inventory;
@@ -43,6 +44,8 @@ pub struct Emission<'a> {
     pub inventory: &'a Inventory,
     /// What the plan decided on.
     pub facts: Facts<'a>,
+    /// The apt sources that the build is given.
+    pub sources: &'a [Source],
     /// The plan.
     pub plan: &'a Plan,
     /// The same in figures.
@@ -78,7 +81,9 @@ pub fn emit(
     if let Some((catalog, layer)) = emission.facts.packages
         && layer.way == Way::Install
     {
-        packages::write(&mut sink, emission.root, (catalog, layer), emission.facts.rewritten, findings)?;
+        let Emission { root, facts, inventory, sources, .. } = emission;
+        let names = &inventory.names;
+        packages::write(&mut sink, root, (catalog, layer), facts.rewritten, names, sources, findings)?;
     }
     let archive = (sizes.packages > 0).then(|| format!("{PACKAGES}{}", emission.compression.extension()));
     descriptions(&mut sink, emission, archive.as_deref())?;

@@ -1,11 +1,13 @@
 //! The `packages/` directory: everything that the package layer's build step reads.
 
 use super::sink::Sink;
+use crate::apt::{Source, keyring, written};
 use crate::error::Result;
 use crate::escape;
 use crate::findings::Findings;
 use crate::layer::{PackageLayer, Role};
-use crate::pkg::{Catalog, Pin};
+use crate::manifest::Names;
+use crate::pkg::{Catalog, Pin, StatOverride};
 use crate::plan::Rewritten;
 use crate::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +27,13 @@ pub fn write(
     root: &Root,
     packages: (&Catalog, &PackageLayer),
     rewritten: &BTreeMap<Box<[u8]>, Rewritten>,
+    names: &Names,
+    sources: &[Source],
     findings: &mut Findings,
 ) -> Result<()> {
     let (catalog, layer) = packages;
     let pins = |is: fn(&Role) -> bool| layer.with(is).map(|index| Pin::from(&catalog.packages[index]));
-    let from_archive = |role: &Role| matches!(role, Role::Install | Role::Base);
+    let from_archive = |role: &Role| matches!(role, Role::Install(_) | Role::Base);
     let lines = |lines: BTreeSet<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
 
     let named = layer.named.iter().map(|&index| apt_name(catalog, index)).collect();
@@ -49,9 +53,33 @@ pub fn write(
     sink.write("packages/architectures.list", lines(catalog.foreign.iter().cloned().collect()).as_bytes())?;
     sink.write("packages/apt.conf", apt_conf().as_bytes())?;
     sink.write("packages/install.sh", INSTALL.as_bytes())?;
-    sources(sink, root, findings)?;
-    seeds(sink, root, rewritten, findings)?;
-    Ok(())
+    write_sources(sink, sources)?;
+    seeds(sink, root, rewritten)?;
+    keys(sink, root, sources, findings)?;
+    sink.write("packages/diversions.list", &diversions(catalog))?;
+    sink.write("packages/root/var/lib/dpkg/statoverride", &statoverrides(catalog, names))
+}
+
+/// The administrator's diversions (`dpkg-divert(1)`), two lines each: where packages ship the file, and where it is.
+fn diversions(catalog: &Catalog) -> Vec<u8> {
+    let own = catalog.diversions.iter().filter(|diversion| diversion.by.is_none());
+    own.flat_map(|diversion| [b"/", &*diversion.from, b"\n/", &*diversion.to, b"\n"].concat()).collect()
+}
+
+/// Owners and modes that packages are installed with instead of their own (`dpkg-statoverride(1)`). dpkg refuses to
+/// work while one of them names an account that there is not.
+fn statoverrides(catalog: &Catalog, names: &Names) -> Vec<u8> {
+    let is_known = |name: &str, known: &BTreeMap<u32, Vec<u8>>| {
+        name.starts_with('#') || known.values().any(|other| other == name.as_bytes())
+    };
+    let usable = catalog.statoverrides.iter().filter(|statoverride| {
+        is_known(&statoverride.user, &names.users) && is_known(&statoverride.group, &names.groups)
+    });
+    let line = |statoverride: &StatOverride| {
+        let StatOverride { user, group, mode, path } = statoverride;
+        [format!("{user} {group} {mode:o} /").as_bytes(), path, b"\n"].concat()
+    };
+    usable.flat_map(line).collect()
 }
 
 /// The name by which apt knows the package: with the architecture where it is a foreign one.
@@ -86,73 +114,17 @@ fn apt_conf() -> String {
     )
 }
 
-/// The machine's apt sources (`sources.list(5)`), without media of its own and without passwords.
-fn sources(sink: &mut Sink, root: &Root, findings: &mut Findings) -> Result<()> {
-    let listed = root.list(b"etc/apt/sources.list.d").unwrap_or_default();
-    let parts = listed
-        .into_iter()
-        .filter(|name| is_plain(name) && (name.ends_with(b".list") || name.ends_with(b".sources")));
-    let parts = parts.map(|name| {
-        (format!("packages/sources.list.d/{}", text(&name)), [b"etc/apt/sources.list.d/", &name[..]].concat())
-    });
-    let single = ("packages/sources.list".to_owned(), b"etc/apt/sources.list".to_vec());
-    for (name, path) in [single].into_iter().chain(parts) {
-        let content = match root.read(&path) {
-            Ok(content) => content,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(cause) => {
-                findings.loss("unreadable", &path, format!("apt source, not used in the build: {cause}"));
-                continue;
-            }
-        };
-        if holds_password(&content) {
-            let text = "holds a password, so the build does not use it; packages that only it has will be missing there";
-            findings.note("apt-source", &path, text);
-            continue;
-        }
-        sink.write(&name, &without_local_media(&content))?;
+/// The sources that the build's apt can use, in the machine's own files; what they name keys is seeded.
+fn write_sources(sink: &mut Sink, sources: &[Source]) -> Result<()> {
+    for (name, text) in written::write(sources) {
+        sink.write(&format!("packages/{}", text_of(&name)), text.as_bytes())?;
     }
     Ok(())
 }
 
-/// The paths of apt sources that hold a password: not for the image, and not for the build.
-pub fn sources_with_passwords(root: &Root) -> Vec<Vec<u8>> {
-    let parts = root.list(b"etc/apt/sources.list.d").unwrap_or_default();
-    let parts = parts.into_iter().map(|name| [b"etc/apt/sources.list.d/", &name[..]].concat());
-    let all = parts.chain([b"etc/apt/sources.list".to_vec()]);
-    all.filter(|path| root.read(path).is_ok_and(|content| holds_password(&content))).collect()
-}
-
-/// `user:password@` in an address.
-fn holds_password(content: &[u8]) -> bool {
-    content.split(|byte| byte.is_ascii_whitespace()).any(|word| {
-        memchr::memmem::find(word, b"://").is_some_and(|at| {
-            let authority = word[at + 3..].split(|&byte| byte == b'/').next().unwrap_or_default();
-            authority.contains(&b'@')
-        })
-    })
-}
-
-/// Lines for media and directories that only the machine has.
-fn without_local_media(content: &[u8]) -> Vec<u8> {
-    let is_local = |line: &[u8]| {
-        line.starts_with(b"deb")
-            && line.split(|byte| byte.is_ascii_whitespace()).any(|word| {
-                [&b"cdrom:"[..], b"file:", b"copy:"].iter().any(|scheme| word.starts_with(scheme))
-            })
-    };
-    let lines: Vec<&[u8]> = content.split(|&byte| byte == b'\n').filter(|line| !is_local(line)).collect();
-    lines.join(&b'\n')
-}
-
 /// Files that must be in place before the first package is: accounts, so that every number comes out as on the
 /// machine; keys of the repositories; what dpkg leaves out.
-fn seeds(
-    sink: &mut Sink,
-    root: &Root,
-    rewritten: &BTreeMap<Box<[u8]>, Rewritten>,
-    findings: &mut Findings,
-) -> Result<()> {
+fn seeds(sink: &mut Sink, root: &Root, rewritten: &BTreeMap<Box<[u8]>, Rewritten>) -> Result<()> {
     for name in ["passwd", "group", "shadow", "gshadow"] {
         let path = format!("etc/{name}");
         // Of the others only what a rule has gone over: a file that is withheld or excluded must not come in here.
@@ -165,25 +137,32 @@ fn seeds(
             sink.write(&format!("packages/root/{path}"), &content)?;
         }
     }
-    let mut keys = vec!["etc/apt/trusted.gpg".to_owned()];
-    for directory in ["etc/apt/trusted.gpg.d", "etc/apt/keyrings", "usr/share/keyrings"] {
-        let names = root.list(directory.as_bytes()).unwrap_or_default();
-        keys.extend(
-            names.iter().filter(|name| is_plain(name)).map(|name| format!("{directory}/{}", text(name))),
-        );
-    }
-    for path in keys {
-        match root.read(path.as_bytes()) {
-            Ok(content) => sink.write(&format!("packages/root/{path}"), &content)?,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-            Err(cause) => {
-                findings.note("unreadable", path.as_bytes(), format!("key of a repository: {cause}"))
-            }
-        }
-    }
     let filters = path_filters(root);
     if !filters.is_empty() {
         sink.write("packages/root/etc/dpkg/dpkg.cfg.d/vm2docker-self", &filters)?;
+    }
+    Ok(())
+}
+
+/// The keys of the repositories: where apt looks by itself, where keys usually lie, and wherever a source names one.
+fn keys(sink: &mut Sink, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<()> {
+    let mut keys = written::key_files(sources);
+    keys.insert(b"etc/apt/trusted.gpg".as_slice().into());
+    for directory in ["etc/apt/trusted.gpg.d", "etc/apt/keyrings", "usr/share/keyrings"] {
+        let names = root.list(directory.as_bytes()).unwrap_or_default();
+        let plain = names.iter().filter(|name| is_plain(name));
+        keys.extend(plain.map(|name| [directory.as_bytes(), b"/", name].concat().into()));
+    }
+    for path in keys {
+        match root.read(&path) {
+            // A source may name any file; what is not a public key is not for the image.
+            Ok(content) if keyring::is_public(&content) => {
+                sink.write(&format!("packages/root/{}", text_of(&path)), &content)?;
+            }
+            Ok(_) => findings.note("apt-source", &path, "not a public key: the build does not get it"),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => findings.note("unreadable", &path, format!("key of a repository: {cause}")),
+        }
     }
     Ok(())
 }
@@ -212,26 +191,13 @@ fn is_plain(name: &[u8]) -> bool {
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(byte))
 }
 
-fn text(name: &[u8]) -> String {
+fn text_of(name: &[u8]) -> String {
     escape::escape(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_in_addresses_are_seen() {
-        assert!(holds_password(b"deb https://user:pw@example.org/debian stable main"));
-        assert!(holds_password(b"Types: deb\nURIs: https://token@example.org/x\n"));
-        assert!(!holds_password(b"deb https://example.org/debian@2 stable main # me@example.org"));
-    }
-
-    #[test]
-    fn local_media_are_left_out() {
-        let text = b"deb cdrom:[x]/ bookworm main\ndeb [trusted=yes] file:/srv/repo ./\ndeb http://example.org/debian bookworm main\n";
-        assert_eq!(without_local_media(text), b"deb http://example.org/debian bookworm main\n");
-    }
 
     #[test]
     fn every_package_is_pinned_and_no_other_gets_in() {

@@ -9,14 +9,14 @@ use crate::escape;
 use crate::layer::Way;
 use crate::manifest::{Record, Verdict};
 use crate::report::bytes;
-use crate::summary::Summary;
+use crate::summary::{Count, OwnSummary, Summary};
 use std::fmt::Write;
 
 /// The Dockerfile: stages base, packages, system.
 pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
-    let reference = summary.base.reference.as_deref().unwrap_or("scratch");
+    let from = &summary.base.from;
     let mut text = format!(
-        "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {reference} AS base\n\nFROM base AS packages\n",
+        "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {from} AS base\n\nFROM base AS packages\n",
         summary.version
     );
     let bind = |name: &str| format!("--mount=type=bind,source={name},target={MOUNT}/{name}");
@@ -56,7 +56,8 @@ fn labels(summary: &Summary) -> String {
             .strip_prefix("sha256:")
             .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    if let Some(digest) = summary.base.manifest_digest.as_ref().filter(is_digest) {
+    let pinned = summary.base.from.split_once('@').map(|(_, digest)| digest.to_owned());
+    if let Some(digest) = pinned.as_ref().or(summary.base.manifest_digest.as_ref()).filter(is_digest) {
         text += &format!(" \\\n      org.opencontainers.image.base.digest=\"{digest}\"");
     }
     text + "\n"
@@ -133,6 +134,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
     for (from, count) in rows {
         let _ = writeln!(text, "| {from} | {} | {} |", count.paths, bytes(count.bytes));
     }
+    text += &own(&summary.own, delta);
     text += "\n## What is not in it, and why\n\n| reason | paths | bytes |\n|---|---|---|\n";
     for (reason, count) in &files.dropped {
         let _ = writeln!(text, "| {} | {} | {} |", cell(reason), count.paths, bytes(count.bytes));
@@ -152,6 +154,31 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
         }
     }
     text += LIMITS;
+    text
+}
+
+/// The administrator's files: what a person looks for first.
+fn own(own: &OwnSummary, delta: &str) -> String {
+    /// So many places are shown; `plan.json` has more.
+    const SHOWN: usize = 20;
+    if own.places.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n## The administrator's files\n\n{} paths, {}. `{delta}` has them before everything else. The largest:\n\n\
+         | place | paths | bytes | why |\n|---|---|---|---|\n",
+        own.all.paths,
+        bytes(own.all.bytes)
+    );
+    for place in own.places.iter().take(SHOWN) {
+        let path = place.path.replace('`', "'").replace('|', "\\|");
+        let Count { paths, bytes: length } = place.count;
+        let _ = writeln!(text, "| `{path}` | {paths} | {} | {} |", bytes(length), cell(&place.reason));
+    }
+    let rest = own.places.len().saturating_sub(SHOWN) + own.more;
+    if rest > 0 {
+        let _ = writeln!(text, "\nand {rest} more: see `own` in `plan.json`.");
+    }
     text
 }
 

@@ -48,7 +48,7 @@ impl Aliases {
 
 /// A path as the tree writes it: no leading slash, no empty or `.` component. `None` for one with `..`, which no
 /// package has.
-pub(super) fn normal(path: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn normal(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
     if path.is_empty() || !path.split(|&byte| byte == b'/').any(odd) {

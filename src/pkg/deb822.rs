@@ -27,7 +27,7 @@ impl fmt::Display for Problem {
 }
 
 /// Keeps a problem unless there are far too many already.
-pub(super) fn note(problems: &mut Vec<Problem>, line: usize, text: impl Into<String>) {
+pub(crate) fn note(problems: &mut Vec<Problem>, line: usize, text: impl Into<String>) {
     if problems.len() < MAX_PROBLEMS {
         problems.push(Problem { line, text: text.into() });
     }
@@ -41,7 +41,7 @@ struct Field<'a> {
     line: usize,
 }
 
-/// One stanza that has a `Package` field; it borrows the file's content.
+/// One stanza; it borrows the file's content.
 #[derive(Clone, Debug)]
 pub struct Stanza<'a> {
     bytes: &'a [u8],
@@ -83,7 +83,13 @@ impl<'a> Stanza<'a> {
 /// have it; a stanza that has swallowed its successor for want of an empty line
 /// is parted at the second `Package`.
 pub fn parse(bytes: &[u8]) -> (Vec<Stanza<'_>>, Vec<Problem>) {
-    let mut reader = Reader { bytes, stanzas: Vec::new(), problems: Vec::new(), fields: Vec::new(), line: 0 };
+    parse_keyed(bytes, "Package")
+}
+
+/// As [`parse`], for files whose stanzas have `key` in the place of `Package`.
+pub fn parse_keyed<'a>(bytes: &'a [u8], key: &'static str) -> (Vec<Stanza<'a>>, Vec<Problem>) {
+    let (stanzas, problems, fields) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reader = Reader { bytes, key, stanzas, problems, fields, line: 0 };
     let mut start = 0;
     let mut number = 0;
     while start < bytes.len() {
@@ -98,6 +104,7 @@ pub fn parse(bytes: &[u8]) -> (Vec<Stanza<'_>>, Vec<Problem>) {
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    key: &'static str,
     stanzas: Vec<Stanza<'a>>,
     problems: Vec<Problem>,
     fields: Vec<Field<'a>>,
@@ -134,7 +141,7 @@ impl<'a> Reader<'a> {
     fn begin(&mut self, name: &'a [u8], start: usize, end: usize, number: usize) {
         if self.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name)) {
             note(&mut self.problems, number, "a field for the second time");
-            if !name.eq_ignore_ascii_case(b"Package") {
+            if !name.eq_ignore_ascii_case(self.key.as_bytes()) {
                 return;
             }
             self.finish();
@@ -152,9 +159,9 @@ impl<'a> Reader<'a> {
         }
         let stanza = Stanza { bytes: self.bytes, line: self.line, fields: std::mem::take(&mut self.fields) };
         self.line = 0;
-        match stanza.get("Package") {
+        match stanza.get(self.key) {
             Some(_) => self.stanzas.push(stanza),
-            None => note(&mut self.problems, stanza.line, "a stanza without a Package field"),
+            None => note(&mut self.problems, stanza.line, format!("a stanza without a {} field", self.key)),
         }
     }
 }

@@ -82,13 +82,16 @@ impl<'a> Graph<'a> {
     ///
     /// `in_base` tells which packages the base has, in whatever version. One of
     /// them that is in `to_install` gets another version there: apt leaves it
-    /// alone unless it is named, and does not follow its recommendations.
-    pub fn named(&self, in_base: &dyn Fn(usize) -> bool, to_install: &BTreeSet<usize>) -> Vec<usize> {
+    /// alone unless it is named, and does not follow its recommendations. Where nothing is known of the base (`None`),
+    /// any package may be in it, and no recommendation leads anywhere.
+    pub fn named(&self, in_base: Option<&dyn Fn(usize) -> bool>, to_install: &BTreeSet<usize>) -> Vec<usize> {
+        let is_new = |package: usize| in_base.is_some_and(|in_base| !in_base(package));
+        let in_base = in_base.unwrap_or(&|_| false);
         let mut graph = DiGraph::<usize, ()>::new();
         let nodes: HashMap<usize, _> =
             to_install.iter().map(|&package| (package, graph.add_node(package))).collect();
         for &package in to_install {
-            let wants = self.wants[package].iter().filter(|_| !in_base(package));
+            let wants = self.wants[package].iter().filter(|_| is_new(package));
             for need in self.needs[package].iter().chain(wants) {
                 if let Some(pulled) = need.pulls(in_base, to_install) {
                     graph.update_edge(nodes[&package], nodes[&pulled], ());

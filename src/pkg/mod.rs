@@ -7,7 +7,7 @@
 //! * [`aliases`] maps `bin/ls` to `usr/bin/ls` on merged-`/usr` machines, [`filters`] is dpkg's `path-exclude`.
 //! * [`owned`] holds every packaged path with owner and digest; [`database`] loads it all into a [`Catalog`].
 //! * [`graph`] answers which packages to name, to carry and to drop.
-//! * [`lists`] tells what apt's cached indexes offer.
+//! * [`Pin`] is one version of one package; what archives offer of them tells [`crate::apt`].
 //!
 //! Every parser takes `&[u8]`, returns what could be read and reports damage
 //! as [`Problem`]s with line numbers; none of them panics or fails as a whole.
@@ -19,8 +19,8 @@ pub mod deb822;
 pub mod dpkg;
 pub mod filters;
 pub mod graph;
-pub mod lists;
 pub mod owned;
+mod pin;
 pub mod relation;
 pub mod version;
 
@@ -31,6 +31,6 @@ pub use deb822::Problem;
 pub use dpkg::{Conffile, MultiArch, Package, State, Want, parse_status, parse_status_d};
 pub use filters::PathFilters;
 pub use graph::Graph;
-pub use lists::{Lists, Pin};
 pub use owned::{Owned, OwnedFiles};
+pub use pin::Pin;
 pub use relation::{Group, Operator, Provision, Relation};

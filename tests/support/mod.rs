@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod fixture;
+pub(crate) mod images;
 pub(crate) mod look;
 pub(crate) mod matrix;
 pub(crate) mod tool;

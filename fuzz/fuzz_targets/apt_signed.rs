@@ -1,0 +1,21 @@
+//! Whatever the message and the keys: no panic, and nothing counts as signed that the good key has not signed.
+//! Changed messages of the good key give its text or none.
+#![no_main]
+
+use vm2docker_self::apt::keyring::{Keyring, is_public};
+use vm2docker_self::apt::signed;
+
+const KEY: &[u8] = include_bytes!("../../tests/data/apt/good.asc");
+const TEXT: &[u8] = b"Origin: Test\nSuite: stable\n- dashed\nSHA256:";
+/// The beginning of 2024.
+const NOW: i64 = 1_704_067_200;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let keys = Keyring::parse(KEY);
+    if let Ok(text) = signed::open(bytes, &keys, NOW) {
+        assert_eq!(text, TEXT);
+    }
+    let _ = signed::verify(TEXT, bytes, &keys, NOW);
+    let _ = is_public(bytes);
+    let _ = signed::open(include_bytes!("../../tests/data/apt/good.InRelease"), &Keyring::parse(bytes), NOW);
+});

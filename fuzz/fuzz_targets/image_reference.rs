@@ -1,0 +1,16 @@
+//! Whatever the text: a reference that is taken apart is written so that it is taken apart into the same one, and holds
+//! nothing that a Dockerfile, a shell or an address would read otherwise. Pinning keeps the repository.
+#![no_main]
+
+use vm2docker_self::registry::Reference;
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let Ok(reference) = Reference::parse(text) else { return };
+    let shown = reference.to_string();
+    assert_eq!(Reference::parse(&shown).expect("its own text"), reference);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@[]".contains(&byte);
+    assert!(shown.bytes().all(is_plain) && !shown.starts_with('-'));
+    let pinned =
+        Reference::parse(&reference.pinned(&format!("sha256:{}", "0".repeat(64)))).expect("a pinned name");
+    assert_eq!((pinned.registry(), pinned.repository()), (reference.registry(), reference.repository()));
+});

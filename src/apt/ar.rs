@@ -1,0 +1,47 @@
+//! The archive format that Debian packages are (ar(5), "common format"; deb(5)): members one after the other.
+
+use std::io::{self, Read};
+
+const MAGIC: &[u8] = b"!<arch>\n";
+/// Length of a member's header.
+const HEADER: usize = 60;
+/// A package has three members, and may have a few whose names begin with `_`.
+const MAX_MEMBERS: usize = 16;
+
+/// The content of the first member whose name begins with `stem`; of the reader nothing behind it is read.
+pub(super) fn member<R: Read>(mut reader: R, stem: &[u8]) -> io::Result<io::Take<R>> {
+    let mut magic = [0; MAGIC.len()];
+    reader.read_exact(&mut magic)?;
+    if magic != MAGIC {
+        return Err(malformed("not a Debian package"));
+    }
+    for _ in 0..MAX_MEMBERS {
+        let mut header = [0; HEADER];
+        reader.read_exact(&mut header)?;
+        let size = size(&header)?;
+        if header.starts_with(stem) {
+            return Ok(reader.take(size));
+        }
+        let padded = size.saturating_add(size & 1);
+        if io::copy(&mut (&mut reader).take(padded), &mut io::sink())? < padded {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Err(malformed("a package with too many members"))
+}
+
+/// Where that member ends, from the beginning of an archive that holds its header at least.
+pub(super) fn end_of_member(begin: &[u8], stem: &[u8]) -> io::Result<u64> {
+    let mut cursor = io::Cursor::new(begin);
+    let size = member(&mut cursor, stem)?.limit();
+    Ok(cursor.position().saturating_add(size))
+}
+
+fn size(header: &[u8; HEADER]) -> io::Result<u64> {
+    let size = std::str::from_utf8(&header[48..58]).ok().and_then(|text| text.trim_ascii_end().parse().ok());
+    size.filter(|_| header[58..] == *b"`\n").ok_or_else(|| malformed("not a member of a package"))
+}
+
+fn malformed(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}

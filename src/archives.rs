@@ -1,0 +1,159 @@
+//! What the machine's archives offer, and what the build is told of it: the rungs above carrying a package.
+
+use crate::apt::{self, Lists, Question, Source, snapshot};
+use crate::base::contents::{self, Heads};
+use crate::base::package_list::PackageList;
+use crate::base::{Profile, minbase};
+use crate::detect::os_release::OsRelease;
+use crate::findings::Findings;
+use crate::layer::{Availability, Rung};
+use crate::net::Client;
+use crate::pkg::{Catalog, Pin};
+use crate::root::Root;
+use crate::tree::Md5;
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+/// The archives of a machine.
+pub struct Archives<'a> {
+    root: &'a Root,
+    catalog: &'a Catalog,
+    client: Option<&'a Client>,
+    /// The machine's own architecture and those that were added to it.
+    architectures: Vec<String>,
+    /// The time, in seconds since 1970.
+    now: i64,
+    /// What they said about the machine's packages, once they were asked.
+    answer: OnceCell<Answer>,
+}
+
+/// What archives say.
+struct Answer {
+    lists: Lists,
+    /// What the machine's own sources have, without the archives of earlier states.
+    current: BTreeSet<Pin>,
+    findings: Findings,
+}
+
+/// What they offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// What can be had in the machine's version.
+    pub availability: Availability,
+    /// The sources that the build's apt is given.
+    pub sources: Vec<Source>,
+}
+
+impl<'a> Archives<'a> {
+    /// The archives of this machine; without a client what apt has noted down of them.
+    pub fn of(root: &'a Root, catalog: &'a Catalog, client: Option<&'a Client>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |time| time.as_secs() as i64);
+        let own = std::iter::once(&catalog.architecture);
+        let architectures = own.chain(&catalog.foreign).cloned().collect();
+        Archives { root, catalog, client, architectures, now, answer: OnceCell::new() }
+    }
+
+    /// When the machine's packages were last changed, in seconds since 1970.
+    pub fn changed(&self) -> i64 {
+        snapshot::last_change(self.root, &self.answer().lists).unwrap_or(self.now)
+    }
+
+    /// What can be had of every installed package in the machine's very version, and where.
+    pub fn offered(&self) -> Offered {
+        let answer = self.answer();
+        Offered {
+            availability: availability(&self.pins(), answer),
+            sources: answer.lists.for_build(self.now),
+        }
+    }
+
+    /// What has to be said about the archives, if they were asked.
+    pub fn findings(self) -> Findings {
+        self.answer.into_inner().map(|answer| answer.findings).unwrap_or_default()
+    }
+
+    /// The packages of a base image that is made by the usual rule, computed from the distribution's indexes.
+    pub fn base_packages(&self, os: &OsRelease) -> Result<PackageList, String> {
+        let machine = minbase::Machine {
+            root: self.root,
+            lists: &self.answer().lists,
+            id: &os.id,
+            codename: &os.codename,
+            architecture: &self.catalog.architecture,
+        };
+        minbase::compute(&machine, self.client, &mut Findings::default())
+    }
+
+    /// The regular files of a base image of which only the packages are known, by path. The heads of package files are
+    /// fetched for the packages that the machine has in another version and that `wanted` chooses.
+    pub fn base_files(
+        &self,
+        list: &PackageList,
+        profile: &Profile,
+        wanted: &dyn Fn(&Pin) -> bool,
+        findings: &mut Findings,
+    ) -> Vec<(Box<[u8]>, Md5)> {
+        let mut unknown = contents::unknown_to(&list.packages, self.catalog);
+        unknown.retain(|pin| wanted(pin));
+        let heads = match self.client.filter(|_| !unknown.is_empty()) {
+            Some(client) => {
+                let pins = unknown.iter().map(|&pin| pin.clone()).collect();
+                let lists =
+                    apt::ask(self.root, &self.question(&pins), Some(client), &mut Findings::default());
+                contents::fetch_heads(&unknown, &lists, client, findings)
+            }
+            None => Heads::new(),
+        };
+        contents::expected_files(&list.packages, self.catalog, &heads, profile)
+    }
+
+    fn answer(&self) -> &Answer {
+        self.answer.get_or_init(|| {
+            let (pins, mut findings) = (self.pins(), Findings::default());
+            let question = self.question(&pins);
+            let mut lists = apt::ask(self.root, &question, self.client, &mut findings);
+            note_unusable(&lists, &mut findings);
+            let current = lists.available.clone();
+            if let Some(client) = self.client.filter(|_| current.len() < pins.len()) {
+                let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
+                snapshot::search(self.root, &mut lists, &question, changed, client, &mut findings);
+            }
+            Answer { lists, current, findings }
+        })
+    }
+
+    fn pins(&self) -> BTreeSet<Pin> {
+        self.catalog.installed().map(|index| Pin::from(&self.catalog.packages[index])).collect()
+    }
+
+    fn question<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Question<'b> {
+        Question { pins, architectures: &self.architectures, now: self.now }
+    }
+}
+
+fn note_unusable(lists: &Lists, findings: &mut Findings) {
+    for archive in &lists.archives {
+        if let Some(why) = archive.unusable {
+            let text = format!("{} {why}: what only it has travels in the context", archive.source.name());
+            findings.note("apt-source", &archive.source.file, text);
+        }
+    }
+    if !lists.present {
+        let text = "no package lists: whether the archive still has these versions is not known; \
+                    run `apt-get update` on the machine, or use --packages carry";
+        findings.note("package-index", b"var/lib/apt/lists", text);
+    }
+}
+
+fn availability(pins: &BTreeSet<Pin>, answer: &Answer) -> Availability {
+    let Answer { lists, current, .. } = answer;
+    let rung = |pin: &Pin| if current.contains(pin) { Rung::Archive } else { Rung::Snapshot };
+    let missing = pins.iter().filter(|pin| lists.present && !lists.available.contains(pin));
+    Availability {
+        rungs: lists.available.iter().map(|pin| (pin.clone(), rung(pin))).collect(),
+        barred: missing.map(|pin| (pin.clone(), lists.why_missing(pin))).collect(),
+        unknown: !lists.present,
+    }
+}

@@ -1,0 +1,74 @@
+//! Caches and records of package tools: places where nothing but a tool writes.
+
+use crate::policy::matches;
+
+/// Patterns of [`crate::policy`] with the tool that makes what they match, from what installing on Debian was seen to
+/// leave behind. Only caches and records are here, nothing that people edit.
+const PATTERNS: &[(&str, &str)] = &[
+    ("etc/ld.so.cache", "ldconfig"),
+    ("etc/udev/hwdb.bin", "systemd-hwdb"),
+    ("usr/lib/udev/hwdb.bin", "systemd-hwdb"),
+    ("lib[ox]32", "usrmerge"),
+    ("lib32", "usrmerge"),
+    ("lib64", "usrmerge"),
+    ("usr/lib[ox]32", "usrmerge"),
+    ("usr/lib32", "usrmerge"),
+    ("usr/lib/locale/locale-archive", "locale-gen"),
+    ("usr/share/glib-2.0/schemas/gschemas.compiled", "glib-compile-schemas"),
+    ("usr/share/info/dir", "install-info"),
+    ("usr/share/mime/**", "update-mime-database"),
+    ("var/lib/systemd/catalog/database", "journalctl"),
+    ("**/gconv-modules.cache", "iconvconfig"),
+    ("**/giomodule.cache", "gio-querymodules"),
+    ("**/icon-theme.cache", "gtk-update-icon-cache"),
+    ("**/loaders.cache", "gdk-pixbuf-query-loaders"),
+    ("**/mimeinfo.cache", "update-desktop-database"),
+    ("etc/mailcap", "update-mime"),
+    ("etc/ssl/certs/ca-certificates.crt", "update-ca-certificates"),
+    ("etc/ssl/certs/java/cacerts", "update-ca-certificates"),
+    ("etc/apt/apt.conf.d/01autoremove-kernels", "apt"),
+    ("etc/apt/apt.conf.d/0[12]autoremove-postgresql", "pg_updateaptconfig"),
+    ("var/cache/debconf/*", "debconf"),
+    ("var/cache/ldconfig", "ldconfig"),
+    ("var/cache/postgresql/", "pg_updatedicts"),
+    ("var/lib/apache2/**", "a2enmod"),
+    ("var/lib/apt/*", "apt"),
+    ("var/lib/apt/lists/*", "apt"),
+    ("var/lib/binfmts/*", "update-binfmts"),
+    ("var/lib/dpkg/**", "dpkg"),
+    ("var/lib/emacsen-common/**", "emacs-package-install"),
+    ("var/lib/pam/*", "pam-auth-update"),
+    ("var/lib/php/**", "phpenmod"),
+    ("var/lib/python/*", "py3compile"),
+    ("var/lib/sgml-base/*", "update-catalog"),
+    ("var/lib/shells.state", "update-shells"),
+    ("var/lib/systemd/deb-systemd-*/**", "deb-systemd-helper"),
+    ("var/lib/ucf/**", "ucf"),
+    ("var/lib/xml-core/**", "update-xmlcatalog"),
+];
+
+/// The tool that makes this path.
+pub(super) fn tool(path: &[u8]) -> Option<&'static str> {
+    PATTERNS.iter().find(|(pattern, _)| matches(pattern.as_bytes(), path)).map(|(_, tool)| *tool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_and_records_are_told_from_what_people_write() {
+        for (path, expected) in [
+            ("var/lib/dpkg/info/nginx.list", Some("dpkg")),
+            ("etc/ssl/certs/ca-certificates.crt", Some("update-ca-certificates")),
+            ("usr/share/icons/hicolor/icon-theme.cache", Some("gtk-update-icon-cache")),
+            ("etc/ssl/certs/site.pem", None),
+            ("etc/ssl/private/site.key", None),
+            ("etc/pam.d/common-auth", None),
+            ("etc/systemd/system/own.service", None),
+            ("opt/app/main.pyc", None),
+        ] {
+            assert_eq!(tool(path.as_bytes()), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Addresses: taken apart, followed, and shown without what must not be seen.
+
+use super::failure::Failure;
+use crate::escape;
+use ureq::http::Uri;
+
+/// Longer addresses are shown cut.
+const SHOWN: usize = 200;
+
+/// An absolute `http` or `https` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    uri: Uri,
+    /// What `user:password@` means as a header.
+    pub(super) authorization: Option<String>,
+}
+
+/// Who is asked: scheme, host in lower case, port. What one origin may know is no other's business.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    is_secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Host and port, as it is shown.
+    pub(super) fn text(&self) -> String {
+        escape::escape(format!("{}:{}", self.host, self.port).as_bytes())
+    }
+}
+
+impl Url {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        let fault =
+            || Failure::Protocol { url: shown(text), cause: "not an http or https address".to_owned() };
+        let text = text.split('#').next().unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").ok_or_else(fault)?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (user, host) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let uri: Uri =
+            format!("{}://{host}{slash}{path}", scheme.to_ascii_lowercase()).parse().map_err(|_| fault())?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        if !is_web || uri.host().is_none_or(str::is_empty) {
+            return Err(fault());
+        }
+        let authorization = user.map(|user| {
+            let (name, password) = user.split_once(':').unwrap_or((user, ""));
+            basic(&decode(name), &decode(password))
+        });
+        Ok(Url { uri, authorization })
+    }
+
+    /// Where a `Location` header leads (RFC 3986, 5.2). Credentials in it are nobody's here and are dropped.
+    pub(super) fn join(&self, location: &str) -> Result<Self, Failure> {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let has_scheme =
+            location.find([':', '/', '?', '#']).is_some_and(|at| location[at..].starts_with(':'));
+        let text = if has_scheme {
+            location.to_owned()
+        } else if let Some(rest) = location.strip_prefix("//") {
+            format!("{scheme}://{rest}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{}", without_dots(location))
+        } else if location.starts_with('?') {
+            format!("{scheme}://{authority}{}{location}", self.uri.path())
+        } else {
+            let directory = self.uri.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+            format!("{scheme}://{authority}{}", without_dots(&format!("{directory}/{location}")))
+        };
+        Ok(Url { authorization: None, ..Url::parse(&text)? })
+    }
+
+    pub(super) fn uri(&self) -> Uri {
+        self.uri.clone()
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        let is_secure = self.is_secure();
+        Origin {
+            is_secure,
+            host: self.uri.host().unwrap_or_default().to_ascii_lowercase(),
+            port: self.uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
+        }
+    }
+
+    /// For messages: no query string, one line, not endless.
+    pub(super) fn shown(&self) -> String {
+        shown(&self.uri.to_string())
+    }
+}
+
+/// An address from anywhere as it may be shown.
+fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
+    let whole =
+        if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{host}{}", &rest[end..]) };
+    let cut: String = whole.chars().take(SHOWN).collect();
+    let dots = if cut.len() < whole.len() { "..." } else { "" };
+    format!("{}{dots}", escape::escape(cut.as_bytes()))
+}
+
+/// RFC 3986, 5.2.4.
+fn without_dots(path: &str) -> String {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}{query}", kept.join("/"))
+}
+
+/// `%41` as the byte that it stands for.
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| first == b'%').and_then(escape::unhex::<1>);
+        bytes.push(escaped.map_or(first, |[byte]| byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    bytes
+}
+
+/// The header that tells a name and a password (RFC 7617).
+pub fn basic(name: &[u8], password: &[u8]) -> String {
+    format!("Basic {}", base64(&[name, b":", password].concat()))
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let at = |index: usize| u32::from(group.get(index).copied().unwrap_or_default());
+        let value = at(0) << 16 | at(1) << 8 | at(2);
+        for digit in 0..4 {
+            let is_there = digit <= group.len();
+            let value = (value >> (18 - 6 * digit)) & 63;
+            text.push(if is_there { char::from(DIGITS[value as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn credentials_and_query_strings_are_not_shown() {
+        let url = Url::parse("https://me:p%40ss@Example.org:8443/a/b?token=1#x").unwrap();
+        assert_eq!(url.shown(), "https://example.org:8443/a/b".replace("example", "Example"));
+        assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+        assert_eq!(url.origin().text(), "example.org:8443");
+        let error = Url::parse("ftp://me:secret@example.org/?secret").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for text in
+            ["", "example.org", "file:///etc/passwd", "http://", "https:///x", "http://a b/", "http://[::1/"]
+        {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_joined_as_the_standard_says() {
+        let base = Url::parse("https://h.example:5000/a/b/c?q=1").unwrap();
+        for (location, expected) in [
+            ("http://other.example/x", "http://other.example/x"),
+            ("https://user:pass@other.example/x", "https://other.example/x"),
+            ("//other.example/x", "https://other.example/x"),
+            ("/x/./y/../z?t=1", "https://h.example:5000/x/z?t=1"),
+            ("d", "https://h.example:5000/a/b/d"),
+            ("../../../d/..", "https://h.example:5000/"),
+            ("?q=2", "https://h.example:5000/a/b/c?q=2"),
+            ("x?u=http://y", "https://h.example:5000/a/b/x?u=http://y"),
+        ] {
+            let url = base.join(location).unwrap();
+            assert_eq!((url.uri().to_string(), url.authorization), (expected.to_owned(), None), "{location}");
+        }
+    }
+
+    #[test]
+    fn base64_has_its_padding() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_much(text in ".{0,80}", location in ".{0,80}") {
+            shown(&text);
+            let _ = Url::parse(&text);
+            let _ = Url::parse("http://h/a/b").unwrap().join(&location);
+        }
+    }
+}
