@@ -60,47 +60,119 @@ security_mirror() {
 
 answers() { curl -fsS -o /dev/null --max-time 20 "$1" 2>/dev/null; }
 
-# suites SUITE: one line each "URL SUITE" for all that a current machine of that release follows.
+# family SUITE: the distribution whose release it is.
+family() {
+  case $1 in
+    bullseye | bookworm | trixie) echo debian ;;
+    jammy | noble | resolute) echo ubuntu ;;
+    *) fail "unknown suite '$1'" ;;
+  esac
+}
+
+# version SUITE: as the tags of the official images name the release.
+version() {
+  case $1 in
+    bullseye) echo 11 ;;
+    bookworm) echo 12 ;;
+    trixie) echo 13 ;;
+    jammy) echo 22.04 ;;
+    noble) echo 24.04 ;;
+    resolute) echo 26.04 ;;
+  esac
+}
+
+# suites SUITE: one line each "URL SUITE" for all that a current machine of that release follows; the release itself comes first.
 suites() {
+  if [[ $(family "$1") == ubuntu ]]; then
+    # A Debian machine's apt names no mirror of Ubuntu, so these are the archive's own addresses, which the images have too.
+    printf 'http://archive.ubuntu.com/ubuntu %s\n' "$1" "$1-updates" "$1-backports"
+    echo "http://security.ubuntu.com/ubuntu $1-security"
+    return 0
+  fi
   echo "$(mirror) $1"
   answers "$(mirror)/dists/$1-updates/InRelease" && echo "$(mirror) $1-updates"
   answers "$(security_mirror)/dists/$1-security/InRelease" && echo "$(security_mirror) $1-security"
   return 0
 }
 
-one_line_sources() { suites "$1" | sed 's/^/deb /; s/$/ main/'; }
+# components SUITE: those that the sources of the official image name.
+components() { if [[ $(family "$1") == ubuntu ]]; then echo main universe restricted multiverse; else echo main; fi; }
+
+one_line_sources() { suites "$1" | sed "s/^/deb /; s/\$/ $(components "$1")/"; }
+
+# keyring SUITE: what deb822 sources of that release name as Signed-By.
+keyring() {
+  case $1 in
+    bookworm) echo /usr/share/keyrings/debian-archive-keyring.gpg ;;
+    # trixie's own keyring package ships both endings and its image names the newer one.
+    trixie) echo /usr/share/keyrings/debian-archive-keyring.pgp ;;
+    *) echo /usr/share/keyrings/ubuntu-archive-keyring.gpg ;;
+  esac
+}
 
 # deb822_sources SUITE: main and updates share a stanza, as in the official images.
 deb822_sources() {
-  local keyring=/usr/share/keyrings/debian-archive-keyring
-  # trixie's own keyring package ships both endings and its image names the newer one.
-  [[ $1 == bookworm ]] && keyring+=.gpg || keyring+=.pgp
-  suites "$1" | awk -v key="$keyring" '
+  suites "$1" | awk -v key="$(keyring "$1")" -v components="$(components "$1")" '
     { if (!seen[$1]++) order[++n] = $1; list[$1] = list[$1] " " $2 }
-    END { for (i = 1; i <= n; i++) printf "%sTypes: deb\nURIs: %s\nSuites:%s\nComponents: main\nSigned-By: %s\n",
-          (i > 1 ? "\n" : ""), order[i], list[order[i]], key }'
+    END { for (i = 1; i <= n; i++) printf "%sTypes: deb\nURIs: %s\nSuites:%s\nComponents: %s\nSigned-By: %s\n",
+          (i > 1 ? "\n" : ""), order[i], list[order[i]], components, key }'
 }
 
-# bootstrap SUITE TARGET VARIANT PKG,PKG [OPTION...]: a root file system from the mirror, updates and security included.
-bootstrap() {
+# put MODE PATH: standard input becomes that file of $root.
+# shellcheck disable=SC2154 # the caller's
+put() { install -D -m "$1" /dev/stdin "$root$2"; }
+
+# write_sources SUITE: those of the official image, which Ubuntu's installer writes as well. The release's apt decides: from 2.3 on
+# Debian's are in deb822 form and /etc/apt/sources.list does not exist; Ubuntu's are so from 24.04 on, and the old file says where.
+write_sources() {
+  rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/*
+  case $1 in
+    bullseye | jammy) one_line_sources "$1" | put 644 /etc/apt/sources.list ;;
+    bookworm | trixie) deb822_sources "$1" | put 644 /etc/apt/sources.list.d/debian.sources ;;
+    *)
+      deb822_sources "$1" | put 644 /etc/apt/sources.list.d/ubuntu.sources
+      echo '# The sources are in /etc/apt/sources.list.d/ubuntu.sources.' | put 644 /etc/apt/sources.list ;;
+  esac
+}
+
+# ubuntu_keyring: a copy of Ubuntu's archive keys. Not every release of Debian has the package, so it is taken out of trixie's,
+# which Debian's own keys vouch for.
+ubuntu_keyring() {
+  local copy=$V2D_CACHE/ubuntu-archive-keyring.gpg tree=$V2D_CACHE/ubuntu-keyring.root
+  if [[ ! -s $copy ]]; then
+    remove_root "$tree"
+    echo "deb $(mirror) trixie main" | mmdebstrap --quiet --variant=extract --include=ubuntu-archive-keyring trixie "$tree" - >&2
+    cp "$tree/usr/share/keyrings/ubuntu-archive-keyring.gpg" "$copy.new"
+    mv "$copy.new" "$copy"
+    remove_root "$tree"
+  fi
+  echo "$copy"
+}
+
+# bootstrap_from SUITE TARGET VARIANT PKG,PKG [OPTION...]: a root file system from the one-line sources on standard input.
+bootstrap_from() {
   local suite=$1 target=$2 variant=$3 include=$4
   shift 4
   [[ $include ]] && set -- "$@" --include="$include"
   need mmdebstrap debian-archive-keyring curl
+  [[ $(family "$suite") == ubuntu ]] && set -- "$@" --keyring="$(ubuntu_keyring)"
   # Hooks and maintainer scripts print on standard output even with --quiet: it is of use only after a failure.
-  local log=$V2D_CACHE/bootstrap.log
-  one_line_sources "$suite" | mmdebstrap --quiet --variant="$variant" "$@" "$suite" "$target" - >"$log" 2>&1 ||
+  local log=$V2D_CACHE/bootstrap-${target##*/}.log
+  mmdebstrap --quiet --variant="$variant" "$@" "$suite" "$target" - >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; fail "bootstrapping $suite failed"; }
 }
 
-# merged_usr SUITE: the option with which an installed machine gets its merged /usr. Installers have merged it since 2019,
-# also for bullseye, whose container image is not merged. trixie's packages do it themselves.
+# bootstrap SUITE TARGET VARIANT PKG,PKG [OPTION...]: the same from the mirror, updates and security included.
+bootstrap() { one_line_sources "$1" | bootstrap_from "$@"; }
+
+# merged_usr SUITE: the option with which an installed machine gets its merged /usr, if it needs one. Installers have merged it
+# since 2019, also for bullseye, whose container image is not merged. trixie's and noble's packages do it themselves.
 merged_usr() {
-  local hooks=/usr/share/mmdebstrap/hooks/merged-usr
+  # shellcheck disable=SC2016 # expanded by mmdebstrap's shell
   case $1 in
-    # There is no usr-is-merged in bullseye, which the rest of that hook folder asks for.
-    bullseye) echo "--setup-hook=$hooks/setup00.sh" ;;
-    bookworm) echo "--hook-dir=$hooks" ;;
+    # Not mmdebstrap's own hook, which leaves a package of its own behind where there is no usr-is-merged to replace it.
+    bullseye | jammy) echo '--setup-hook=cd "$1" && for d in bin sbin lib lib32 lib64 libx32; do mkdir -p usr/$d && ln -s usr/$d $d; done' ;;
+    bookworm) echo --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr ;;
   esac
 }
 
@@ -139,3 +211,54 @@ in_root() {
     mount --rbind /dev "$1/dev"
     root=$1; shift; exec chroot "$root" "$@"' _ "$root" "$@"
 }
+
+# ---- the program and what engines build of its contexts, for scripts that set here to this folder ----------------------
+
+# find_program: sets V2D_BIN.
+# shellcheck disable=SC2154 # here is the caller's
+find_program() {
+  local root
+  root=$(git -C "$here" rev-parse --show-toplevel)
+  if [[ ! ${V2D_BIN:-} ]]; then
+    (cd "$root" && cargo build --release --quiet)
+    V2D_BIN=$(find "$root/target" -path '*/release/vm2docker-self' -type f -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+  fi
+  [[ -x ${V2D_BIN:-} ]] || fail "no program at '${V2D_BIN:-}'"
+  V2D_BIN=$(readlink -f "$V2D_BIN")
+  export V2D_BIN
+}
+
+# verified CONTEXT ARGUMENT...: verify must say equal.
+verified() {
+  local code=0
+  "$V2D_BIN" verify "$@" || code=$?
+  expect_eq "exit code of verify" 0 "$code"
+}
+
+# on ENGINE CMD...
+on() { "$here/engine" exec "$@"; }
+
+# deliver ENGINE CONTEXT: a copy where the engine sees it; prints the path as the engine sees it.
+deliver() {
+  local name=/srv/context-${2##*/} root
+  root=$("$here/engine" root "$1")
+  rm -rf "${root:?}$name"
+  cp -a "$2" "$root$name"
+  echo "$name"
+}
+
+# exported ENGINE TAG: the tar of a fresh container's file system on standard output.
+exported() {
+  local container
+  container=$(on "$1" docker create "$2" true)
+  on "$1" docker export "$container"
+  on "$1" docker rm "$container" >/dev/null
+}
+
+# image_verified ENGINE TAG CONTEXT
+image_verified() { exported "$1" "$2" | verified "$3" --tar -; }
+
+# Bytes as layers count them: every inode once, its length and not its blocks.
+# shellcheck disable=SC2016,SC2034 # expanded by the shell that gets it
+size_of_root='cd "$1" && find . -xdev \( -path ./boot -o -path ./usr/lib/modules -o -path ./var/lib/apt/lists -o -path ./var/cache/apt -o -path ./run \) -prune \
+  -o -type f -printf "%i %s\n" | sort -u | awk "{ sum += \$2 } END { printf \"%d\", sum }"'
