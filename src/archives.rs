@@ -25,15 +25,7 @@ pub struct Archives<'a> {
     /// The time, in seconds since 1970.
     now: i64,
     /// What they said about the machine's packages, once they were asked.
-    answer: OnceCell<Answer>,
-}
-
-/// What archives say.
-struct Answer {
-    lists: Lists,
-    /// What the machine's own sources have, without the archives of earlier states.
-    current: BTreeSet<Pin>,
-    findings: Findings,
+    lists: OnceCell<Lists>,
 }
 
 /// What they offer.
@@ -52,38 +44,37 @@ impl<'a> Archives<'a> {
         let now = now.map_or(0, |time| time.as_secs() as i64);
         let own = std::iter::once(&catalog.architecture);
         let architectures = own.chain(&catalog.foreign).cloned().collect();
-        Archives { root, catalog, client, architectures, now, answer: OnceCell::new() }
+        Archives { root, catalog, client, architectures, now, lists: OnceCell::new() }
     }
 
     /// When the machine's packages were last changed, in seconds since 1970.
-    pub fn changed(&self) -> i64 {
-        snapshot::last_change(self.root, &self.answer().lists).unwrap_or(self.now)
+    pub fn changed(&self, findings: &mut Findings) -> i64 {
+        snapshot::last_change(self.root, self.lists(findings)).unwrap_or(self.now)
     }
 
-    /// What can be had of every installed package in the machine's very version, and where.
-    pub fn offered(&self) -> Offered {
-        let answer = self.answer();
-        Offered {
-            availability: availability(&self.pins(), answer),
-            sources: answer.lists.for_build(self.now),
+    /// What can be had of every installed package in the machine's very version, and where. What the machine's own sources
+    /// do not have is looked for in the archives of earlier states.
+    pub fn offered(&self, findings: &mut Findings) -> Offered {
+        let (pins, current) = (self.pins(), self.lists(findings));
+        let mut lists = current.clone();
+        if let Some(client) = self.client.filter(|_| lists.available.len() < pins.len()) {
+            let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
+            snapshot::search(self.root, &mut lists, &self.question(&pins), changed, client, findings);
         }
-    }
-
-    /// What has to be said about the archives, if they were asked.
-    pub fn findings(self) -> Findings {
-        self.answer.into_inner().map(|answer| answer.findings).unwrap_or_default()
+        let availability = availability(&pins, &current.available, &lists);
+        Offered { availability, sources: lists.for_build(self.now) }
     }
 
     /// The packages of a base image that is made by the usual rule, computed from the distribution's indexes.
-    pub fn base_packages(&self, os: &OsRelease) -> Result<PackageList, String> {
+    pub fn base_packages(&self, os: &OsRelease, findings: &mut Findings) -> Result<PackageList, String> {
         let machine = minbase::Machine {
             root: self.root,
-            lists: &self.answer().lists,
+            lists: self.lists(findings),
             id: &os.id,
             codename: &os.codename,
             architecture: &self.catalog.architecture,
         };
-        minbase::compute(&machine, self.client, &mut Findings::default())
+        minbase::compute(&machine, self.client, findings)
     }
 
     /// The regular files of a base image of which only the packages are known, by path. The heads of package files are
@@ -100,8 +91,7 @@ impl<'a> Archives<'a> {
         let heads = match self.client.filter(|_| !unknown.is_empty()) {
             Some(client) => {
                 let pins = unknown.iter().map(|&pin| pin.clone()).collect();
-                let lists =
-                    apt::ask(self.root, &self.question(&pins), Some(client), &mut Findings::default());
+                let lists = apt::ask(self.root, &self.question(&pins), Some(client), findings);
                 contents::fetch_heads(&unknown, &lists, client, findings)
             }
             None => Heads::new(),
@@ -109,18 +99,13 @@ impl<'a> Archives<'a> {
         contents::expected_files(&list.packages, self.catalog, &heads, profile)
     }
 
-    fn answer(&self) -> &Answer {
-        self.answer.get_or_init(|| {
-            let (pins, mut findings) = (self.pins(), Findings::default());
-            let question = self.question(&pins);
-            let mut lists = apt::ask(self.root, &question, self.client, &mut findings);
-            note_unusable(&lists, &mut findings);
-            let current = lists.available.clone();
-            if let Some(client) = self.client.filter(|_| current.len() < pins.len()) {
-                let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
-                snapshot::search(self.root, &mut lists, &question, changed, client, &mut findings);
-            }
-            Answer { lists, current, findings }
+    /// What they say about the machine's packages; asked once, with the findings of that.
+    fn lists(&self, findings: &mut Findings) -> &Lists {
+        self.lists.get_or_init(|| {
+            let pins = self.pins();
+            let lists = apt::ask(self.root, &self.question(&pins), self.client, findings);
+            note_unusable(&lists, findings);
+            lists
         })
     }
 
@@ -147,13 +132,14 @@ fn note_unusable(lists: &Lists, findings: &mut Findings) {
     }
 }
 
-fn availability(pins: &BTreeSet<Pin>, answer: &Answer) -> Availability {
-    let Answer { lists, current, .. } = answer;
-    let rung = |pin: &Pin| if current.contains(pin) { Rung::Archive } else { Rung::Snapshot };
-    let missing = pins.iter().filter(|pin| lists.present && !lists.available.contains(pin));
-    Availability {
-        rungs: lists.available.iter().map(|pin| (pin.clone(), rung(pin))).collect(),
-        barred: missing.map(|pin| (pin.clone(), lists.why_missing(pin))).collect(),
-        unknown: !lists.present,
+fn availability(pins: &BTreeSet<Pin>, current: &BTreeSet<Pin>, lists: &Lists) -> Availability {
+    let place = |pin: &Pin| match lists.available.contains(pin) {
+        true if current.contains(pin) => Ok(Rung::Archive),
+        true => Ok(Rung::Snapshot),
+        false => Err(lists.why_missing(pin)),
+    };
+    match lists.present {
+        true => pins.iter().map(|pin| (pin.clone(), place(pin))).collect(),
+        false => Availability::new(),
     }
 }

@@ -90,13 +90,12 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     // Nothing to install with where there is no base image.
     let way = if base.reference.is_none() { Way::Carry } else { options.way };
     let asked = archives.as_ref().filter(|_| way == Way::Install);
-    let offered = asked.map(Archives::offered).unwrap_or_default();
+    let offered = asked.map(|archives| archives.offered(&mut findings)).unwrap_or_default();
     let layer =
         catalog.as_ref().map(|catalog| layer::assign(catalog, &base.packages(), &offered.availability, way));
     let packages = catalog.as_ref().zip(layer.as_ref());
     let listed = base_files(&base, packages, archives.as_ref(), &mut findings);
     let expected = ExpectedTree::new(packages, base.view(listed));
-    findings.extend(archives.map(Archives::findings).unwrap_or_default());
     let passwords = apt::sources::with_passwords(&root);
     let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
     let policy = Policy::new(rules.collect(), &inventory.homes);

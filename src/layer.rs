@@ -52,26 +52,14 @@ impl Rung {
     }
 }
 
-/// What can be had in the very version that the machine has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Availability {
-    /// By version: where it is. What is not here can be had nowhere.
-    pub rungs: BTreeMap<Pin, Rung>,
-    /// By version: why what an archive has is of no use to the build.
-    pub barred: BTreeMap<Pin, String>,
-    /// Whether nothing could be asked, so that nothing is known to be missing.
-    pub unknown: bool,
-}
+/// Where a package can be had in the machine's very version, or why nowhere. What is not in it nobody could be asked about.
+pub type Availability = BTreeMap<Pin, Result<Rung, String>>;
 
-impl Availability {
-    fn of(&self, package: &Package) -> Role {
-        let pin = Pin::from(package);
-        match (self.rungs.get(&pin), self.barred.get(&pin)) {
-            (Some(&rung), _) => Role::Install(rung),
-            (None, Some(reason)) => Role::Carry(reason.clone().into()),
-            (None, None) if self.unknown => Role::Install(Rung::Hope),
-            (None, None) => Role::Carry("no archive has this version".into()),
-        }
+fn by_ladder(package: &Package, available: &Availability) -> Role {
+    match available.get(&Pin::from(package)) {
+        Some(Ok(rung)) => Role::Install(*rung),
+        Some(Err(why)) => Role::Carry(why.clone().into()),
+        None => Role::Install(Rung::Hope),
     }
 }
 
@@ -162,7 +150,7 @@ pub fn assign(catalog: &Catalog, base: &BasePackages, available: &Availability, 
             None if in_base.contains(&Pin::from(package)) => Role::Base,
             None if way == Way::Carry => Role::Carry("--packages carry".into()),
             None if package.reinstreq => Role::Carry("half installed".into()),
-            None => available.of(package),
+            None => by_ladder(package, available),
         };
     }
     if way == Way::Install {

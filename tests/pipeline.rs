@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use support::fixture::{self, Deb};
 use support::look::{look, paths, times};
-use support::tool::Place;
+use support::tool::{Place, binary, finish};
 
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\\nMIIEvQverysecretkeymaterial\\n-----END PRIVATE KEY-----\\n";
 
@@ -419,4 +419,33 @@ fn a_damaged_database_is_named_by_line_and_the_rest_goes_on() {
     place.convert("ctx", &[] as &[&str]).ends(3).says(&["incomplete: 1 objects", &said]);
     assert!(place.path("ctx").join("COMPLETE").exists());
     assert_eq!(fate(&place, "/usr/bin/ls"), "keep packages: package coreutils");
+}
+
+/// A registry may have an image that is closer to an old machine; but what is known is what the file holds.
+#[test]
+fn an_image_that_was_given_as_a_file_is_the_one_that_is_built_from() {
+    let place = Place::new();
+    let root = |name: &str, version: &str| {
+        let status = format!(
+            "Package: base-files\\nStatus: install ok installed\\nArchitecture: amd64\\nVersion: {version}\\n\\n"
+        );
+        place.root(
+            name,
+            &format!(
+                "file 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\nVERSION_CODENAME=bookworm\\n\"\n\
+                 file 0644 0:0 /var/lib/dpkg/arch-native \"amd64\\n\"\n\
+                 file 0644 0:0 /var/lib/dpkg/status \"{status}\"\n"
+            ),
+        )
+    };
+    let (machine, _) = (root("machine", "1"), root("base", "2"));
+    let tar = place.pack("base");
+    let mut run = binary();
+    run.env_remove("VM2DOCKER_OFFLINE").args(["--dry-run", "--json", "--root"]).arg(machine);
+    let ran = finish(run.arg("--out").arg(place.path("ctx")).arg("--base-from").arg(tar)).ends(0);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["plan"]["base"]["from"], "debian:12");
+    assert_eq!(document["plan"]["packages"]["decisions"]["base-files"]["base_version"], "2");
+    let findings = document["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|finding| finding["kind"] != "base-image"), "{findings:?}");
 }

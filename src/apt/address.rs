@@ -126,8 +126,8 @@ mod tests {
     fn lists_have_apts_names() {
         for (uri, name) in [
             (
-                "http://deb.debian.org/debian/dists/bookworm/InRelease",
-                "deb.debian.org_debian_dists_bookworm_InRelease",
+                "http://example.org/debian/dists/bookworm/InRelease",
+                "example.org_debian_dists_bookworm_InRelease",
             ),
             ("http://user:pw@example.org:8000/a_b/x~y/./Packages", "example.org:8000_a%5fb_x%7ey_._Packages"),
             ("file:/srv/repo/./Packages", "_srv_repo_._Packages"),

@@ -1,11 +1,11 @@
 //! Package files (deb(5)): what one holds, from its first kilobytes where the server sends parts.
 
 use super::ar;
-use crate::archive::{self, Hashing, Reader, compression};
+use crate::archive::{Reader, compression};
 use crate::net::{Client, Request};
 use crate::pkg::aliases::normal;
 use crate::pkg::{Aliases, Pin, deb822, owned};
-use crate::tree::{Md5, Node, Sha256};
+use crate::tree::Md5;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -154,24 +154,6 @@ fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<Shipped> {
         file.conffile = true;
     }
     files.into_values().collect()
-}
-
-/// Everything that a package holds, with all metadata and digests: the whole file is fetched, verified and not kept.
-pub fn contents(client: &Client, url: &str, size: u64, sha256: &Sha256) -> io::Result<Vec<Node>> {
-    let mut body = Hashing::new(client.get(&Request::new(url, size))?.body);
-    let nodes = data(&mut body);
-    io::copy(&mut body, &mut io::sink())?;
-    if body.finish() != (*sha256, size) {
-        return Err(malformed("it is not what the index promises: the digest differs"));
-    }
-    nodes
-}
-
-/// What the data member holds, as if it were unpacked.
-fn data(package: impl Read + Send) -> io::Result<Vec<Node>> {
-    let member = ar::member(package, b"data.tar")?;
-    let (_, plain) = compression::decompress(member)?;
-    Ok(archive::read_tree(plain, &|_| false)?.nodes)
 }
 
 fn malformed(text: &str) -> io::Error {

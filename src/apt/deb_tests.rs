@@ -2,10 +2,9 @@
 
 use super::super::mirror::{Fault, Files, Mirror, client, pin, xz};
 use super::*;
-use crate::escape::hex;
-use crate::tree::{Kind, Stat};
+use crate::archive;
+use crate::tree::{Kind, Node, Stat};
 use proptest::prelude::*;
-use sha2::Digest;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -87,10 +86,6 @@ fn the_control_member_tells_what_is_shipped_in_every_compression() {
         assert_eq!(parse(&package[..]).unwrap(), Head { pin: pin("a 1 all"), files: Vec::new() }, "{name}");
     }
     assert_eq!(parse(&package(0)[..]).unwrap(), expected());
-    let nodes = data(&package(0)[..]).unwrap();
-    let paths: Vec<_> = nodes.iter().map(|node| (String::from_utf8_lossy(&node.path), node.size())).collect();
-    let shown = [("", 0), ("etc", 0), ("etc/b", 2), ("usr", 0), ("usr/bin", 0), ("usr/bin/a", 0)];
-    assert_eq!(paths, shown.map(|(path, size)| (path.into(), size)));
 }
 
 #[test]
@@ -107,7 +102,7 @@ fn what_is_no_package_is_refused_wherever_it_is_cut() {
         b"<html>".repeat(50),
         Vec::new(),
     ] {
-        assert!(parse(&bytes[..]).is_err() && data(&bytes[..]).is_err());
+        assert!(parse(&bytes[..]).is_err());
     }
     let nameless = ar(&[("control.tar", &tar(&[("control", b"Version: 1\n")]))]);
     assert!(parse(&nameless[..]).unwrap_err().to_string().contains("names no package"));
@@ -162,27 +157,10 @@ fn lies_and_other_packages_are_errors_each_of_its_own() {
     }
 }
 
-#[test]
-fn contents_count_only_if_the_whole_file_is_right() {
-    let content = package(0);
-    let (size, sha256) = (content.len() as u64, sha2::Sha256::digest(&content).into());
-    let (_mirror, wanted) = serve(content.clone(), None);
-    assert_eq!(contents(&client(), &wanted.url, size, &sha256).unwrap().len(), 6);
-    let wrong = contents(&client(), &wanted.url, size, &[0; 32]).unwrap_err();
-    assert!(wrong.to_string().contains("digest"), "{wrong} {}", hex(&sha256));
-    let mut longer = content;
-    longer.push(0);
-    let (_mirror, wanted) = serve(longer, None);
-    assert!(contents(&client(), &wanted.url, size, &sha256).is_err());
-    let (_mirror, wanted) = serve(package(0), Some(Fault::Endless));
-    assert!(contents(&client(), &wanted.url, size, &sha256).is_err());
-}
-
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse(&[ar(&[]), bytes.clone()].concat()[..]);
         let _ = parse(&ar(&[("control.tar", &bytes)])[..]);
-        let _ = data(&ar(&[("data.tar", &bytes)])[..]);
     }
 }

@@ -106,8 +106,10 @@ impl Base {
         };
         match (&self.reference, digest) {
             (None, _) => "scratch".to_owned(),
-            (Some(reference), Some(digest)) if !reference.contains('@') => format!("{reference}@{digest}"),
-            (Some(reference), _) => reference.clone(),
+            (Some(reference), Some(digest)) => {
+                Reference::parse(reference).map_or_else(|_| reference.clone(), |named| named.pinned(digest))
+            }
+            (Some(reference), None) => reference.clone(),
         }
     }
 }
@@ -146,7 +148,7 @@ pub fn choose(
             ladder.registry(&reference).map_err(|missed| refused(&reference, &missed))?
         }
         (BaseFrom::Packages, _) => {
-            ladder.packages(&reference, &profile).map_err(|missed| refused(&reference, &missed))?
+            ladder.packages(&reference, &profile, findings).map_err(|missed| refused(&reference, &missed))?
         }
         (BaseFrom::Auto, _) => match ladder.descend(&reference, &profile, findings) {
             Ok(learned) => learned,
@@ -159,8 +161,9 @@ pub fn choose(
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
     let base = Base { reference, knowledge, profile, reason, learned: how };
-    // Who named an image wants that one.
-    Ok(if wanted.is_some() { base } else { closest(base, ladder, findings) })
+    // Who named an image wants that one, and of a file only its own image is known.
+    let is_bound = wanted.is_some() || matches!(from, BaseFrom::File(_));
+    Ok(if is_bound { base } else { closest(base, ladder, findings) })
 }
 
 fn scratch(reason: &str) -> Base {

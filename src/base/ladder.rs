@@ -74,7 +74,8 @@ impl Ladder<'_> {
         findings: &mut Findings,
     ) -> Result<Learned, String> {
         if self.client.is_none() {
-            return Ok(self.packages(reference, profile).unwrap_or_else(|_| Learned::nothing(OFFLINE)));
+            let listed = self.packages(reference, profile, findings);
+            return Ok(listed.unwrap_or_else(|_| Learned::nothing(OFFLINE)));
         }
         let Missed { why, is_absent } = match self.registry(reference) {
             Ok(learned) => return Ok(learned),
@@ -84,7 +85,7 @@ impl Ladder<'_> {
             return Err(why);
         }
         note(findings, reference, &why);
-        Ok(self.packages(reference, profile).unwrap_or_else(|missed| {
+        Ok(self.packages(reference, profile, findings).unwrap_or_else(|missed| {
             note(findings, reference, &missed.why);
             Learned::nothing(&why)
         }))
@@ -106,19 +107,23 @@ impl Ladder<'_> {
     }
 
     /// Names and versions of the image's packages: published, or computed.
-    pub(super) fn packages(&self, reference: &str, profile: &Profile) -> Result<Learned, Missed> {
+    pub(super) fn packages(
+        &self,
+        reference: &str,
+        profile: &Profile,
+        findings: &mut Findings,
+    ) -> Result<Learned, Missed> {
         let catalog = self.catalog.ok_or_else(|| "the machine has no package database".to_owned())?;
-        let (list, how) = match self.published(reference, catalog) {
-            Ok(list) => {
-                let how = format!("{} packages by {}", list.packages.len(), list.source);
-                (list, how)
-            }
+        let list = match self.published(reference, catalog) {
+            Ok(list) => list,
             Err(why) => {
-                let list = self.computed(profile).map_err(|other| format!("{why}; {other}"))?;
-                let how = format!("{} packages by {}; {why}", list.packages.len(), list.source);
-                (list, how)
+                let computed = self.computed(profile, findings);
+                let list = computed.map_err(|other| format!("{why}; {other}"))?;
+                note(findings, reference, &format!("no published package list: {why}"));
+                list
             }
         };
+        let how = format!("{} packages by {}", list.packages.len(), list.source);
         let dated = list.tag.as_ref().and_then(|tag| self.dated(reference, tag));
         Ok(Learned { knowledge: Knowledge::Listed(list), how, dated })
     }
@@ -144,12 +149,12 @@ impl Ladder<'_> {
         published::fetch(&image, catalog, client)
     }
 
-    fn computed(&self, profile: &Profile) -> Result<PackageList, String> {
+    fn computed(&self, profile: &Profile, findings: &mut Findings) -> Result<PackageList, String> {
         if profile.path_filters.is_none() {
             return Err("how this image is made is not known".to_owned());
         }
         let archives = self.archives.ok_or("the machine has no package database")?;
-        archives.base_packages(&self.inventory.os)
+        archives.base_packages(&self.inventory.os, findings)
     }
 
     /// The dated image that is closest to a machine whose packages are older than today's image; and why that one.
@@ -177,7 +182,7 @@ impl Ladder<'_> {
             packages: &packages,
             tags: &tags,
             codename: &self.inventory.os.codename,
-            day: self.archives?.changed().div_euclid(86_400),
+            day: self.archives?.changed(findings).div_euclid(86_400),
             catalog,
         };
         let mut pulled: BTreeMap<String, BaseImage> = BTreeMap::new();

@@ -79,7 +79,6 @@ pub fn compute(
         source: "the archive's indexes, as debootstrap's minbase is computed".to_owned(),
         tag: None,
         digest: None,
-        date: None,
     })
 }
 

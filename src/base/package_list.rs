@@ -25,8 +25,6 @@ pub struct PackageList {
     pub tag: Option<String>,
     /// `sha256:...` of the image's index, which a registry has for exactly these packages.
     pub digest: Option<String>,
-    /// The day of the list, `20260824`.
-    pub date: Option<String>,
 }
 
 impl Listed {
@@ -47,13 +45,6 @@ impl Listed {
             version: version.to_owned(),
         };
         valid.then(listed)
-    }
-}
-
-impl PackageList {
-    /// Whether an image is named that has exactly these packages, now and later.
-    pub fn is_pinned(&self) -> bool {
-        self.tag.is_some() || self.digest.is_some()
     }
 }
 

@@ -169,12 +169,12 @@ impl<'a> Place<'a> {
             let packages = read_manifest(&get(&address, MANIFEST_LIMIT)?).map_err(at)?;
             (packages, self.witness_serial(get).map_err(at)?)
         };
-        let Witnessed { tag, digest, date } = witnessed;
+        let Witnessed { tag, digest } = witnessed;
         if image.digest.is_some() && image.digest != digest.as_deref() {
             return Err(at("not known to be of the image with this digest".to_owned()));
         }
         let packages = package_list::complete(packages, catalog);
-        Ok(PackageList { packages, source: address, tag, digest, date })
+        Ok(PackageList { packages, source: address, tag, digest })
     }
 
     fn witness_page(&self, page: &Page, get: &mut Get<'_>) -> Witnessed {
@@ -186,8 +186,7 @@ impl<'a> Place<'a> {
             Some(_) => Some(self.tag.to_owned()),
             None => date.as_deref().and_then(|day| self.dated_tag(day)),
         };
-        let date = date.or_else(|| self.day.map(str::to_owned));
-        Witnessed { tag, digest: index_digest(&remote, &page.image_id), date }
+        Witnessed { tag, digest: index_digest(&remote, &page.image_id) }
     }
 
     fn witness_serial(&self, get: &mut Get<'_>) -> Result<Witnessed, String> {
@@ -202,7 +201,7 @@ impl<'a> Place<'a> {
         if self.day.is_some_and(|day| day != serial) {
             return Err(format!("the list there is of {serial}"));
         }
-        Ok(Witnessed { tag: self.dated_tag(&serial), digest: None, date: Some(serial) })
+        Ok(Witnessed { tag: self.dated_tag(&serial), digest: None })
     }
 
     /// The tag of one day's image, which does not move.
@@ -217,7 +216,6 @@ impl<'a> Place<'a> {
 struct Witnessed {
     tag: Option<String>,
     digest: Option<String>,
-    date: Option<String>,
 }
 
 /// Splits `bookworm-20260803` or `noble-20260730.1` at its day; the number behind the day belongs to it.

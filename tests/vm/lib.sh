@@ -39,9 +39,9 @@ need() {
 
 # repository_urls: every archive that this machine's own apt knows, one a line.
 repository_urls() {
-  awk '$1 == "URIs:" { for (i = 2; i <= NF; i++) print $i }' /etc/apt/sources.list.d/*.sources 2>/dev/null || true
-  awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^(https?|file):/) { print $i; break } }' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true
+  find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.sources' -o -name '*.list' 2>/dev/null | sort |
+    xargs -r awk '$1 == "URIs:" { for (i = 2; i <= NF; i++) print $i }
+      $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^(https?|file):/) { print $i; break } }'
 }
 
 # mirror: the Debian archive that this machine uses.
