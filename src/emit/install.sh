@@ -27,6 +27,9 @@ done <"$here/diversions.list"
 # No daemon starts in a build.
 [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 
+# For sources over TLS; apt's own user reads it, and /dev is a file system in memory while this runs.
+[ ! -e "$here/ca-certificates.crt" ] || install -m 644 "$here/ca-certificates.crt" /dev/vm2docker-authorities
+
 xargs -r -n 1 dpkg --add-architecture <"$here/architectures.list"
 apt-get update
 # Packages of the base image that the machine has in another version, then what is missing.

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where the build mounts the context's parts. During a build step `/dev` is a file system in memory, so the mount point
 /// stays in no layer; elsewhere Docker 20.10 leaves an empty directory behind.
 pub const MOUNT: &str = "/dev/vm2docker";
+/// Where the build step has the authorities: apt's own user has to read them, and what is mounted is root's.
+const AUTHORITIES: &str = "/dev/vm2docker-authorities";
 /// apt pins above 1000 allow downgrades (`apt_preferences(5)`).
 const PRIORITY: u32 = 1001;
 
@@ -51,7 +53,8 @@ pub fn write(
         .collect();
     sink.write("packages/pins", preferences(&pinned).as_bytes())?;
     sink.write("packages/architectures.list", lines(catalog.foreign.iter().cloned().collect()).as_bytes())?;
-    sink.write("packages/apt.conf", apt_conf().as_bytes())?;
+    let trusts = certificates(sink, root, sources, findings)?;
+    sink.write("packages/apt.conf", apt_conf(trusts).as_bytes())?;
     sink.write("packages/install.sh", INSTALL.as_bytes())?;
     write_sources(sink, sources)?;
     seeds(sink, root, rewritten)?;
@@ -100,7 +103,27 @@ fn preferences(pinned: &BTreeMap<String, &str>) -> String {
     format!("{pins}Package: *\nPin: release *\nPin-Priority: -1\n")
 }
 
-fn apt_conf() -> String {
+/// The certificate authorities that the machine trusts, for sources over TLS: an image has none before its packages are
+/// installed, and a company's authority is in no image. Whether there are some.
+fn certificates(sink: &mut Sink, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<bool> {
+    const BUNDLE: &[u8] = b"etc/ssl/certs/ca-certificates.crt";
+    if !sources.iter().any(|source| source.uri.starts_with("https:")) {
+        return Ok(false);
+    }
+    match root.read(BUNDLE) {
+        Ok(content) => sink.write("packages/ca-certificates.crt", &content).map(|()| true),
+        Err(cause) => {
+            let text =
+                format!("the build asks sources over TLS and trusts nobody but its base image does: {cause}");
+            findings.note("apt-source", BUNDLE, text);
+            Ok(false)
+        }
+    }
+}
+
+fn apt_conf(trusts: bool) -> String {
+    let authorities = format!("Acquire::https::CAInfo \"{AUTHORITIES}\";\n");
+    let authorities = if trusts { authorities.as_str() } else { "" };
     format!(
         "Dir::Etc::sourcelist \"{MOUNT}/packages/sources.list\";\n\
          Dir::Etc::sourceparts \"{MOUNT}/packages/sources.list.d\";\n\
@@ -110,7 +133,8 @@ fn apt_conf() -> String {
          APT::Get::Assume-Yes \"true\";\n\
          APT::Get::allow-downgrades \"true\";\n\
          Acquire::Retries \"3\";\n\
-         Dpkg::Use-Pty \"false\";\n"
+         Dpkg::Use-Pty \"false\";\n\
+         {authorities}"
     )
 }
 
