@@ -8,7 +8,6 @@ const PROFILE: Profile = Profile {
     path_filters: Some(&["path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"]),
     diversions: &[("usr/bin/man", "usr/bin/man.REAL"), ("sbin/initctl", "sbin/initctl.distrib")],
     added: &["usr/bin/man", "usr/sbin/policy-rc.d"],
-    accounts: &[],
 };
 
 fn pin(name: &str, version: &str, architecture: &str) -> Pin {

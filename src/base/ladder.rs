@@ -85,10 +85,13 @@ impl Ladder<'_> {
             return Err(why);
         }
         note(findings, reference, &why);
-        Ok(self.packages(reference, profile, findings).unwrap_or_else(|missed| {
-            note(findings, reference, &missed.why);
-            Learned::nothing(&why)
-        }))
+        Ok(match self.packages(reference, profile, findings) {
+            Ok(listed) => Learned { how: format!("{}; not seen: {why}", listed.how), ..listed },
+            Err(missed) => {
+                note(findings, reference, &missed.why);
+                Learned::nothing(&why)
+            }
+        })
     }
 
     /// Every object in the image, streamed.

@@ -14,8 +14,6 @@ pub struct Profile {
     pub diversions: &'static [(&'static str, &'static str)],
     /// Files that the image adds and no package owns.
     pub added: &'static [&'static str],
-    /// Users that the image adds, with a group of the same name and number.
-    pub accounts: &'static [(&'static str, u32)],
 }
 
 /// What the official images of Debian and its derivatives add for the package tools.
@@ -29,13 +27,8 @@ const DOCKER_FILES: &[&str] = &[
 ];
 
 /// debuerreotype 0.15, `scripts/debuerreotype-minimizing-config`.
-const DEBIAN: Profile = Profile {
-    merged_usr: true,
-    path_filters: Some(&[]),
-    diversions: &[],
-    added: DOCKER_FILES,
-    accounts: &[],
-};
+const DEBIAN: Profile =
+    Profile { merged_usr: true, path_filters: Some(&[]), diversions: &[], added: DOCKER_FILES };
 
 /// The same with the archive of old releases, `scripts/debuerreotype-init` and `examples/debian.sh`.
 const DEBIAN_EOL: Profile = Profile {
@@ -98,24 +91,17 @@ const UBUNTU_FILES: &[&str] = &[
     "usr/sbin/policy-rc.d",
 ];
 
-/// Since 23.04 there is a user.
-const UBUNTU: Profile = Profile { accounts: &[("ubuntu", 1000)], ..UBUNTU_NO_USER };
-
-/// 18.04 to 22.10.
-const UBUNTU_NO_USER: Profile = Profile {
+/// Since 18.04.
+const UBUNTU: Profile = Profile {
     merged_usr: true,
     path_filters: Some(UBUNTU_FILTERS),
     diversions: &[("usr/bin/man", "usr/bin/man.REAL"), ("sbin/initctl", "sbin/initctl.distrib")],
     added: UBUNTU_FILES,
-    accounts: &[],
 };
 
 /// Before 18.04. Whether these leave out documentation was not seen; taken for left out, it is carried, which is never wrong.
-const UBUNTU_OLD: Profile = Profile {
-    diversions: &[("sbin/initctl", "sbin/initctl.distrib")],
-    added: DOCKER_FILES,
-    ..UBUNTU_NO_USER
-};
+const UBUNTU_OLD: Profile =
+    Profile { diversions: &[("sbin/initctl", "sbin/initctl.distrib")], added: DOCKER_FILES, ..UBUNTU };
 
 /// A profile by its name in `images.tsv`.
 pub(super) fn by_name(name: &str) -> Option<Profile> {
@@ -124,7 +110,6 @@ pub(super) fn by_name(name: &str) -> Option<Profile> {
         "debian" => DEBIAN,
         "debian-eol" => DEBIAN_EOL,
         "ubuntu" => UBUNTU,
-        "ubuntu-no-user" => UBUNTU_NO_USER,
         "ubuntu-old" => UBUNTU_OLD,
         _ => return None,
     })
