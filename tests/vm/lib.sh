@@ -40,7 +40,7 @@ need() {
 # repository_urls: every archive that this machine's own apt knows, one a line.
 repository_urls() {
   # shellcheck disable=SC2016 # the dollar signs are awk's
-  find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.sources' -o -name '*.list' 2>/dev/null | sort |
+  find /etc/apt -maxdepth 2 -name '*.sources' -o -maxdepth 2 -name '*.list' | sort |
     xargs -r awk '$1 == "URIs:" { for (i = 2; i <= NF; i++) print $i }
       $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^(https?|file):/) { print $i; break } }'
 }
