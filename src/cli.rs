@@ -3,6 +3,7 @@
 use crate::compress::Compression;
 use crate::layer::Way;
 use crate::report::ProgressMode;
+use crate::services::Selection;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -47,6 +48,9 @@ pub struct Convert {
     /// How the package layer is filled: by the distribution's archive, or with package files in the context
     #[arg(long, value_enum, value_name = "WAY", env = "VM2DOCKER_PACKAGES", default_value_t = Packages::Install)]
     pub packages: Packages,
+    /// Which services become containers: those that the machine is there for, none, or these units
+    #[arg(long, value_name = "all|none|NAME,...", env = "VM2DOCKER_SERVICES", default_value = "all")]
+    pub services: Selection,
     /// Rules that come before the built-in ones: lines of keep|drop|withhold|volume PATTERN [REASON]
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_POLICY")]
     pub policy: Option<PathBuf>,

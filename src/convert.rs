@@ -19,6 +19,7 @@ use crate::policy::{Action, Policy, Rule};
 use crate::report::{self, ProgressMode};
 use crate::rewrite;
 use crate::root::{self, Root};
+use crate::services::{self, Secrets, Selection};
 use crate::summary::{self, Summary};
 use crate::tree::Md5;
 use crate::walk::{self, Progress, Scope, Tree};
@@ -42,6 +43,8 @@ pub struct Options {
     pub network: Option<Settings>,
     /// How the package layer is filled.
     pub way: Way,
+    /// Which services become containers.
+    pub services: Selection,
     /// The user's rules.
     pub rules: Vec<Rule>,
     /// The file that they came from.
@@ -96,21 +99,22 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let packages = catalog.as_ref().zip(layer.as_ref());
     let listed = base_files(&base, packages, archives.as_ref(), &mut findings);
     let expected = ExpectedTree::new(packages, base.view(listed));
-    let passwords = apt::sources::with_passwords(&root);
-    let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
-    let policy = Policy::new(rules.collect(), &inventory.homes);
+    let live = inventory.live.as_ref();
+    let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
+    let secrets = Secrets::of(&root, &survey, live);
+    let policy = policy(&root, options, &secrets, &inventory);
     let tree = walk(&root, &policy, &inventory, &expected, options)?;
     findings.extend(tree.findings.clone());
     let delta: Delta = diff::diff(&tree, &expected);
     let rewritten = rewrite_files(&root, &tree, &policy, packages, &mut findings);
-    let generated =
-        catalog.as_ref().map(|catalog| Generated::load(&root, catalog, &tree.found, &mut findings));
-    let generated = &generated.unwrap_or_default();
-    let facts =
-        Facts { tree: &tree, delta: &delta, policy: &policy, packages, rewritten: &rewritten, generated };
+    let generated = &Generated::load(&root, catalog.as_ref(), &tree.found, &mut findings);
+    let secret_holders = &secrets.holders(&root, &tree, &delta, &mut findings);
+    let (tree, delta, policy, rewritten) = (&tree, &delta, &policy, &rewritten);
+    let facts = Facts { tree, delta, policy, packages, rewritten, generated, secret_holders };
     let plan = plan::decide(facts);
     findings.extend(plan.findings.clone());
-    let summary = summary::summarise(&inventory, &base, facts, &plan);
+    let workload = services::decide(&root, &survey, &inventory, facts, &plan);
+    let summary = summary::summarise(&inventory, &base, facts, &plan, workload);
     let traffic = client.as_ref().map(Client::figures);
     if options.dry_run {
         return Ok(Outcome { summary, sizes: None, traffic, findings });
@@ -128,6 +132,14 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     };
     let sizes = emit::emit(&emission, &options.out, scratch, &mut findings)?;
     Ok(Outcome { summary, sizes: Some(sizes), traffic, findings })
+}
+
+/// The user's rules, then those for secrets that this machine's own files give, then the built-in ones.
+fn policy(root: &Root, options: &Options, secrets: &Secrets, inventory: &Inventory) -> Policy {
+    let passwords = apt::sources::with_passwords(root);
+    let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
+    let rules = rules.chain(secrets.files.iter().map(|path| Rule::gives_secret(path)));
+    Policy::new(rules.collect(), &inventory.homes)
 }
 
 /// The files of a base image of which only the packages are known. Those of packages that the build brings to another

@@ -1,7 +1,6 @@
 //! Reads a file once and tells what it is, or that it would not hold still.
 
 mod abreast;
-mod lanes;
 
 pub use abreast::{Abreast, Wanted};
 

@@ -10,7 +10,7 @@ use crate::pkg::Catalog;
 use crate::policy::{Action, Policy, RuleId};
 use crate::tree::{self, Kind, Node, Sha256};
 use crate::walk::{Content, Found, Tree};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Where a verdict comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub enum Why {
     HoldsKept,
     /// Another name of a file that is withheld.
     LinkedSecret,
+    /// It holds a value that a process was given as a secret.
+    HoldsSecret,
 }
 
 /// The verdict on one path.
@@ -86,6 +88,8 @@ pub struct Facts<'a> {
     pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
     /// Who made what no package ships.
     pub generated: &'a Generated,
+    /// Files that hold a secret which a process was given, by index into the tree's objects.
+    pub secret_holders: &'a BTreeSet<usize>,
 }
 
 /// Every decision.
@@ -163,6 +167,7 @@ impl Facts<'_> {
             Why::Lost => "could not be read; see findings.jsonl".to_owned(),
             Why::HoldsKept => "holds something that is kept".to_owned(),
             Why::LinkedSecret => "another name of a file that is withheld".to_owned(),
+            Why::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
         }
     }
 
@@ -210,6 +215,9 @@ impl Facts<'_> {
         if found.content == Content::PrivateKey && matches!(layer, Layer::Delta | Layer::Generated) && !wanted
         {
             return out(Verdict::Withhold, Why::Rule(self.policy.for_private_key()));
+        }
+        if self.secret_holders.contains(&index) && !wanted {
+            return out(Verdict::Withhold, Why::HoldsSecret);
         }
         // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
         let layer = if wanted { Layer::Delta } else { layer };

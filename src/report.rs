@@ -8,6 +8,8 @@ use crate::emit::Sizes;
 use crate::escape;
 use crate::findings::{Findings, Severity};
 use crate::net::Figures;
+use crate::services::Workload;
+use crate::services::model::Gravity;
 use crate::summary::{Count, PackageSummary, Summary};
 use crate::verify::Verified;
 use crate::walk::Progress;
@@ -107,9 +109,7 @@ pub fn summary(summary: &Summary) -> String {
     if files.lost.paths > 0 {
         lines.push(("not in the image", format!("{}: see findings.jsonl", count(files.lost))));
     }
-    if let Some(service) = machine.live.as_ref().and_then(|live| live.service.as_ref()) {
-        lines.push(("command", service.command.join(" ")));
-    }
+    lines.extend(workload(&summary.workload));
     let forecast = &summary.forecast;
     let base = if summary.base.known { bytes(forecast.base) } else { "not known".to_owned() };
     lines.push((
@@ -122,6 +122,23 @@ pub fn summary(summary: &Summary) -> String {
         ),
     ));
     table(&lines)
+}
+
+/// The containers, and what stands in their way.
+fn workload(workload: &Workload) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    for service in &workload.services {
+        let ports: Vec<String> =
+            service.ports.iter().map(|port| format!("{}/{}", port.number, port.protocol)).collect();
+        let ports = if ports.is_empty() { String::new() } else { format!(" ({})", ports.join(", ")) };
+        let network = service.network.as_ref().map_or_else(String::new, |name| format!(" in {name}"));
+        lines.push(("service", format!("{}{ports}{network}", service.name)));
+    }
+    for fit in workload.fit.iter().filter(|fit| fit.gravity != Gravity::Info) {
+        let who = fit.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        lines.push((fit.gravity.as_str(), format!("{who}{}: {}", fit.evidence, fit.advice)));
+    }
+    lines
 }
 
 fn packages(packages: &PackageSummary) -> String {
@@ -152,8 +169,8 @@ pub fn traffic(figures: Option<&Figures>) -> String {
     table(&[("network", text)])
 }
 
-/// What `inspect` shows: the machine, its mounts, and the number of its packages with that of their paths.
-pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>) -> String {
+/// What `inspect` shows: the machine, its mounts, its services, and the number of its packages with that of their paths.
+pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, services: &[String]) -> String {
     let mut lines = vec![("machine", machine_line(inventory))];
     lines.push((
         "base image",
@@ -170,9 +187,7 @@ pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>) -> Str
         let what = if found.walked { "read" } else { "left alone" };
         lines.push(("mount", format!("{} ({}): {what}", found.path, found.fstype)));
     }
-    if let Some(service) = inventory.live.as_ref().and_then(|live| live.service.as_ref()) {
-        lines.push(("service", service.command.join(" ")));
-    }
+    lines.extend(services.iter().map(|service| ("service", service.clone())));
     table(&lines)
 }
 
@@ -210,9 +225,9 @@ fn machine_line(machine: &Inventory) -> String {
     if let Some(live) = &machine.live {
         text += &format!(
             ", kernel {}, {} CPUs, {}",
-            escape_text(&live.kernel),
-            live.processors,
-            bytes(live.memory)
+            escape_text(&live.hardware.kernel),
+            live.hardware.processors.online,
+            bytes(live.hardware.memory.total)
         );
     }
     text

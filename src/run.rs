@@ -7,6 +7,7 @@ use crate::convert::{self, Options};
 use crate::detect;
 use crate::emit::sink::Scratch;
 use crate::error::{Code, Error, Result};
+use crate::escape;
 use crate::explain;
 use crate::findings::Findings;
 use crate::net::Settings;
@@ -14,6 +15,7 @@ use crate::pkg::Catalog;
 use crate::policy::{self, Rule};
 use crate::report::{self, ProgressMode};
 use crate::root::Root;
+use crate::services::{self, Selection};
 use crate::verify::{self, Subject};
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
@@ -90,6 +92,7 @@ fn options(args: &Convert) -> Result<Options> {
             ..Settings::default()
         }),
         way: args.packages.into(),
+        services: args.services.clone(),
         rules,
         policy_file: args.policy.clone(),
         dry_run: args.dry_run,
@@ -103,7 +106,12 @@ fn inspect(root: &Path, common: &Common) -> Result<Code> {
     let root = open(root)?;
     let mut findings = Findings::default();
     let inventory = detect::detect(&root, &mut findings);
-    let packages = Catalog::load(&root, &mut findings).map(|catalog| {
+    let catalog = Catalog::load(&root, &mut findings);
+    let live = inventory.live.as_ref();
+    let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings);
+    let services: Vec<String> =
+        survey.candidates.iter().map(|candidate| escape::escape(&candidate.unit)).collect();
+    let packages = catalog.map(|catalog| {
         let installed: Vec<String> = catalog
             .installed()
             .map(|index| format!("{}={}", catalog.id(index), catalog.packages[index].version))
@@ -115,12 +123,14 @@ fn inspect(root: &Path, common: &Common) -> Result<Code> {
     if common.json {
         let findings = findings.sorted();
         report::json(
-            &json!({ "machine": inventory, "mounts": mounts, "packages": installed, "findings": findings }),
+            &json!({ "machine": inventory, "mounts": mounts, "packages": installed, "services": services,
+                     "left_out": survey.left_out, "findings": findings }),
         );
     } else {
         report::answer(&report::inspected(
             &inventory,
             packages.as_ref().map(|(list, paths)| (list.len(), *paths)),
+            &services,
         ));
         report::tell_if(&report::findings(&findings));
     }

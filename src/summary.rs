@@ -7,13 +7,15 @@ use crate::layer::{PackageLayer, Role, Rung, Way};
 use crate::manifest::{Layer, Verdict};
 use crate::pkg::{Catalog, version};
 use crate::plan::{self, Facts, Plan};
+use crate::services::Workload;
 use crate::tree::{self, Kind, Node};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Version of the schema of `plan.json`; fields may be added without changing it. 2: every package with its reason.
-const SCHEMA: u32 = 2;
+/// 3: `workload` in place of the one service.
+const SCHEMA: u32 = 3;
 
 /// Every decision about the machine as a whole; those about single paths are in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +36,8 @@ pub struct Summary {
     pub own: OwnSummary,
     /// Directories of live data that need a volume, with what to do.
     pub volumes: BTreeMap<String, String>,
+    /// The containers.
+    pub workload: Workload,
     /// Unpacked size of the layers, foreseen.
     pub forecast: Forecast,
 }
@@ -180,7 +184,13 @@ impl FileSummary {
 }
 
 /// Sums the plan up.
-pub fn summarise(inventory: &Inventory, base: &Base, facts: Facts<'_>, plan: &Plan) -> Summary {
+pub fn summarise(
+    inventory: &Inventory,
+    base: &Base,
+    facts: Facts<'_>,
+    plan: &Plan,
+    workload: Workload,
+) -> Summary {
     let files = files(facts, plan);
     let base_bytes = base.image().map_or(0, |image| bytes(&image.nodes));
     let forecast = Forecast {
@@ -206,6 +216,7 @@ pub fn summarise(inventory: &Inventory, base: &Base, facts: Facts<'_>, plan: &Pl
         files,
         own: own(facts, plan),
         volumes: plan::volumes(facts, plan),
+        workload,
         forecast,
     }
 }

@@ -15,6 +15,73 @@ pub fn names(root: &Root, findings: &mut Findings) -> Names {
     }
 }
 
+/// Users and groups by name, as units name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    users: BTreeMap<Vec<u8>, Account>,
+    groups: BTreeMap<Vec<u8>, (u32, Vec<Vec<u8>>)>,
+}
+
+/// A line of `passwd(5)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its number.
+    pub uid: u32,
+    /// Its primary group's number.
+    pub gid: u32,
+    /// Its home directory, absolute.
+    pub home: Vec<u8>,
+    /// Its shell.
+    pub shell: Vec<u8>,
+}
+
+impl Accounts {
+    /// Reads `etc/passwd` and `etc/group`; what cannot be read has been told by [`names`].
+    pub fn load(root: &Root) -> Self {
+        let text = |path: &[u8]| root.read(path).unwrap_or_default();
+        let (passwd, group) = (text(b"etc/passwd"), text(b"etc/group"));
+        let users = lines(&passwd).filter_map(|fields| {
+            let [name, _, uid, gid, _, home, shell, ..] = fields[..] else { return None };
+            let (uid, gid) = (number(uid)?, number(gid)?);
+            let account = Account { name: name.into(), uid, gid, home: home.into(), shell: shell.into() };
+            Some((name.to_vec(), account))
+        });
+        let groups = lines(&group).filter_map(|fields| {
+            let [name, _, gid, members, ..] = fields[..] else { return None };
+            let members = members.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect();
+            Some((name.to_vec(), (number(gid)?, members)))
+        });
+        Accounts { users: users.collect(), groups: groups.collect() }
+    }
+
+    /// The user with this name or number.
+    pub fn user(&self, name: &[u8]) -> Option<&Account> {
+        let by_number = || number(name).and_then(|uid| self.users.values().find(|user| user.uid == uid));
+        self.users.get(name).or_else(by_number)
+    }
+
+    /// The number of the group with this name or number.
+    pub fn group(&self, name: &[u8]) -> Option<u32> {
+        self.groups.get(name).map(|(gid, _)| *gid).or_else(|| number(name))
+    }
+
+    /// The numbers of the groups that have this user as a member.
+    pub fn groups_of(&self, user: &[u8]) -> BTreeSet<u32> {
+        let is_member = |members: &Vec<Vec<u8>>| members.iter().any(|member| member == user);
+        self.groups.values().filter(|(_, members)| is_member(members)).map(|(gid, _)| *gid).collect()
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+    text.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':').collect())
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// Home directories, relative to the root: of every account, and the usual places of accounts that are gone.
 pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     let passwd = read(root, b"etc/passwd", findings);

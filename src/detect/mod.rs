@@ -1,18 +1,39 @@
 //! The machine: what its release files, account files, mount table and `/proc` say. Nothing of it is executed.
 
 pub mod accounts;
+pub mod cgroup;
+#[cfg(test)]
+mod fixtures;
+pub mod hardware;
+#[cfg(test)]
+mod hardware_tests;
 pub mod mounts;
 pub mod os_release;
+pub mod peers;
+mod process_files;
+mod process_reader;
+pub mod processes;
+#[cfg(test)]
+mod processes_tests;
 mod release_files;
-pub mod service;
+mod sock_diag;
+pub mod sockets;
+#[cfg(test)]
+mod sockets_tests;
+pub mod sysctl;
 
 use crate::findings::Findings;
 use crate::manifest::Names;
 use crate::root::Root;
+use hardware::Hardware;
 use mounts::Mounts;
 use os_release::OsRelease;
+use peers::{Holders, Peer};
+use processes::Processes;
 use serde::Serialize;
-use service::Service;
+use sockets::Sockets;
+use std::path::Path;
+use sysctl::Sysctl;
 
 /// What was found out about the machine, apart from its files and packages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,14 +60,22 @@ pub struct Inventory {
 /// What only a running machine tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Live {
-    /// The kernel's release.
-    pub kernel: String,
-    /// Main memory in bytes.
-    pub memory: u64,
-    /// Processors that are online.
-    pub processors: usize,
-    /// The daemon that a container runs.
-    pub service: Option<Service>,
+    /// Kernel, memory, processors, and who emulates them.
+    pub hardware: Hardware,
+    /// Kernel parameters that files of the machine set.
+    pub sysctls: Vec<Sysctl>,
+    /// Every process.
+    #[serde(skip)]
+    pub processes: Processes,
+    /// Every socket.
+    #[serde(skip)]
+    pub sockets: Sockets,
+    /// Who holds which socket.
+    #[serde(skip)]
+    pub holders: Holders,
+    /// Which processes talk to each other.
+    #[serde(skip)]
+    pub peers: Vec<Peer>,
 }
 
 /// Looks at the machine under `root`; a root that is not running has no [`Live`].
@@ -64,20 +93,35 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
         os: OsRelease::load(root, findings),
         architecture: architecture().to_owned(),
         hostname: String::from_utf8_lossy(&hostname).trim().to_owned(),
-        live: root.is_live().then(|| live(findings)),
+        live: root.is_live().then(|| live(root, findings)),
         mounts: mounts::parse(&mountinfo, root.absolute()),
         names: accounts::names(root, findings),
         homes: accounts::homes(root, findings),
     }
 }
 
-fn live(findings: &mut Findings) -> Live {
-    let info = rustix::system::sysinfo();
+fn live(root: &Root, findings: &mut Findings) -> Live {
+    let (processes, sockets) = processes_and_sockets(findings);
+    let holders = Holders::of(&processes);
+    let peers = peers::peers(&sockets, &holders, &sock_diag::unix_peers(root, findings));
     Live {
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        memory: info.totalram as u64 * u64::from(info.mem_unit),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
-        service: service::main_service(findings),
+        hardware: Hardware::load(root, findings),
+        sysctls: sysctl::load(root, findings),
+        processes,
+        sockets,
+        holders,
+        peers,
+    }
+}
+
+/// What `/proc` tells of the machine's own network namespace, that of process 1.
+fn processes_and_sockets(findings: &mut Findings) -> (Processes, Sockets) {
+    match Root::open(Path::new("/proc")) {
+        Ok(proc) => (Processes::load(&proc, findings), Sockets::load(&proc, b"1/net", findings)),
+        Err(cause) => {
+            findings.loss("processes", b"proc", format!("no service is known: {cause}"));
+            Default::default()
+        }
     }
 }
 

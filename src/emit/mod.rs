@@ -3,10 +3,12 @@
 //! - [`sink`]: the directory, private and atomic.
 //! - [`files`]: the machine's files into archives, proven to be what the walk saw.
 //! - [`packages`]: what the package layer's build step reads.
+//! - [`services`]: the containers.
 //! - `text`: Dockerfile, README and lists.
 
 pub mod files;
 pub mod packages;
+pub mod services;
 pub mod sink;
 mod text;
 
@@ -26,6 +28,9 @@ use serde::Serialize;
 use sink::{Scratch, Sink, SinkFile};
 use std::io::{self, Write};
 use std::path::Path;
+
+/// The name that `build.sh` gives the machine's image.
+const SYSTEM_IMAGE: &str = "vm2docker/machine:latest";
 
 /// Sizes of the archives in the context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -87,10 +92,16 @@ pub fn emit(
     }
     let archive = (sizes.packages > 0).then(|| format!("{PACKAGES}{}", emission.compression.extension()));
     descriptions(&mut sink, emission, archive.as_deref())?;
+    services::write(&mut sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
     binary(&mut sink)?;
     json_lines(&mut sink, FINDINGS, &findings.sorted())?;
     sink.finish()?;
     Ok(sizes)
+}
+
+/// What the containers are called together: as the machine.
+fn project(inventory: &Inventory) -> &str {
+    if inventory.hostname.is_empty() { "machine" } else { &inventory.hostname }
 }
 
 fn carries_packages(emission: &Emission<'_>) -> bool {
@@ -169,7 +180,9 @@ fn descriptions(sink: &mut Sink, emission: &Emission<'_>, archive: Option<&str>)
     sink.write(PLAN, &json)?;
     sink.write("Dockerfile", text::dockerfile(summary, archive).as_bytes())?;
     sink.write(".dockerignore", text::dockerignore(&delta, archive).as_bytes())?;
-    sink.write("README.md", text::readme(summary, &delta).as_bytes())?;
+    let readme = text::readme(summary, &delta)
+        + &services::readme(&emission.summary.workload, project(emission.inventory));
+    sink.write("README.md", readme.as_bytes())?;
     sink.write("build.sh", include_bytes!("build.sh"))?;
     sink.make_executable("build.sh")
 }

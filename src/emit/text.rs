@@ -40,11 +40,6 @@ pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
          [\"{context}/{BINARY}\", \"apply\", \"{context}\"]\n"
     );
     text += &labels(summary);
-    if let Some(service) = summary.machine.live.as_ref().and_then(|live| live.service.as_ref()) {
-        let ports: String = service.ports.iter().map(|port| format!(" {port}")).collect();
-        let command: Vec<String> = service.command.iter().map(|word| format!("\"{word}\"")).collect();
-        text += &format!("EXPOSE{ports}\nCMD [{}]\n", command.join(", "));
-    }
     text
 }
 
@@ -112,7 +107,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
          ## Build\n\n    ./build.sh\n\n\
          or `docker build -t vm2docker/machine .`: BuildKit is needed (the default since Docker 23; before, \
          `DOCKER_BUILDKIT=1`). Podman and Buildah build it too.\n\n\
-         ## Run\n\n    docker run -d vm2docker/machine{}\n\n\
+         ## Run\n\n    docker run -it vm2docker/machine bash\n\n\
          ## Verify\n\n    docker export $(docker create vm2docker/machine) | ./vm2docker-self verify . --tar -\n\n\
          `docker export` shows no ACLs and no `user.*` attributes; the build has proven them. To prove them again:\n\n    \
          docker run --rm -v \"$PWD:/run/ctx:ro\" vm2docker/machine /run/ctx/vm2docker-self verify /run/ctx --root /\n\n\
@@ -122,7 +117,6 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
         code(&machine.os.pretty_name),
         machine.architecture,
         summary.version,
-        if machine.live.as_ref().is_some_and(|live| live.service.is_some()) { "" } else { " COMMAND" },
     );
     let base = summary.base.reference.as_deref().unwrap_or("scratch");
     let rows = [
@@ -197,6 +191,6 @@ fn code(text: &str) -> String {
     format!("`{}`", escape::escape(text.as_bytes()).replace('`', "'"))
 }
 
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     escape::escape(text.as_bytes()).replace('|', "\\|")
 }

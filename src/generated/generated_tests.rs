@@ -72,7 +72,7 @@ impl Fixture {
     fn look(&self, findings: &mut Findings) -> impl Fn(&str) -> String {
         let (root, found) = (self.root(), self.found());
         let catalog = Catalog::load(&root, findings).unwrap();
-        let generated = Generated::load(&root, &catalog, &found, findings);
+        let generated = Generated::load(&root, Some(&catalog), &found, findings);
         move |path: &str| {
             let index = found.iter().position(|found| *found.node.path == *path.as_bytes());
             let index = index.unwrap_or_else(|| panic!("{path} is not there"));

@@ -94,8 +94,9 @@ pub struct Generated {
 
 impl Generated {
     /// Works out who made what in `found`, which is all of a tree, sorted. Links that packages made and the administrator
-    /// removed become findings.
-    pub fn load(root: &Root, catalog: &Catalog, found: &[Found], findings: &mut Findings) -> Self {
+    /// removed become findings. Without a package database nobody knows.
+    pub fn load(root: &Root, catalog: Option<&Catalog>, found: &[Found], findings: &mut Findings) -> Self {
+        let Some(catalog) = catalog else { return Generated::default() };
         let machine = Machine { root, catalog, found };
         let scripts = scripts::Scripts::load(&machine);
         let sources = Sources {

@@ -2,6 +2,7 @@
 
 use super::{Machine, Origin};
 use crate::tree;
+use crate::units::tmpfiles;
 use std::collections::BTreeMap;
 
 /// By path without its first slash: the package whose file names it and, for a link, where it leads.
@@ -16,8 +17,7 @@ impl Paths {
             let Some(package) = machine.owner(file).filter(|_| file.ends_with(b".conf")) else { continue };
             let Some(text) = machine.read(found) else { continue };
             for (path, target) in made(&text) {
-                let entry = || (package.clone(), target.map(<[u8]>::to_vec));
-                paths.entry(path.to_vec()).or_insert_with(entry);
+                paths.entry(path).or_insert_with(|| (package.clone(), target));
             }
         }
         Paths(paths)
@@ -31,19 +31,17 @@ impl Paths {
 }
 
 /// The paths of the lines that make a directory or a link, without those that hold specifiers or patterns.
-fn made(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    text.split(|&byte| byte == b'\n').filter_map(|line| {
-        let words: Vec<&[u8]> =
-            line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).take(8).collect();
-        let path = words.get(1)?.strip_prefix(b"/")?;
+fn made(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+    tmpfiles::parse(text).0.into_iter().filter_map(|line| {
+        let path = line.path.strip_prefix(b"/")?;
         let path = path.strip_suffix(b"/").unwrap_or(path);
         let is_plain = !path.iter().any(|byte| b"%*?[".contains(byte)) && !tree::file_name(path).is_empty();
-        let target = match words[0].first()? {
-            b'L' => Some(*words.get(6)?),
-            kind if b"dDvqQ".contains(kind) => None,
+        let target = match line.kind {
+            b'L' => Some(line.argument?),
+            kind if b"dDvqQ".contains(&kind) => None,
             _ => return None,
         };
-        is_plain.then_some((path, target))
+        is_plain.then(|| (path.to_vec(), target))
     })
 }
 
@@ -62,6 +60,6 @@ mod tests {
             (b"var/tmp", None),
             (b"tmp/.X11-unix", None),
         ];
-        assert_eq!(found, expected);
+        assert_eq!(found, expected.map(|(path, target)| (path.to_vec(), target.map(<[u8]>::to_vec))));
     }
 }

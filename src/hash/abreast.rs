@@ -1,10 +1,10 @@
-//! Files read side by side, so that their MD5s share the processor (see [`super::lanes`]).
+//! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
-use super::lanes::{self, BLOCK, LANES, START, State};
 use super::{KEY_SEARCH, Reading, StableFile, is_unchanged, open_with_stat, read_some};
 use crate::policy;
 use crate::tree::Md5;
 use md5::Digest as _;
+use md5_lanes::{BLOCK, LANES, START, State};
 use rustix::fs;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -119,7 +119,7 @@ fn done_alone<T: Wanted>(
 fn compress<T>(lanes: &mut [Lane<T>]) {
     let of = |at: usize| &lanes[if at < lanes.len() { at } else { 0 }];
     let mut states: [State; LANES] = std::array::from_fn(|at| of(at).md5);
-    lanes::compress(
+    md5_lanes::compress(
         &mut states,
         std::array::from_fn(|at| of(at).buffer[of(at).at..of(at).end].as_chunks().0),
     );

@@ -5,7 +5,7 @@
 //! built-in [`table`].
 
 mod databases;
-mod glob;
+pub(crate) mod glob;
 mod table;
 
 pub use databases::{Engine, Sign, signs};
@@ -171,6 +171,12 @@ impl Rule {
     /// An apt source that holds a password.
     pub fn apt_password(path: &[u8]) -> Self {
         let reason = "apt source with a password".to_owned();
+        Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
+    }
+
+    /// A file that gives a secret to a service.
+    pub fn gives_secret(path: &[u8]) -> Self {
+        let reason = "gives a secret to a service".to_owned();
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
     }
 

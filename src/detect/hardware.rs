@@ -1,0 +1,239 @@
+//! What the machine has: memory, processors, its kernel, and who emulates it. Read from `/proc` and `/sys` as bytes.
+
+use super::process_files::{decimal, words};
+use crate::findings::Findings;
+use crate::root::Root;
+use serde::Serialize;
+use std::io;
+
+/// Vendors and products in the firmware's tables, as their beginnings, and the hypervisor that writes them.
+/// From systemd's `src/basic/virt.c`, under the names of `systemd-detect-virt(1)`.
+const FIRMWARE: &[(&str, &str)] = &[
+    ("KVM", "kvm"),
+    ("OpenStack", "kvm"),
+    ("KubeVirt", "kvm"),
+    ("Google Compute Engine", "google"),
+    ("Amazon EC2", "amazon"),
+    ("QEMU", "qemu"),
+    ("VMware", "vmware"),
+    ("VMW", "vmware"),
+    ("innotek GmbH", "oracle"),
+    ("VirtualBox", "oracle"),
+    ("Oracle Corporation", "oracle"),
+    ("Xen", "xen"),
+    ("Bochs", "bochs"),
+    ("Parallels", "parallels"),
+    ("BHYVE", "bhyve"),
+    ("Hyper-V", "microsoft"),
+    ("Virtual Machine", "microsoft"),
+    ("Apple Virtualization", "apple"),
+];
+
+/// The machine's hardware as its kernel sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hardware {
+    /// Main memory and swap.
+    pub memory: Memory,
+    /// Processors.
+    pub processors: Processors,
+    /// Limits of the control groups that this program runs in; a machine of its own has none.
+    pub limits: GroupLimits,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Who emulates the machine, under the names of `systemd-detect-virt(1)`; `unknown` where only the processor says
+    /// that somebody does.
+    pub hypervisor: Option<&'static str>,
+    /// Vendor and product in the firmware's tables.
+    pub product: Option<String>,
+    /// The ports that clients get, first and last: what is bound there seldom is a service.
+    pub client_ports: Option<(u16, u16)>,
+}
+
+/// Memory in bytes (`proc_meminfo(5)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What the kernel manages of the main memory.
+    pub total: u64,
+    /// What programs can have without swapping; what is free, before Linux 3.14.
+    pub available: u64,
+    /// Swap space.
+    pub swap: u64,
+    /// Unused swap space.
+    pub swap_free: u64,
+}
+
+/// The machine's processors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Processors {
+    /// How many are online; 0 if that cannot be read.
+    pub online: usize,
+    /// As `/proc/cpuinfo` writes it.
+    pub model: Option<String>,
+    /// As `/proc/cpuinfo` writes it; of ARM the number of the implementer.
+    pub vendor: Option<String>,
+}
+
+/// The tightest limits on the way from a control group to the top (`Documentation/admin-guide/cgroup-v2.rst`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GroupLimits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Thousandths of a processor.
+    pub processor: Option<u64>,
+}
+
+impl Hardware {
+    /// Looks at `proc` and `sys` beneath the machine's root.
+    pub fn load(root: &Root, findings: &mut Findings) -> Hardware {
+        let mut needed = |path: &[u8]| {
+            root.read(path).unwrap_or_else(|cause| {
+                findings.note("hardware", path, cause.to_string());
+                Vec::new()
+            })
+        };
+        let memory = memory(&needed(b"proc/meminfo"));
+        let cpuinfo = needed(b"proc/cpuinfo");
+        let kernel = text(&needed(b"proc/sys/kernel/osrelease")).unwrap_or_default();
+        let online = root.read(b"sys/devices/system/cpu/online").ok().and_then(|list| count(&list));
+        let fields = ["sys_vendor", "product_name", "board_vendor", "bios_vendor"];
+        let firmware: Vec<String> = fields
+            .iter()
+            .filter_map(|name| text(&root.read(format!("sys/class/dmi/id/{name}").as_bytes()).ok()?))
+            .collect();
+        let product = match root.read(b"sys/class/dmi/id/product_name") {
+            Ok(_) => Some(firmware.iter().take(2).cloned().collect::<Vec<_>>().join(" ")),
+            Err(_) => root.read(b"proc/device-tree/model").ok().and_then(|model| text(&model)),
+        };
+        Hardware {
+            memory,
+            processors: Processors {
+                online: online.unwrap_or_else(|| listed_processors(&cpuinfo)),
+                model: first_value(
+                    &cpuinfo,
+                    &["model name", "cpu model", "cpu", "uarch", "Processor", "machine"],
+                ),
+                vendor: first_value(&cpuinfo, &["vendor_id", "CPU implementer", "vendor"]),
+            },
+            limits: group_limits(root),
+            kernel,
+            hypervisor: hypervisor(root, &cpuinfo, &firmware),
+            product: product.filter(|product| !product.is_empty()),
+            client_ports: root
+                .read(b"proc/sys/net/ipv4/ip_local_port_range")
+                .ok()
+                .and_then(|text| range(&text)),
+        }
+    }
+}
+
+/// `/proc/meminfo`; what it does not have is 0.
+pub fn memory(text: &[u8]) -> Memory {
+    let value = |name: &[u8]| {
+        let rest =
+            text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))?;
+        decimal::<u64>(words(rest).next()?)?.checked_mul(1024)
+    };
+    Memory {
+        total: value(b"MemTotal").unwrap_or_default(),
+        available: value(b"MemAvailable").or_else(|| value(b"MemFree")).unwrap_or_default(),
+        swap: value(b"SwapTotal").unwrap_or_default(),
+        swap_free: value(b"SwapFree").unwrap_or_default(),
+    }
+}
+
+/// How many numbers a list such as `0-3,5` has (`cpuset(7)`).
+fn count(list: &[u8]) -> Option<usize> {
+    list.trim_ascii().split(|&byte| byte == b',').try_fold(0, |total: usize, part| {
+        let mut ends = part.splitn(2, |&byte| byte == b'-').map(decimal::<usize>);
+        let first = ends.next()??;
+        let last = ends.next().unwrap_or(Some(first))?;
+        total.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
+/// Processors in `/proc/cpuinfo`: each has a line `processor : N`, on s390 `processor N:`.
+fn listed_processors(cpuinfo: &[u8]) -> usize {
+    let is_entry = |line: &&[u8]| {
+        let number = line.strip_prefix(b"processor").map(|rest| rest.trim_ascii_start());
+        let number = number.map(|rest| rest.strip_prefix(b":").unwrap_or(rest).trim_ascii());
+        let number = number.and_then(|rest| rest.split(|&byte| byte == b':').next());
+        number.is_some_and(|number| decimal::<u32>(number).is_some())
+    };
+    cpuinfo.split(|&byte| byte == b'\n').filter(is_entry).count()
+}
+
+/// The first value in `/proc/cpuinfo` of the first key that it has.
+fn first_value(cpuinfo: &[u8], keys: &[&str]) -> Option<String> {
+    let value = |key: &str| {
+        cpuinfo.split(|&byte| byte == b'\n').find_map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let is_key = line[..colon].trim_ascii().eq_ignore_ascii_case(key.as_bytes());
+            // A processor's number is under the key that old ARM kernels use for the model.
+            text(&line[colon + 1..]).filter(|value| is_key && value.parse::<u32>().is_err())
+        })
+    };
+    keys.iter().find_map(|key| value(key))
+}
+
+fn hypervisor(root: &Root, cpuinfo: &[u8], firmware: &[String]) -> Option<&'static str> {
+    let known =
+        |text: &String| FIRMWARE.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, name)| *name);
+    let is_there =
+        |path: &[u8]| !matches!(root.list(path), Err(cause) if cause.kind() == io::ErrorKind::NotFound);
+    let holds = |path: &[u8], part: &[u8]| {
+        root.read(path).is_ok_and(|text| memchr::memmem::find(&text, part).is_some())
+    };
+    let flags = |line: &[u8]| line.starts_with(b"flags") && words(line).any(|flag| flag == b"hypervisor");
+    let is_emulated = cpuinfo.split(|&byte| byte == b'\n').any(flags);
+    if let Some(name) = firmware.iter().find_map(known) {
+        // Hardware of the same makers runs under no hypervisor, and x86 processors say whether they do.
+        let is_x86 = cpuinfo.windows(6).any(|window| window == b"\nflags");
+        return (is_emulated || !is_x86).then_some(name);
+    }
+    let compatible = b"proc/device-tree/hypervisor/compatible";
+    match () {
+        _ if is_there(b"proc/xen") || holds(b"sys/hypervisor/type", b"xen") || holds(compatible, b"xen") => {
+            Some("xen")
+        }
+        _ if holds(compatible, b"linux,kvm") => Some("kvm"),
+        _ if holds(compatible, b"vmware") => Some("vmware"),
+        _ if holds(b"proc/sysinfo", b"Control Program: KVM") => Some("kvm"),
+        _ if holds(b"proc/sysinfo", b"Control Program: z/VM") => Some("zvm"),
+        _ if is_emulated => Some("unknown"),
+        _ => None,
+    }
+}
+
+fn group_limits(root: &Root) -> GroupLimits {
+    let own = root.read(b"proc/self/cgroup").unwrap_or_default();
+    let mut path = super::cgroup::path_of(&own);
+    let mut limits = GroupLimits::default();
+    let tighter = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+    loop {
+        let read = |name: &str| {
+            root.read(&[b"sys/fs/cgroup", path, b"/", name.as_bytes()].concat()).unwrap_or_default()
+        };
+        limits.memory = tighter(limits.memory, decimal(read("memory.max").trim_ascii()));
+        limits.processor = tighter(limits.processor, processor_share(&read("cpu.max")));
+        let Some(end) = path.iter().rposition(|&byte| byte == b'/') else { return limits };
+        path = &path[..end];
+    }
+}
+
+/// `cpu.max`: microseconds in each period, and the period; in thousandths of a processor.
+fn processor_share(text: &[u8]) -> Option<u64> {
+    let mut numbers = words(text).map(decimal::<u64>);
+    let (quota, period) = (numbers.next()??, numbers.next()??);
+    quota.checked_mul(1000)?.checked_div(period)
+}
+
+fn range(text: &[u8]) -> Option<(u16, u16)> {
+    let mut numbers = words(text).map(decimal);
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// A line of the kernel or the firmware; device trees end it with a zero byte.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}

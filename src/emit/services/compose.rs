@@ -1,0 +1,287 @@
+//! `compose.yaml` (Compose specification). Pure.
+//!
+//! What an image can say (who runs it, its command, signal and health) only the image says.
+
+use super::{groups, groups::Group, image, yaml};
+use crate::services::model::{Name, Protocol, Restart, Service, Workload};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Serialize)]
+struct Compose<'a> {
+    name: &'a str,
+    services: BTreeMap<&'a str, Container<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    volumes: BTreeMap<&'a str, Nothing>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<&'a str, SecretSource>,
+}
+
+/// A volume with all defaults.
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct SecretSource {
+    file: String,
+}
+
+#[derive(Default, Serialize)]
+struct Container<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build: Option<Build<'a>>,
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    command: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    networks: BTreeMap<&'static str, Aliases<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_mode: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    depends_on: BTreeMap<&'a str, Condition>,
+    /// A process with the number 1 gets no signal that it does not ask for, and has to look after orphans.
+    init: bool,
+    restart: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_grace_period: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<&'a str, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<Secret<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    volumes: Vec<Mount<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    group_add: BTreeSet<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ulimits: BTreeMap<&'static str, Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oom_score_adj: Option<i16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cap_add: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cap_drop: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    privileged: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sysctls: BTreeMap<&'a str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deploy: Option<Deploy>,
+}
+
+#[derive(Serialize)]
+struct Build<'a> {
+    context: String,
+    args: BTreeMap<&'static str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct Aliases<'a> {
+    aliases: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Condition {
+    condition: &'static str,
+}
+
+const STARTED: Condition = Condition { condition: "service_started" };
+
+#[derive(Serialize)]
+struct Secret<'a> {
+    source: &'a str,
+    target: String,
+}
+
+#[derive(Serialize)]
+struct Mount<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    target: String,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    soft: i64,
+    hard: i64,
+}
+
+#[derive(Serialize)]
+struct Deploy {
+    resources: Resources,
+}
+
+#[derive(Serialize)]
+struct Resources {
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpus: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids: Option<u64>,
+}
+
+/// The file, for a system image of this name.
+pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> String {
+    let dependencies = groups::dependencies(workload);
+    let groups = groups::by_network(workload);
+    let mut services = BTreeMap::new();
+    for group in &groups {
+        if group.network.is_some() {
+            services.insert(group.name.as_str(), owner(group, system));
+        }
+        for service in &group.members {
+            let mut container = container(workload, service, system);
+            let others = dependencies[&service.name].iter().map(|other| (other.as_str(), STARTED));
+            container.depends_on.extend(others);
+            match group.network {
+                Some(_) => {
+                    container.network_mode = Some(format!("service:{}", group.name));
+                    container.depends_on.insert(group.name.as_str(), STARTED);
+                }
+                None => {
+                    container.hostname = Some(group.name.as_str());
+                    container.ports = published(&group.published);
+                    container.sysctls.extend(network_sysctls(service));
+                }
+            }
+            services.insert(service.name.as_str(), container);
+        }
+    }
+    let volumes = workload.volumes.iter().map(|volume| (volume.name.as_str(), Nothing {}));
+    let secrets = workload
+        .secret_files
+        .iter()
+        .map(|secret| (secret.name.as_str(), SecretSource { file: format!("./secrets/{}", secret.name) }));
+    let (volumes, secrets) = (volumes.collect(), secrets.collect());
+    yaml::document(&Compose { name: project.as_str(), services, volumes, secrets })
+}
+
+/// The container whose network the members of a group use. It does nothing and never ends.
+fn owner<'a>(group: &'a Group<'_>, system: &str) -> Container<'a> {
+    let aliases = group.members.iter().map(|service| service.name.as_str()).collect();
+    Container {
+        image: system.to_owned(),
+        // It is built here; no registry has it.
+        pull_policy: Some("never"),
+        command: &["sleep", "infinity"],
+        hostname: Some(group.name.as_str()),
+        networks: BTreeMap::from([("default", Aliases { aliases })]),
+        ports: published(&group.published),
+        init: true,
+        restart: "unless-stopped",
+        read_only: true,
+        cap_drop: vec!["ALL"],
+        sysctls: group.members.iter().flat_map(|service| network_sysctls(service)).collect(),
+        ..Container::default()
+    }
+}
+
+fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) -> Container<'a> {
+    let plain = image::environment(service).map(|(name, value)| (name, literal(value)));
+    let withheld = service.secrets.iter().map(|name| {
+        let name = name.as_str();
+        (name, format!("${{{name}:?withheld: see SECRETS.todo}}"))
+    });
+    let secret = |index: &usize| {
+        let secret = workload.secret_files.get(*index)?;
+        Some(Secret { source: secret.name.as_str(), target: literal(groups::text(&secret.path)?) })
+    };
+    let own = service.sysctls.iter().filter(|(name, _)| !is_of_network(name));
+    let privileges = &service.privileges;
+    Container {
+        build: Some(Build {
+            context: format!("./services/{}", service.name),
+            args: BTreeMap::from([("SYSTEM", system)]),
+        }),
+        image: super::tag(service),
+        init: true,
+        restart: match service.restart {
+            Restart::No => "no",
+            Restart::OnFailure => "on-failure",
+            Restart::Always => "unless-stopped",
+        },
+        stop_grace_period: Some(format!("{}s", groups::stop_seconds(service))),
+        environment: plain.chain(withheld).collect(),
+        secrets: service.secret_files.iter().filter_map(secret).collect(),
+        volumes: mounts(workload, service),
+        read_only: service.read_only,
+        group_add: service.user.iter().flat_map(|user| user.groups.iter().copied()).collect(),
+        ulimits: service.ulimits.iter().map(|(name, &limits)| (*name, limit(limits))).collect(),
+        oom_score_adj: service.oom_score_adj,
+        cap_add: privileges.add.iter().copied().collect(),
+        cap_drop: if privileges.drop_all { vec!["ALL"] } else { Vec::new() },
+        devices: devices(service).map(|path| format!("{path}:{path}")).collect(),
+        privileged: privileges.privileged.is_some(),
+        sysctls: own.map(|(name, value)| (name.as_str(), literal(value))).collect(),
+        deploy: deploy(service),
+        ..Container::default()
+    }
+}
+
+fn mounts<'a>(workload: &'a Workload, service: &'a Service) -> Vec<Mount<'a>> {
+    let volumes = groups::mounts(workload, service).map(|(volume, path)| Mount {
+        r#type: "volume",
+        source: Some(volume.name.as_str()),
+        target: literal(path),
+    });
+    let memory = groups::memory_directories(service);
+    let memory = memory.map(|path| Mount { r#type: "tmpfs", source: None, target: literal(path) });
+    volumes.chain(memory).collect()
+}
+
+/// The devices whose names are nothing else to an engine.
+pub(super) fn devices(service: &Service) -> impl Iterator<Item = &str> {
+    service.privileges.devices.iter().filter_map(|path| groups::plain_path(path))
+}
+
+fn published(ports: &BTreeSet<(u16, Protocol)>) -> Vec<String> {
+    ports
+        .iter()
+        .map(|&(number, protocol)| format!("{number}:{number}/{}", groups::protocol(protocol)))
+        .collect()
+}
+
+fn network_sysctls(service: &Service) -> impl Iterator<Item = (&str, String)> {
+    let its = service.sysctls.iter().filter(|(name, _)| is_of_network(name));
+    its.map(|(name, value)| (name.as_str(), literal(value)))
+}
+
+/// Settings of the network namespace, which whoever joins another's cannot have.
+pub(super) fn is_of_network(sysctl: &str) -> bool {
+    sysctl.starts_with("net.")
+}
+
+fn limit((soft, hard): (Option<u64>, Option<u64>)) -> Limit {
+    Limit { soft: super::limit(soft), hard: super::limit(hard) }
+}
+
+fn deploy(service: &Service) -> Option<Deploy> {
+    let limits = Limits {
+        cpus: service.cpu_millis.map(super::cpus),
+        memory: service.memory.map(|bytes| format!("{}b", bytes.max(super::LEAST_MEMORY))),
+        pids: service.tasks,
+    };
+    let is_some = limits.cpus.is_some() || limits.memory.is_some() || limits.pids.is_some();
+    is_some.then_some(Deploy { resources: Resources { limits } })
+}
+
+/// `text` where a `$` begins a variable.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}

@@ -1,0 +1,155 @@
+//! `kubernetes/`: one file an object, and `kustomization.yaml` for all of them. Pure.
+//!
+//! A pod that keeps data is a stateful set, so that there are never two at the same data; any other is a deployment.
+
+use super::pods::{Pod, pods};
+use super::{groups, image, yaml};
+use crate::services::model::{Name, Service, Volume, Workload};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The files by their names in the directory.
+pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = Vec::new();
+    for pod in pods(workload) {
+        objects.extend(of_pod(workload, &pod, project));
+    }
+    let kept = workload.volumes.iter().filter(|volume| groups::stays(volume));
+    objects.extend(kept.map(|volume| claim(volume, project)));
+    for secret in &workload.secret_files {
+        let name = secret_file(secret.name.as_str());
+        objects.push(secret_object(&name, json!({"content": ""}), project));
+    }
+    let mut files: BTreeMap<String, Vec<u8>> = objects.into_iter().map(file).collect();
+    let images = workload.services.iter().map(|service| {
+        let tag = super::tag(service);
+        let (name, tag) = tag.rsplit_once(':').expect("the tag is part of it");
+        json!({"name": name, "newName": name, "newTag": tag})
+    });
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": files.keys().collect::<Vec<_>>(),
+        "images": images.collect::<Vec<_>>(),
+    });
+    files.insert("kustomization.yaml".to_owned(), yaml::document(&kustomization).into_bytes());
+    files
+}
+
+/// The object's file: named after it and its kind.
+fn file(object: Value) -> (String, Vec<u8>) {
+    let object = without_nothing(object);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = text(&object["kind"]).to_lowercase();
+    (format!("{}.{kind}.yaml", text(&object["metadata"]["name"])), yaml::document(&object).into_bytes())
+}
+
+fn of_pod(workload: &Workload, pod: &Pod<'_>, project: &Name) -> Vec<Value> {
+    let selector = json!({"app.kubernetes.io/name": pod.name, "app.kubernetes.io/part-of": project});
+    let template = json!({"metadata": {"labels": labels(&pod.name, project)}, "spec": pod.spec(workload)});
+    let mut spec = json!({"replicas": 1, "selector": {"matchLabels": selector}, "template": template});
+    let mut objects = Vec::new();
+    let is_stateful = !pod.claims(workload).is_empty();
+    let kind = if is_stateful { "StatefulSet" } else { "Deployment" };
+    if is_stateful {
+        let name = service_name(&format!("{}--pods", pod.name));
+        spec["serviceName"] = json!(name);
+        let service = json!({"clusterIP": "None", "selector": selector});
+        objects.push(object("v1", "Service", &name, project, json!({"spec": service})));
+    }
+    objects.push(object("apps/v1", kind, pod.name.as_str(), project, json!({"spec": spec})));
+    for service in &pod.members {
+        objects.extend(service_object(service, &selector, project));
+        let name = environment(&service.name);
+        let plain: Map<String, Value> =
+            image::environment(service).map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        if !plain.is_empty() {
+            objects.push(object("v1", "ConfigMap", &name, project, json!({"data": plain})));
+        }
+        let secrets: Map<String, Value> =
+            service.secrets.iter().map(|name| (name.as_str().to_owned(), json!(""))).collect();
+        if !secrets.is_empty() {
+            objects.push(secret_object(&name, Value::Object(secrets), project));
+        }
+    }
+    objects
+}
+
+/// What others reach the service by, under its own name.
+fn service_object(service: &Service, selector: &Value, project: &Name) -> Option<Value> {
+    let ports = groups::public_ports(service);
+    let ports: Vec<Value> = ports
+        .iter()
+        .map(|&(number, protocol)| {
+            let protocol = groups::protocol(protocol);
+            json!({"name": format!("{protocol}-{number}"), "port": number, "protocol": protocol.to_uppercase()})
+        })
+        .collect();
+    let name = service_name(service.name.as_str());
+    let spec = json!({"spec": {"selector": selector, "ports": ports}});
+    (!ports.is_empty()).then(|| object("v1", "Service", &name, project, spec))
+}
+
+/// Twice what is there now, in whole GiB.
+fn claim(volume: &Volume, project: &Name) -> Value {
+    let gibibytes = volume.bytes.saturating_mul(2).div_ceil(1 << 30).max(1);
+    let spec = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": format!("{gibibytes}Gi")}},
+    });
+    object("v1", "PersistentVolumeClaim", volume.name.as_str(), project, json!({"spec": spec}))
+}
+
+fn secret_object(name: &str, data: Value, project: &Name) -> Value {
+    object("v1", "Secret", name, project, json!({"type": "Opaque", "stringData": data}))
+}
+
+fn object(version: &str, kind: &str, name: &str, project: &Name, mut rest: Value) -> Value {
+    let labels =
+        json!({"app.kubernetes.io/managed-by": "vm2docker-self", "app.kubernetes.io/part-of": project});
+    rest["apiVersion"] = json!(version);
+    rest["kind"] = json!(kind);
+    rest["metadata"] = json!({"name": name, "labels": labels});
+    rest
+}
+
+fn labels(name: &Name, project: &Name) -> Value {
+    json!({
+        "app.kubernetes.io/managed-by": "vm2docker-self",
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/part-of": project,
+    })
+}
+
+/// The name of the objects with a service's variables. No [`Name`] has two hyphens, so none of them is called the same.
+pub(super) fn environment(service: &Name) -> String {
+    format!("{service}--environment")
+}
+
+/// The name of the object with a withheld file.
+pub(super) fn secret_file(name: &str) -> String {
+    format!("file--{name}")
+}
+
+/// A service's name begins with a letter (RFC 1035).
+fn service_name(name: &str) -> String {
+    let is_one = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if is_one {
+        name.to_owned()
+    } else {
+        format!("s--{}", name.chars().take(Name::MAX - 3).collect::<String>())
+    }
+}
+
+/// `value` without fields that say nothing: null and empty lists.
+fn without_nothing(value: Value) -> Value {
+    let says_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !says_nothing(value));
+            Value::Object(fields.map(|(key, value)| (key, without_nothing(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nothing).collect()),
+        scalar => scalar,
+    }
+}

@@ -1,0 +1,283 @@
+//! What a pod of Kubernetes has in it. Pure.
+
+use super::{groups, groups::Group, image};
+use crate::services::model::{Health, Name, Purpose, Service, Volume, Workload};
+use petgraph::unionfind::UnionFind;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Services that have to be on one node: those that share a network, sockets or data. They were on one machine, so their
+/// ports do not collide.
+pub(super) struct Pod<'a> {
+    /// Unique among pods; short enough for the labels that Kubernetes makes of it.
+    pub name: Name,
+    /// At least one.
+    pub members: Vec<&'a Service>,
+}
+
+/// Kubernetes adds a hyphen and ten digits to the names of stateful sets, and labels have 63 bytes.
+const LONGEST: usize = 52;
+
+/// Gives volumes what the image has under their paths, if they are empty, and owners and modes to them and to secret
+/// files. Arguments, four at a time: from, to, owner and group, mode. Without `$(`, which is Kubernetes' own.
+const FILL: &str = r#"set -eu
+umask 077
+while [ "$#" -gt 0 ]; do
+  if [ -f "$1" ]; then
+    cp "$1" "$2"
+  elif [ -d "$1" ] && ! ls -A "$2" | grep -qvx lost+found; then
+    cp -a "$1/." "$2/"
+  fi
+  [ -z "$3" ] || chown "$3" "$2"
+  [ -z "$4" ] || chmod "$4" "$2"
+  shift 4
+done
+"#;
+
+/// Where the container that fills has the pod's volumes.
+const FILLED: &str = "/vm2docker";
+/// The pod's volume of withheld files as Kubernetes has them, and as services need them. No [`Name`] has two hyphens.
+const SECRET_SOURCE: &str = "secret--source";
+const SECRET_FILES: &str = "secret--files";
+
+/// All pods.
+pub(super) fn pods(workload: &Workload) -> Vec<Pod<'_>> {
+    let groups = groups::by_network(workload);
+    let mut together = UnionFind::<usize>::new(groups.len());
+    let mut first_with: BTreeMap<&Name, usize> = BTreeMap::new();
+    for (index, group) in groups.iter().enumerate() {
+        for mount in group.members.iter().flat_map(|service| &service.mounts) {
+            together.union(*first_with.entry(&mount.volume).or_insert(index), index);
+        }
+    }
+    let mut parts: BTreeMap<usize, Vec<&Group<'_>>> = BTreeMap::new();
+    for (label, group) in together.into_labeling().into_iter().zip(&groups) {
+        parts.entry(label).or_default().push(group);
+    }
+    let pod = |(number, parts): (usize, Vec<&Group<'_>>)| {
+        let named = parts.iter().find(|group| group.network.is_some()).unwrap_or(&parts[0]);
+        let name = match named.name.as_str() {
+            long if long.len() > LONGEST => {
+                Name::from_bytes(&long.as_bytes()[..LONGEST - 8]).numbered(number)
+            }
+            _ => named.name.clone(),
+        };
+        (
+            name,
+            parts.iter().flat_map(|group| group.members.iter().map(|service| service.name.clone())).collect(),
+        )
+    };
+    let named: Vec<(Name, BTreeSet<Name>)> = parts.into_values().enumerate().map(pod).collect();
+    let members = |names: &BTreeSet<Name>| {
+        workload.services.iter().filter(|service| names.contains(&service.name)).collect()
+    };
+    named.into_iter().map(|(name, names)| Pod { members: members(&names), name }).collect()
+}
+
+impl<'a> Pod<'a> {
+    /// The volumes that its services mount and that have to stay.
+    pub(super) fn claims(&self, workload: &'a Workload) -> BTreeSet<&'a str> {
+        let volumes = self.volumes(workload);
+        volumes
+            .into_iter()
+            .filter(|volume| groups::stays(volume))
+            .map(|volume| volume.name.as_str())
+            .collect()
+    }
+
+    fn volumes(&self, workload: &'a Workload) -> Vec<&'a Volume> {
+        let mounted: BTreeSet<&str> = self
+            .members
+            .iter()
+            .flat_map(|service| mounts(workload, service).map(|(volume, _)| volume.name.as_str()))
+            .collect();
+        workload.volumes.iter().filter(|volume| mounted.contains(volume.name.as_str())).collect()
+    }
+
+    /// The `spec` of its template.
+    pub(super) fn spec(&self, workload: &Workload) -> Value {
+        let mut memory = Vec::new();
+        let containers: Vec<Value> =
+            self.members.iter().map(|service| container(workload, service, &mut memory)).collect();
+        let fillers: Vec<Value> =
+            self.members.iter().filter_map(|service| filler(workload, service)).collect();
+        let sysctls: BTreeMap<&String, &String> =
+            self.members.iter().flat_map(|service| &service.sysctls).collect();
+        let sysctls: Vec<Value> =
+            sysctls.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let users = self.members.iter().filter_map(|service| service.user.as_ref());
+        let groups: BTreeSet<u32> = users.flat_map(|user| user.groups.iter().copied()).collect();
+        let grace = self.members.iter().map(|service| groups::stop_seconds(service)).max();
+        json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "hostname": self.name,
+            // Its first process looks after orphans, and daemons are not the first, which signals do not end.
+            "shareProcessNamespace": true,
+            "terminationGracePeriodSeconds": grace,
+            "securityContext": {"supplementalGroups": groups, "sysctls": sysctls},
+            "initContainers": fillers,
+            "containers": containers,
+            "volumes": self.pod_volumes(workload, &memory),
+        })
+    }
+
+    fn pod_volumes(&self, workload: &Workload, memory: &[String]) -> Vec<Value> {
+        let volume = |volume: &Volume| match volume.purpose {
+            Purpose::Sockets => json!({"name": volume.name, "emptyDir": {}}),
+            Purpose::LiveData | Purpose::Data => {
+                json!({"name": volume.name, "persistentVolumeClaim": {"claimName": volume.name}})
+            }
+        };
+        let mut volumes: Vec<Value> = self.volumes(workload).into_iter().map(volume).collect();
+        volumes.extend(memory.iter().map(|name| json!({"name": name, "emptyDir": {"medium": "Memory"}})));
+        let secrets: BTreeSet<&str> = self
+            .members
+            .iter()
+            .flat_map(|service| secret_files(workload, service).map(|(secret, _)| secret.name.as_str()))
+            .collect();
+        if !secrets.is_empty() {
+            let source = |name: &str| json!({"secret": {"name": super::kubernetes::secret_file(name), "items": [{"key": "content", "path": name}]}});
+            let sources: Vec<Value> = secrets.into_iter().map(source).collect();
+            volumes.push(json!({"name": SECRET_SOURCE, "projected": {"sources": sources}}));
+            volumes.push(json!({"name": SECRET_FILES, "emptyDir": {"medium": "Memory"}}));
+        }
+        volumes
+    }
+}
+
+fn container(workload: &Workload, service: &Service, memory: &mut Vec<String>) -> Value {
+    let mut from = Vec::new();
+    let environment = super::kubernetes::environment(&service.name);
+    if image::environment(service).next().is_some() {
+        from.push(json!({"configMapRef": {"name": environment}}));
+    }
+    if !service.secrets.is_empty() {
+        from.push(json!({"secretRef": {"name": environment}}));
+    }
+    let mut volume_mounts: Vec<Value> = mounts(workload, service)
+        .map(|(volume, path)| json!({"name": volume.name, "mountPath": path}))
+        .collect();
+    for path in groups::memory_directories(service).filter_map(|path| groups::plain_path(path.as_bytes())) {
+        let name = format!("memory--{}", memory.len());
+        volume_mounts.push(json!({"name": name, "mountPath": path}));
+        memory.push(name);
+    }
+    volume_mounts.extend(secret_files(workload, service).map(|(secret, path)| {
+        json!({"name": SECRET_FILES, "mountPath": path, "subPath": secret.name, "readOnly": true})
+    }));
+    let health = service.health.as_ref();
+    let ports = groups::public_ports(service);
+    let ports = ports.iter().map(|&(number, protocol)| {
+        let protocol = groups::protocol(protocol);
+        json!({"name": format!("{protocol}-{number}"), "containerPort": number, "protocol": protocol.to_uppercase()})
+    });
+    json!({
+        "name": service.name,
+        "image": super::tag(service),
+        "imagePullPolicy": "IfNotPresent",
+        "envFrom": from,
+        "ports": ports.collect::<Vec<_>>(),
+        "startupProbe": health.map(|health| probe(health, 5, 60)),
+        "readinessProbe": health.map(|health| probe(health, 10, 3)),
+        "livenessProbe": health.map(|health| probe(health, 30, 3)),
+        "resources": resources(service),
+        "securityContext": security(service),
+        "volumeMounts": volume_mounts,
+    })
+}
+
+fn probe(health: &Health, period: u32, failures: u32) -> Value {
+    json!({
+        "exec": {"command": image::check(health)},
+        "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 10,
+    })
+}
+
+/// Little is asked for: how much is used, only the machine's monitoring knows.
+fn resources(service: &Service) -> Value {
+    const CPU_MILLIS: u64 = 50;
+    const MEMORY: u64 = 64 << 20;
+    let cpu = service.cpu_millis.map(|millis| millis.max(super::LEAST_CPU_MILLIS));
+    let memory = service.memory.map(|bytes| bytes.max(super::LEAST_MEMORY));
+    let mut limits = Map::new();
+    limits.extend(cpu.map(|millis| ("cpu".to_owned(), json!(format!("{millis}m")))));
+    limits.extend(memory.map(|bytes| ("memory".to_owned(), json!(bytes.to_string()))));
+    let limits = (!limits.is_empty()).then_some(limits);
+    let cpu = cpu.unwrap_or(CPU_MILLIS).min(CPU_MILLIS);
+    let memory = memory.unwrap_or(MEMORY).min(MEMORY);
+    json!({"limits": limits, "requests": {"cpu": format!("{cpu}m"), "memory": memory.to_string()}})
+}
+
+fn security(service: &Service) -> Value {
+    let privileges = &service.privileges;
+    let mut context = Map::new();
+    if let Some(user) = &service.user {
+        context.insert("runAsUser".to_owned(), json!(user.uid));
+        context.insert("runAsGroup".to_owned(), json!(user.gid));
+    }
+    let drop: &[&str] = if privileges.drop_all { &["ALL"] } else { &[] };
+    if privileges.drop_all || !privileges.add.is_empty() {
+        context.insert("capabilities".to_owned(), json!({"add": privileges.add, "drop": drop}));
+    }
+    // Kubernetes refuses it together with what it would prevent.
+    if privileges.drop_all && privileges.add.is_empty() && privileges.privileged.is_none() {
+        context.insert("allowPrivilegeEscalation".to_owned(), json!(false));
+    }
+    if privileges.privileged.is_some() {
+        context.insert("privileged".to_owned(), json!(true));
+    }
+    context.insert("readOnlyRootFilesystem".to_owned(), json!(service.read_only));
+    Value::Object(context)
+}
+
+/// The container that fills a service's volumes before anything starts; it has the same image, as root.
+fn filler(workload: &Workload, service: &Service) -> Option<Value> {
+    let mut arguments: Vec<String> = Vec::new();
+    let mut volume_mounts = Vec::new();
+    let mut fill = |from: &str, to: String, owner: Option<(u32, u32, u16)>| {
+        let names = owner.map(|(uid, gid, _)| format!("{uid}:{gid}"));
+        let mode = owner.map(|(_, _, mode)| format!("{mode:04o}"));
+        arguments.extend([from.to_owned(), to, names.unwrap_or_default(), mode.unwrap_or_default()]);
+    };
+    for (volume, path) in mounts(workload, service) {
+        let place = format!("{FILLED}/{}", volume.name);
+        volume_mounts.push(json!({"name": volume.name, "mountPath": place}));
+        fill(path, place, volume.owner);
+    }
+    let mut secrets = secret_files(workload, service).peekable();
+    if secrets.peek().is_some() {
+        for name in [SECRET_SOURCE, SECRET_FILES] {
+            volume_mounts.push(json!({"name": name, "mountPath": format!("{FILLED}/{name}")}));
+        }
+    }
+    for (secret, _) in secrets {
+        let place = |volume: &str| format!("{FILLED}/{volume}/{}", secret.name);
+        fill(&place(SECRET_SOURCE), place(SECRET_FILES), Some(secret.owner));
+    }
+    let command = ["/bin/sh", "-c", FILL, "fill"].map(str::to_owned).into_iter().chain(arguments);
+    (!volume_mounts.is_empty()).then(|| {
+        json!({
+            "name": format!("fill--{}", service.name).chars().take(Name::MAX).collect::<String>().trim_end_matches('-'),
+            "image": super::tag(service),
+            "imagePullPolicy": "IfNotPresent",
+            "command": command.collect::<Vec<_>>(),
+            "securityContext": {"runAsUser": 0, "runAsGroup": 0},
+            "volumeMounts": volume_mounts,
+        })
+    })
+}
+
+/// A colon in a path is refused.
+fn mounts<'a>(workload: &'a Workload, service: &'a Service) -> impl Iterator<Item = (&'a Volume, &'a str)> {
+    let all = groups::mounts(workload, service);
+    all.filter(|(_, path)| groups::plain_path(path.as_bytes()).is_some())
+}
+
+fn secret_files<'a>(
+    workload: &'a Workload,
+    service: &'a Service,
+) -> impl Iterator<Item = (&'a crate::services::model::SecretFile, &'a str)> {
+    let files = service.secret_files.iter().filter_map(|&index| workload.secret_files.get(index));
+    files.filter_map(|secret| Some((secret, groups::plain_path(&secret.path)?)))
+}

@@ -1,0 +1,174 @@
+//! `quadlet/`: units from which Podman 5 makes services of systemd (`podman-systemd.unit(5)`). Pure.
+//!
+//! Every name begins with the project's: a unit that is called as one of the host's own would take its place.
+
+use super::{compose, groups, groups::Group, image, unit::Unit};
+use crate::services::model::{Name, Restart, Service, Workload};
+use std::collections::BTreeMap;
+
+/// Podman ends by itself; systemd waits a little longer.
+const SECONDS_MORE: u64 = 15;
+
+/// The files by their names in the directory.
+pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut network = Unit::default();
+    network.section("Network");
+    network.set("NetworkName", project.as_str());
+    files.insert(format!("{project}.network"), network.into_bytes());
+    for volume in &workload.volumes {
+        let mut unit = Unit::default();
+        unit.section("Volume");
+        unit.set("VolumeName", format!("{project}_{}", volume.name));
+        files.insert(format!("{project}-{}.volume", volume.name), unit.into_bytes());
+    }
+    for group in groups::by_network(workload) {
+        if group.network.is_some() {
+            files.insert(format!("{project}-{}.pod", group.name), pod(&group, project));
+        }
+        for service in &group.members {
+            files.insert(
+                format!("{project}-{}.container", service.name),
+                container(workload, &group, service, project),
+            );
+        }
+    }
+    files
+}
+
+fn pod(group: &Group<'_>, project: &Name) -> Vec<u8> {
+    let mut unit = Unit::default();
+    unit.section("Pod");
+    unit.set("PodName", format!("{project}-{}-pod", group.name));
+    network(&mut unit, group, project);
+    let sysctls: BTreeMap<&String, &String> = group
+        .members
+        .iter()
+        .flat_map(|service| &service.sysctls)
+        .filter(|(name, _)| compose::is_of_network(name))
+        .collect();
+    let sysctls = sysctls.iter().map(|(name, value)| format!("--sysctl={name}={value}"));
+    unit.list("PodmanArgs", [format!("--hostname={}", group.name)].into_iter().chain(sysctls));
+    install(&mut unit);
+    unit.into_bytes()
+}
+
+/// What whoever has a network namespace says about it.
+fn network(unit: &mut Unit, group: &Group<'_>, project: &Name) {
+    unit.set("Network", format!("{project}.network"));
+    for service in &group.members {
+        unit.set("NetworkAlias", service.name.as_str());
+    }
+    for &(number, protocol) in &group.published {
+        unit.set("PublishPort", format!("{number}:{number}/{}", groups::protocol(protocol)));
+    }
+}
+
+fn install(unit: &mut Unit) {
+    unit.section("Install");
+    unit.list("WantedBy", ["multi-user.target".to_owned(), "default.target".to_owned()]);
+}
+
+fn container(workload: &Workload, group: &Group<'_>, service: &Service, project: &Name) -> Vec<u8> {
+    let mut unit = Unit::default();
+    let others = &groups::dependencies(workload)[&service.name];
+    if !others.is_empty() {
+        let others = || others.iter().map(|other| format!("{project}-{other}.service"));
+        unit.section("Unit");
+        unit.list("Wants", others());
+        unit.list("After", others());
+    }
+    unit.section("Container");
+    unit.set("ContainerName", format!("{project}-{}", service.name));
+    unit.set("Image", format!("localhost/{}", super::tag(service)));
+    unit.set("RunInit", "true");
+    match group.network {
+        Some(_) => unit.set("Pod", format!("{project}-{}.pod", group.name)),
+        None => {
+            unit.set("HostName", service.name.as_str());
+            network(&mut unit, group, project);
+        }
+    }
+    files_of(&mut unit, workload, service, project);
+    rights(&mut unit, service);
+    arguments(&mut unit, group, service);
+    unit.section("Service");
+    let restart = match service.restart {
+        Restart::No => "no",
+        Restart::OnFailure => "on-failure",
+        Restart::Always => "always",
+    };
+    unit.set("Restart", restart);
+    unit.set("TimeoutStopSec", (groups::stop_seconds(service) + SECONDS_MORE).to_string());
+    install(&mut unit);
+    unit.into_bytes()
+}
+
+/// Variables, volumes and secrets.
+fn files_of(unit: &mut Unit, workload: &Workload, service: &Service, project: &Name) {
+    for (name, value) in image::environment(service) {
+        unit.set("Environment", format!("{name}={value}"));
+    }
+    for name in &service.secrets {
+        let name = name.as_str();
+        unit.set("Secret", format!("{}--{name},type=env,target={name}", service.name));
+    }
+    for &index in &service.secret_files {
+        let Some(secret) = workload.secret_files.get(index) else { continue };
+        if let Some(path) = groups::plain_path(&secret.path) {
+            let (uid, gid, mode) = secret.owner;
+            let name = &secret.name;
+            unit.set(
+                "Secret",
+                format!("{name},type=mount,target={path},uid={uid},gid={gid},mode={mode:04o}"),
+            );
+        }
+    }
+    for (volume, path) in groups::mounts(workload, service) {
+        if let Some(path) = groups::plain_path(path.as_bytes()) {
+            unit.set("Volume", format!("{project}-{}.volume:{path}", volume.name));
+        }
+    }
+    for path in groups::memory_directories(service) {
+        if let Some(path) = groups::plain_path(path.as_bytes()) {
+            unit.set("Tmpfs", path);
+        }
+    }
+    if service.read_only {
+        unit.set("ReadOnly", "true");
+    }
+}
+
+/// Groups, limits, capabilities, devices.
+fn rights(unit: &mut Unit, service: &Service) {
+    for group in service.user.iter().flat_map(|user| &user.groups) {
+        unit.set("GroupAdd", group.to_string());
+    }
+    for (name, (soft, hard)) in &service.ulimits {
+        unit.set("Ulimit", format!("{name}={}:{}", super::limit(*soft), super::limit(*hard)));
+    }
+    if let Some(tasks) = service.tasks {
+        unit.set("PidsLimit", tasks.to_string());
+    }
+    unit.set("StopTimeout", groups::stop_seconds(service).to_string());
+    let privileges = &service.privileges;
+    if privileges.drop_all {
+        unit.set("DropCapability", "all");
+    }
+    unit.list("AddCapability", privileges.add.iter().map(|&name| name.to_owned()));
+    for device in compose::devices(service) {
+        unit.set("AddDevice", device);
+    }
+}
+
+/// What Podman 5.0 has no keys for, and kernel settings: their key cannot have values with quotes.
+fn arguments(unit: &mut Unit, group: &Group<'_>, service: &Service) {
+    let memory = service.memory.map(|bytes| format!("--memory={}b", bytes.max(super::LEAST_MEMORY)));
+    let cpus = service.cpu_millis.map(|millis| format!("--cpus={}", super::cpus(millis)));
+    let adjustment = service.oom_score_adj.map(|score| format!("--oom-score-adj={score}"));
+    let privileged = service.privileges.privileged.is_some().then(|| "--privileged".to_owned());
+    let is_own = |name: &str| group.network.is_none() || !compose::is_of_network(name);
+    let sysctls = service.sysctls.iter().filter(|(name, _)| is_own(name));
+    let sysctls = sysctls.map(|(name, value)| format!("--sysctl={name}={value}"));
+    unit.list("PodmanArgs", [memory, cpus, adjustment, privileged].into_iter().flatten().chain(sysctls));
+}

@@ -1,0 +1,531 @@
+//! What a container runs: from the unit where it says so, else from the process as it was seen. Pure.
+
+use super::daemons::{self, Daemon};
+use super::model::{Command, User, Variable, is_plain};
+use super::script::{EnvironmentFile, Main, Script, Step};
+use super::secrets;
+use super::survey::{Candidate, Survey};
+use crate::escape;
+use crate::units::OtherService;
+use crate::units::exec::{Exec, Piece, Word};
+use crate::units::other::Manager;
+use crate::units::service::{KillMode, ServiceUnit, Type};
+use crate::units::socket::{Address, Kind, SocketUnit};
+use crate::units::timer::{Event, TimerUnit};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A command with all that is before and around it, and what had to be changed for it.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Whole; [`Run::command`] makes it as simple as it can be.
+    pub(super) script: Script,
+    /// Who runs it from the beginning; nothing: root.
+    pub(super) user: Option<User>,
+    /// Environment that can stand in a Dockerfile.
+    pub(super) environment: BTreeMap<Variable, Vec<u8>>,
+    /// Where it runs, if that can stand in a Dockerfile.
+    pub(super) directory: Option<Vec<u8>>,
+    /// The signal that ends it, without `SIG`.
+    pub(super) signal: &'static str,
+    /// What is known of the program.
+    pub(super) daemon: Option<&'static Daemon>,
+    /// What was left out or is different, for people.
+    pub(super) notes: Vec<String>,
+}
+
+/// Signals by name; a container's is one of these.
+const SIGNALS: &[&str] = &[
+    "HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "CHLD", "CONT",
+    "STOP", "WINCH", "IO", "PWR", "RTMIN+3", "RTMIN",
+];
+/// Beginnings of variables that belong to who is logged in, not to what he has started.
+const SESSION: &[&str] = &[
+    "COLORTERM",
+    "DBUS_",
+    "DESKTOP_",
+    "DISPLAY",
+    "EDITOR",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LESS",
+    "LS_COLORS",
+    "MAIL",
+    "OLDPWD",
+    "PS1",
+    "PWD",
+    "SHLVL",
+    "SSH_",
+    "STY",
+    "SUDO_",
+    "TERM",
+    "TMUX",
+    "VM2DOCKER_",
+    "WAYLAND_",
+    "WINDOWID",
+    "XAUTHORITY",
+    "XDG_",
+    "_",
+];
+/// The part of systemd that opens sockets for a program and hands them over (`systemd-socket-activate(1)`).
+const ACTIVATE: &[u8] = b"/usr/bin/systemd-socket-activate";
+
+impl Run {
+    /// Works out how a service is started; nothing if nobody knows.
+    pub(super) fn of(candidate: &Candidate<'_>, survey: &Survey<'_>) -> Option<Run> {
+        let daemon = candidate.program().and_then(daemons::known);
+        let mut run = Run {
+            script: Script::new(escape::escape(&candidate.unit)),
+            user: None,
+            environment: BTreeMap::new(),
+            directory: None,
+            signal: "TERM",
+            daemon,
+            notes: Vec::new(),
+        };
+        run.script.main = run.main(candidate, survey)?;
+        run.identity(candidate, survey);
+        run.surroundings(candidate, survey);
+        run.before(candidate);
+        run.signal(candidate);
+        run.withhold_arguments(candidate.stem());
+        Some(run)
+    }
+
+    fn main(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) -> Option<Main> {
+        if let Some(timer) = &candidate.timer {
+            return Some(self.timed(timer, candidate.service.as_ref()?));
+        }
+        if let Some(service) = &candidate.service
+            && let Some(exec) = service.exec_start.first()
+        {
+            let words = words_of(exec);
+            if !candidate.sockets.is_empty() {
+                return Some(Main::Exec(activated(&candidate.sockets, service, words)));
+            }
+            if !matches!(service.kind, Type::Forking | Type::Oneshot) {
+                return Some(Main::Exec(words));
+            }
+            return self.forking(candidate, service, exec, survey);
+        }
+        if let Some(other) = &candidate.other {
+            return self.other(candidate, other, survey);
+        }
+        let argv = argv(candidate)?;
+        self.known(candidate, None).or(Some(Main::Exec(literal(&argv))))
+    }
+
+    /// A service of another manager than systemd.
+    fn other(
+        &mut self,
+        candidate: &Candidate<'_>,
+        other: &OtherService,
+        survey: &Survey<'_>,
+    ) -> Option<Main> {
+        let script = [b"/", &other.script[..]].concat();
+        match other.manager {
+            Manager::Runit => return Some(Main::Exec(literal(&[script]))),
+            Manager::Supervisor => {
+                return Some(Main::Exec(literal(&other.words()))).filter(|_| other.command.is_some());
+            }
+            Manager::SysV | Manager::OpenRc => {}
+        }
+        if let Some(main) = self.known(candidate, None) {
+            return Some(main);
+        }
+        let called = candidate.main().map(|process| process.comm.to_vec());
+        Some(Main::Daemon {
+            start: step(&[&script, b"start"], false),
+            stop: Some(step(&[&script, b"stop"], true)),
+            pid_file: other.pid_file.clone().or_else(|| survey.pid_file(candidate)),
+            name: called.unwrap_or_else(|| comm(&other.name)),
+            signal: "TERM",
+        })
+    }
+
+    /// A unit whose program leaves a daemon behind.
+    fn forking(
+        &mut self,
+        candidate: &Candidate<'_>,
+        service: &ServiceUnit,
+        exec: &Exec,
+        survey: &Survey<'_>,
+    ) -> Option<Main> {
+        let own = candidate.program() == Some(crate::tree::file_name(&exec.program));
+        if let Some(main) = self.known(candidate, own.then_some(exec)) {
+            return Some(main);
+        }
+        // On a machine that is off it is taken to be called as its program.
+        let called = candidate.main().map(|process| process.comm.to_vec());
+        let name = called.unwrap_or_else(|| comm(crate::tree::file_name(&exec.program)));
+        let stop = service.exec_stop.first().filter(|exec| !needs_manager(exec));
+        self.notes
+            .push("it goes into the background by itself: a script starts it and watches it".to_owned());
+        Some(Main::Daemon {
+            start: Step { words: words_of(exec), may_fail: exec.flags.ignore_failure, as_root: false },
+            stop: stop.map(|exec| Step { words: words_of(exec), may_fail: true, as_root: false }),
+            pid_file: service.pid_file.clone().or_else(|| survey.pid_file(candidate)),
+            name,
+            signal: "TERM",
+        })
+    }
+
+    /// A daemon of which it is known how it stays in the foreground.
+    fn known(&mut self, candidate: &Candidate<'_>, unit: Option<&Exec>) -> Option<Main> {
+        let daemon = self.daemon?;
+        if let Some(file) = daemon.shell {
+            let file = EnvironmentFile { path: file.as_bytes().to_vec(), optional: true, is_shell: true };
+            self.script.environment_files.push(file);
+        }
+        let from_unit = unit.map(|exec| {
+            exec.words.iter().map(Word::literal).collect::<Option<Vec<_>>>().map(|mut words| {
+                words.insert(0, exec.program.clone());
+                words
+            })
+        });
+        let command = from_unit.flatten().or_else(|| argv(candidate)).or_else(|| {
+            let exe = candidate.main()?.exe.as_ref()?;
+            Some(vec![exe.path.to_vec()])
+        })?;
+        Some(Main::Exec(literal(&daemon.foreground(&command))))
+    }
+
+    fn timed(&mut self, timer: &TimerUnit, service: &ServiceUnit) -> Main {
+        let run: Vec<Step> = self.steps(service.exec_start_pre.iter().chain(&service.exec_start));
+        if !timer.on_calendar.is_empty() {
+            return Main::Calendar { times: timer.on_calendar.clone(), run };
+        }
+        let seconds = |wanted: &[Event]| {
+            let spans = timer.after.iter().filter(|(event, _)| wanted.contains(event));
+            spans.filter_map(|(_, span)| span.finite()).map(|span| span.as_secs()).min()
+        };
+        let first = seconds(&[Event::Boot, Event::ManagerStarted, Event::TimerStarted]);
+        let pause = seconds(&[Event::UnitStarted, Event::UnitEnded]);
+        Main::Repeat { first: first.or(pause).unwrap_or(0), pause: pause.map(|pause| pause.max(1)), run }
+    }
+
+    /// Commands without those that talk to systemd.
+    fn steps<'e>(&mut self, commands: impl Iterator<Item = &'e Exec>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for exec in commands {
+            if needs_manager(exec) {
+                let program = escape::escape(&exec.program);
+                self.notes.push(format!("a step that needs systemd is left out: {program} ..."));
+                continue;
+            }
+            let as_root = exec.flags.full_privileges || exec.flags.no_setuid;
+            steps.push(Step { words: words_of(exec), may_fail: exec.flags.ignore_failure, as_root });
+        }
+        steps
+    }
+
+    fn identity(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
+        let accounts = &survey.accounts;
+        let context = candidate.service.as_ref().map(|service| &service.context);
+        let seen = candidate.main().map(|process| {
+            let credentials = &process.credentials;
+            let gid = credentials.group.effective;
+            let groups = credentials.groups.iter().copied().filter(|group| *group != gid).collect();
+            User { uid: credentials.user.effective, gid, groups }
+        });
+        let named = context.and_then(|context| context.user.as_deref());
+        let named = named.or_else(|| candidate.other.as_ref().and_then(|other| other.user.as_deref()));
+        let account = named.and_then(|name| accounts.user(name));
+        let user = match account {
+            Some(account) => {
+                let group = context
+                    .and_then(|context| context.group.as_deref())
+                    .and_then(|name| accounts.group(name));
+                let gid = group.unwrap_or(account.gid);
+                let mut groups = accounts.groups_of(&account.name);
+                groups.extend(
+                    context
+                        .into_iter()
+                        .flat_map(|context| &context.supplementary_groups)
+                        .filter_map(|name| accounts.group(name)),
+                );
+                groups.insert(account.gid);
+                groups.remove(&gid);
+                for (name, value) in
+                    [("HOME", &account.home), ("USER", &account.name), ("LOGNAME", &account.name)]
+                {
+                    self.set(name.as_bytes(), value);
+                }
+                Some(User { uid: account.uid, gid, groups })
+            }
+            // A user of the moment, or one whom only the process tells.
+            None if context.is_some_and(|context| context.dynamic_user) => {
+                seen.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
+            }
+            // Who is started by a manager without a user's name is started as root, and becomes somebody else by himself.
+            None => {
+                let refuses_root = self.daemon.is_some_and(|daemon| daemon.refuses_root);
+                let is_managed = candidate.service.is_some() || candidate.other.is_some();
+                seen.filter(|_| refuses_root || !is_managed)
+            }
+        };
+        self.user = user.filter(|user| user.uid != 0);
+    }
+
+    fn surroundings(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
+        let Some(service) = &candidate.service else {
+            if let Some(other) = &candidate.other {
+                for (name, value) in other.environment.iter() {
+                    self.set(name, value);
+                }
+                return self.enter(other.directory.clone());
+            }
+            for (name, value) in candidate.main().into_iter().flat_map(|process| process.environ.variables())
+            {
+                if !SESSION.iter().any(|own| name.starts_with(own.as_bytes())) {
+                    self.set(name, value);
+                }
+            }
+            let cwd = candidate.main().and_then(|process| process.cwd.as_deref());
+            return self.enter(cwd.filter(|cwd| *cwd != b"/").map(<[u8]>::to_vec));
+        };
+        let context = &service.context;
+        self.script.umask = context.umask.filter(|umask| *umask != 0o022);
+        for (name, value) in context.directory_variables() {
+            self.set(name.as_bytes(), &value);
+        }
+        for (name, value) in context.environment.iter() {
+            self.set(name, value);
+        }
+        for file in &context.environment_files {
+            let path = [b"/", file.path.strip_prefix(b"/").unwrap_or(&file.path)].concat();
+            self.script.environment_files.push(EnvironmentFile {
+                path,
+                optional: file.optional,
+                is_shell: false,
+            });
+        }
+        let directory = context.working_directory.as_ref().map(|directory| match &directory.path {
+            Some(path) => path.clone(),
+            None => {
+                let user = context.user.as_deref().and_then(|name| survey.accounts.user(name));
+                user.map_or_else(|| b"/root".to_vec(), |user| user.home.clone())
+            }
+        });
+        self.enter(directory);
+    }
+
+    fn enter(&mut self, directory: Option<Vec<u8>>) {
+        match directory {
+            Some(path) if is_plain(&path) => self.directory = Some(path),
+            other => self.script.directory = other,
+        }
+    }
+
+    /// Gives a variable, or asks for it if it is secret.
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        let Some(variable) = Variable::new(name) else {
+            return self
+                .notes
+                .push(format!("a variable without a usable name is left out: {}", escape::escape(name)));
+        };
+        if secrets::secret_in_variable(name, value).is_some() {
+            self.script.required.push(variable);
+        } else if is_plain(value) {
+            self.environment.insert(variable, value.to_vec());
+        } else {
+            self.script.environment.insert(variable, value.to_vec());
+        }
+    }
+
+    fn before(&mut self, candidate: &Candidate<'_>) {
+        let Some(service) = &candidate.service else { return };
+        if candidate.timer.is_none() {
+            self.script.before = self.steps(service.exec_start_pre.iter());
+            for step in &mut self.script.before {
+                step.as_root |= service.permissions_start_only;
+            }
+        }
+        if !service.exec_start_post.is_empty() {
+            self.notes.push("what its unit does after the start (ExecStartPost=) is not done".to_owned());
+        }
+        let as_root = self.script.before.iter().any(|step| step.as_root)
+            || service
+                .exec_start
+                .first()
+                .is_some_and(|exec| exec.flags.full_privileges || exec.flags.no_setuid);
+        if as_root {
+            self.script.becomes = self.user.take();
+        }
+    }
+
+    /// The container starts as root and then becomes its user.
+    pub(super) fn start_as_root(&mut self) {
+        if let Some(user) = self.user.take() {
+            self.script.becomes = Some(user);
+        }
+    }
+
+    fn signal(&mut self, candidate: &Candidate<'_>) {
+        let unit = candidate.service.as_ref();
+        let from_unit = unit.map(|service| service.kill_signal.trim_start_matches("SIG"));
+        let from_unit = from_unit.and_then(|name| SIGNALS.iter().find(|signal| **signal == name)).copied();
+        let from_table = self.daemon.and_then(|daemon| daemon.signal);
+        let is_default = from_unit.is_none_or(|signal| signal == "TERM");
+        self.signal = from_table.filter(|_| is_default).or(from_unit).unwrap_or("TERM");
+        let is_kept = unit.is_some_and(|service| service.kill_mode == KillMode::None);
+        if is_kept {
+            self.notes.push("its unit ends no process (KillMode=none): the container ends all".to_owned());
+        }
+        match &mut self.script.main {
+            Main::Daemon { signal, .. } => (*signal, self.signal) = (self.signal, "TERM"),
+            Main::Calendar { .. } | Main::Repeat { .. } => self.signal = "TERM",
+            Main::Exec(_) => {}
+        }
+    }
+
+    /// Secret arguments become variables that whoever starts the container has to give.
+    fn withhold_arguments(&mut self, stem: &[u8]) {
+        let mut required = Vec::new();
+        let mut withhold = |words: &mut Vec<Word>| {
+            let known: Vec<Vec<u8>> = words.iter().map(|word| word.literal().unwrap_or_default()).collect();
+            for (index, secret) in secrets::secrets_in_arguments(&known).into_iter().enumerate() {
+                let Some(range) = secret else { continue };
+                let option =
+                    known[index][..range.start].split(|&byte| byte == b'=').next().unwrap_or_default();
+                let option = if option.is_empty() { &known[index.saturating_sub(1)] } else { option };
+                let name = variable_for(stem, option);
+                words[index] = Word::Joined(vec![
+                    Piece::Literal(known[index][..range.start].to_vec()),
+                    Piece::Variable(name.as_str().as_bytes().to_vec()),
+                    Piece::Literal(known[index][range.end..].to_vec()),
+                ]);
+                required.push(name);
+            }
+        };
+        for step in &mut self.script.before {
+            withhold(&mut step.words);
+        }
+        match &mut self.script.main {
+            Main::Exec(words) => withhold(words),
+            Main::Daemon { start, stop, .. } => {
+                [Some(start), stop.as_mut()].into_iter().flatten().for_each(|step| withhold(&mut step.words))
+            }
+            Main::Calendar { run, .. } | Main::Repeat { run, .. } => {
+                run.iter_mut().for_each(|step| withhold(&mut step.words))
+            }
+        }
+        self.script.required.extend(required);
+        self.script.required.sort();
+        self.script.required.dedup();
+    }
+
+    /// The command as simple as it can be: by itself, if nothing has to be done before it.
+    pub(super) fn command(&self) -> Command {
+        let simple = || {
+            let Main::Exec(words) = &self.script.main else { return None };
+            let bare = Script { main: Main::Exec(words.clone()), ..Script::new(self.script.unit.clone()) };
+            let text =
+                |word: &Word| String::from_utf8(word.literal()?).ok().filter(|text| !text.contains('\0'));
+            (self.script == bare).then(|| words.iter().map(text).collect::<Option<Vec<_>>>()).flatten()
+        };
+        simple().map_or_else(|| Command::Script(self.script.render()), Command::Exec)
+    }
+}
+
+/// The variable for a secret argument: the service's name and the option's.
+fn variable_for(stem: &[u8], option: &[u8]) -> Variable {
+    let mut name = b"X_".to_vec();
+    name.clear();
+    for &byte in stem.iter().chain(b"_").chain(option) {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() => name.push(byte.to_ascii_uppercase()),
+            _ if name.is_empty() || name.ends_with(b"_") => {}
+            _ => name.push(b'_'),
+        }
+    }
+    Variable::new(&name)
+        .or_else(|| Variable::new(&[b"ARGUMENT_", &name[..]].concat()))
+        .unwrap_or_else(Variable::argument)
+}
+
+/// What the kernel calls a process by its program's name (`proc_pid_comm(5)`): the first 15 bytes.
+fn comm(program: &[u8]) -> Vec<u8> {
+    program[..program.len().min(15)].to_vec()
+}
+
+/// How systemd's own program opens the sockets and starts the service for them.
+fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) -> Vec<Word> {
+    let mut words = vec![ACTIVATE.to_vec()];
+    let accept = sockets.iter().any(|socket| socket.accept);
+    if accept {
+        words.push(b"--accept".to_vec());
+    }
+    if service.context.standard_input.as_deref() == Some(b"socket") {
+        words.push(b"--inetd".to_vec());
+    }
+    for listen in sockets.iter().flat_map(|socket| &socket.listen) {
+        let address = match &listen.address {
+            Address::Path(path) => path.clone(),
+            Address::Abstract(name) => [b"@", &name[..]].concat(),
+            Address::Inet(ip, port) if ip.is_unspecified() => port.to_string().into_bytes(),
+            Address::Inet(ip, port) => std::net::SocketAddr::new(*ip, *port).to_string().into_bytes(),
+            Address::Other(_) => continue,
+        };
+        if listen.kind == Kind::Datagram {
+            words.push(b"--datagram".to_vec());
+        }
+        words.extend([b"--listen".to_vec(), address]);
+    }
+    let mut names: BTreeSet<Vec<u8>> =
+        service.context.environment.iter().map(|(name, _)| name.to_vec()).collect();
+    names.extend([b"HOME".to_vec(), b"LOGNAME".to_vec()]);
+    for name in names.into_iter().filter(|name| Variable::new(name).is_some()) {
+        words.extend([b"--setenv".to_vec(), name]);
+    }
+    literal(&words).into_iter().chain(program).collect()
+}
+
+/// Whether a command asks systemd for something.
+fn needs_manager(exec: &Exec) -> bool {
+    let asks = |text: &[u8]| {
+        memchr::memmem::find(text, b"systemctl").is_some()
+            || memchr::memmem::find(text, b"systemd-run").is_some()
+    };
+    let in_word = |word: &Word| match word {
+        Word::Split(_) => false,
+        Word::Joined(pieces) => {
+            pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if asks(text)))
+        }
+    };
+    asks(&exec.program) || exec.words.iter().any(in_word)
+}
+
+/// Program and arguments. What it is told as its name is left to the program's path.
+fn words_of(exec: &Exec) -> Vec<Word> {
+    let program = Word::Joined(vec![Piece::Literal(exec.program.clone())]);
+    let keep = |word: &Word| match word {
+        // systemd.service(5): with `:` a dollar is a dollar.
+        Word::Split(name) if exec.flags.no_expand => {
+            Word::Joined(vec![Piece::Literal([b"$", &name[..]].concat())])
+        }
+        word => word.clone(),
+    };
+    std::iter::once(program).chain(exec.words.iter().map(keep)).collect()
+}
+
+/// The main process's arguments, if they are still those that it was started with.
+fn argv(candidate: &Candidate<'_>) -> Option<Vec<Vec<u8>>> {
+    let process = candidate.main().filter(|process| !process.is_rewritten() && !process.argv.is_cut)?;
+    let mut words: Vec<Vec<u8>> = process.argv.iter().map(<[u8]>::to_vec).collect();
+    let exe = process.exe.as_ref()?;
+    // A name that is looked for in a search path, or a title's remains.
+    let first = words.first_mut()?;
+    if !first.starts_with(b"/") && crate::tree::file_name(first) == crate::tree::file_name(&exe.path) {
+        *first = exe.path.to_vec();
+    }
+    Some(words)
+}
+
+fn literal(words: &[Vec<u8>]) -> Vec<Word> {
+    words.iter().map(|word| Word::Joined(vec![Piece::Literal(word.clone())])).collect()
+}
+
+fn step(words: &[&[u8]], may_fail: bool) -> Step {
+    let words: Vec<Vec<u8>> = words.iter().map(|word| word.to_vec()).collect();
+    Step { words: literal(&words), may_fail, as_root: false }
+}

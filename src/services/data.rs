@@ -1,0 +1,295 @@
+//! Where a service keeps its data, and what it finds before it starts.
+
+use super::ground::{Ground, relative};
+use super::listening::canonical;
+use super::script::Preparation;
+use super::survey::{Candidate, Survey};
+use crate::detect::processes::{OpenFile, Target};
+use crate::root::Root;
+use crate::tree::{self, Kind};
+use crate::units::context::Place;
+use rustix::fs::{FileType, Stat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+
+/// Where services keep what has to outlive them: each directory right beneath is somebody's.
+const HOMES: &[&str] = &["/var/lib", "/var/spool", "/var/opt", "/var/cache"];
+/// Directories there that are the package manager's or everybody's.
+const NOBODYS: &[&str] = &[
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/lib/systemd",
+    "/var/lib/dbus",
+    "/var/lib/ucf",
+    "/var/lib/pam",
+    "/var/lib/misc",
+    "/var/lib/python",
+    "/var/lib/private",
+    "/var/lib/update-rc.d",
+    "/var/lib/polkit-1",
+    "/var/cache/apt",
+    "/var/cache/man",
+    "/var/cache/debconf",
+    "/var/cache/ldconfig",
+    "/var/cache/private",
+    "/var/spool/cron",
+    "/var/spool/rsyslog",
+];
+/// Programs that run somebody else's program.
+const INTERPRETERS: &[&str] = &["python", "perl", "ruby", "node", "java", "php7", "php8", "lua", "tclsh"];
+const SHELLS: &[&str] = &["sh", "bash", "dash", "ksh", "zsh", "busybox", "php"];
+/// Programs of mail, which all keep it in one place.
+const OF_MAIL: &[&str] = &["master", "exim4", "exim", "dovecot"];
+/// Directories in `/run` that belong to the machine.
+const OF_MACHINE: &[&str] = &[
+    "systemd",
+    "udev",
+    "user",
+    "dbus",
+    "log",
+    "mount",
+    "lock",
+    "credentials",
+    "network",
+    "initctl",
+    "sudo",
+    "sshd",
+    "shm",
+    "initramfs",
+    "blkid",
+    "lvm",
+    "cryptsetup",
+    "cloud-init",
+    "NetworkManager",
+    "resolvconf",
+    "agetty.reload",
+    "needrestart",
+];
+
+/// Directories of a service that outlive containers, absolute; the outermost of those within each other.
+pub(super) fn directories(
+    candidate: &Candidate<'_>,
+    ground: &Ground<'_>,
+    live_data: &BTreeSet<Vec<u8>>,
+    others: &BTreeSet<&[u8]>,
+) -> BTreeSet<Vec<u8>> {
+    let mut found: BTreeSet<Vec<u8>> = kept_by_unit(candidate, &[Place::State, Place::Cache]);
+    let uids = uids(candidate);
+    let packages = packages(candidate, ground);
+    for node in HOMES.iter().flat_map(|home| ground.directories(home.as_bytes())) {
+        let owners = ground.packages(&node.path);
+        let is_anothers = others.contains(tree::file_name(&node.path));
+        let is_its = uids.contains(&node.stat.uid) && !is_anothers;
+        if is_its || owners.iter().any(|package| packages.contains(package)) {
+            found.insert([b"/", &*node.path].concat());
+        }
+    }
+    for file in written(candidate) {
+        found.extend(home_of(file));
+    }
+    if candidate.program().is_some_and(|program| OF_MAIL.iter().any(|mail| program == mail.as_bytes())) {
+        found.insert(b"/var/mail".to_vec());
+    }
+    found.retain(|path| {
+        let is_nobodys = NOBODYS.iter().any(|place| path == place.as_bytes());
+        let is_live = live_data.iter().any(|live| tree::is_within(live, path) || tree::is_within(path, live));
+        let is_directory = ground.node(path).is_some_and(|node| node.kind == Kind::Directory);
+        !is_nobodys && !is_live && is_directory
+    });
+    let all = found.clone();
+    found.retain(|path| !all.iter().any(|other| other != path && tree::is_within(path, other)));
+    found
+}
+
+/// The names by which a service's directories and configuration are known: its own and its program's.
+pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
+    let stem = candidate.stem();
+    let own = stem.split(|&byte| byte == b'@').next().unwrap_or(stem);
+    let program = candidate.program().filter(|program| !is_interpreter(program));
+    [Some(own), program].into_iter().flatten().collect()
+}
+
+/// The packages that ship a service's program; those of an interpreter say nothing about what it runs.
+pub(super) fn packages(candidate: &Candidate<'_>, ground: &Ground<'_>) -> BTreeSet<u32> {
+    let program = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
+    let program = program.filter(|path| !is_interpreter(tree::file_name(path)));
+    program.map(|path| ground.packages(path).iter().copied().collect()).unwrap_or_default()
+}
+
+fn is_interpreter(program: &[u8]) -> bool {
+    let starts = INTERPRETERS.iter().any(|name| program.starts_with(name.as_bytes()));
+    starts || SHELLS.iter().any(|name| program == name.as_bytes())
+}
+
+/// Users of its processes, without root.
+fn uids(candidate: &Candidate<'_>) -> BTreeSet<u32> {
+    let uids = candidate.processes.iter().map(|process| process.credentials.user.effective);
+    uids.filter(|uid| *uid != 0).collect()
+}
+
+/// Directories that the unit has systemd make, absolute.
+fn kept_by_unit(candidate: &Candidate<'_>, places: &[Place]) -> BTreeSet<Vec<u8>> {
+    let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
+    let wanted = directories.filter(|directory| places.contains(&directory.place));
+    wanted.map(|directory| [b"/", &directory.path[..]].concat()).collect()
+}
+
+/// What a unit whose root is read-only may write to, absolute.
+pub(super) fn writable(candidate: &Candidate<'_>, ground: &Ground<'_>) -> BTreeSet<Vec<u8>> {
+    let mut paths = kept_by_unit(candidate, &[Place::Runtime, Place::State, Place::Cache, Place::Logs]);
+    let named = candidate.service.iter().flat_map(|service| &service.context.read_write_paths);
+    paths.extend(named.map(|path| canonical(path.strip_prefix(b"-").unwrap_or(path))));
+    paths.retain(|path| {
+        let is_directory = ground.node(path).is_some_and(|node| node.kind == Kind::Directory);
+        is_directory || path.starts_with(b"/run/")
+    });
+    paths
+}
+
+/// The directory that has to outlive the container so that this file does.
+fn home_of(path: &[u8]) -> Option<Vec<u8>> {
+    let in_home = HOMES.iter().find_map(|home| {
+        let rest = path.strip_prefix(home.as_bytes())?.strip_prefix(b"/")?;
+        let end = memchr::memchr(b'/', rest)?;
+        Some(path[..home.len() + 1 + end].to_vec())
+    });
+    let elsewhere = [&b"/srv/"[..], b"/opt/", b"/home/", b"/data/", b"/var/www/"]
+        .iter()
+        .any(|place| path.starts_with(place));
+    in_home.or_else(|| elsewhere.then(|| tree::parent(path).to_vec()))
+}
+
+/// Regular files that its processes hold open for writing, absolute.
+pub(super) fn written<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = &'a [u8]> {
+    open_files(candidate).filter(|(file, _)| file.is_writable).map(|(_, path)| path)
+}
+
+fn open_files<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = (&'a OpenFile, &'a [u8])> {
+    let files = candidate.processes.clone().into_iter().flat_map(|process| &process.files);
+    files.filter_map(|file| match &file.target {
+        Target::File(target) if !target.is_deleted => Some((file, &*target.path)),
+        _ => None,
+    })
+}
+
+/// Whether a directory of live data is this service's: its processes are at home there, or own it.
+pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], ground: &Ground<'_>) -> bool {
+    let is_inside = candidate.processes.iter().any(|process| {
+        let cwd = process.cwd.as_deref().is_some_and(|cwd| tree::is_within(cwd, path));
+        let argument = process.argv.iter().any(|word| word == path);
+        cwd || argument
+    });
+    let owner = ground.node(path).map(|node| node.stat.uid).filter(|uid| *uid != 0);
+    let owns = candidate.processes.iter().any(|process| Some(process.credentials.user.effective) == owner);
+    is_inside || owns || open_files(candidate).any(|(_, open)| tree::is_within(open, path))
+}
+
+/// What is made before a service starts: directories that do not outlive a boot, links of logs to the output.
+pub(super) fn preparation(
+    candidate: &Candidate<'_>,
+    survey: &Survey<'_>,
+    root: &Root,
+    is_live: bool,
+    logs: bool,
+) -> Preparation {
+    let mut directories: BTreeMap<Vec<u8>, (u16, u32, u32)> = BTreeMap::new();
+    let user = candidate.service.as_ref().and_then(|service| service.context.user.as_deref());
+    let account = user.and_then(|name| survey.accounts.user(name));
+    let (uid, gid) = account.map_or((0, 0), |account| (account.uid, account.gid));
+    if let Some(service) = &candidate.service {
+        for directory in
+            service.context.directories.iter().filter(|directory| directory.place != Place::Configuration)
+        {
+            directories.insert([b"/", &directory.path[..]].concat(), (directory.mode, uid, gid));
+        }
+    }
+    let uids = uids(candidate);
+    let names = [candidate.stem(), candidate.program().unwrap_or_default()];
+    for (path, mode, uid, gid) in
+        made_at_boot(survey).into_iter().chain(is_live.then(|| in_run(root)).into_iter().flatten())
+    {
+        let below = path.strip_prefix(b"/run/").unwrap_or_default();
+        let top = below.split(|&byte| byte == b'/').next().unwrap_or_default();
+        let is_named =
+            names.iter().any(|name| !name.is_empty() && (name.starts_with(top) || top.starts_with(name)));
+        let is_lock = top == b"lock" && names.iter().any(|name| tree::file_name(&path) == *name);
+        let holds = open_files(candidate).any(|(_, open)| tree::is_within(open, &path));
+        let owns = uids.contains(&uid) && top != b"lock" && top != b"user";
+        let is_machines = OF_MACHINE.iter().any(|name| top == name.as_bytes())
+            && !is_lock
+            && !(top == b"lock" && uids.contains(&uid));
+        if !top.is_empty() && !is_machines && (is_named || holds || owns || is_lock || top == b"lock") {
+            directories.entry(path).or_insert((mode, uid, gid));
+        }
+    }
+    let logs = if logs { log_files(candidate) } else { Vec::new() };
+    let directories =
+        directories.into_iter().map(|(path, (mode, uid, gid))| (path, mode, uid, gid)).collect();
+    Preparation { directories, logs }
+}
+
+/// Logs that its first process holds open to write at their ends: the output is the engine's to keep.
+fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
+    let first = candidate.main().map(|process| process.credentials.user.effective);
+    let mut logs = BTreeSet::new();
+    for process in
+        candidate.processes.iter().filter(|process| Some(process.credentials.user.effective) == first)
+    {
+        for file in process.files.iter().filter(|file| file.is_writable && file.appends) {
+            if let Target::File(target) = &file.target
+                && target.path.starts_with(b"/var/log/")
+                && !target.is_deleted
+            {
+                logs.insert(target.path.to_vec());
+            }
+        }
+    }
+    logs.into_iter()
+        .map(|path| {
+            let is_error = memchr::memmem::find(tree::file_name(&path), b"err").is_some();
+            (path, is_error)
+        })
+        .collect()
+}
+
+/// Directories below `/run` that `tmpfiles.d` makes.
+fn made_at_boot(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
+    let lines = survey.tmpfiles.iter().filter(|(_, line)| matches!(line.kind, b'd' | b'D'));
+    lines
+        .filter_map(|(_, line)| {
+            let path = canonical(&line.path);
+            let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
+            let uid =
+                line.user.as_deref().and_then(|name| survey.accounts.user(name)).map_or(0, |user| user.uid);
+            let gid = line.group.as_deref().and_then(|name| survey.accounts.group(name)).unwrap_or(0);
+            let mode = line.mode.map_or(0o755, |mode| mode.bits);
+            path.starts_with(b"/run/").then_some((path, mode, uid, gid))
+        })
+        .collect()
+}
+
+/// The directories that are in `/run` now, two levels deep.
+fn in_run(root: &Root) -> Vec<(Vec<u8>, u16, u32, u32)> {
+    let mut directories = Vec::new();
+    let mut todo = vec![b"/run".to_vec()];
+    while let Some(above) = todo.pop() {
+        let Ok(directory) = root.open_directory_exactly(relative(&above)) else { continue };
+        for name in crate::root::list_directory(directory.as_fd()).unwrap_or_default() {
+            let path = tree::join(&above, &name);
+            let is_machines =
+                above == b"/run" && OF_MACHINE.iter().any(|own| name == own.as_bytes() && name != b"lock");
+            let stat = crate::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_machines);
+            let Some(stat) = stat.filter(is_directory) else { continue };
+            directories.push((path.clone(), (stat.st_mode & 0o7777) as u16, stat.st_uid, stat.st_gid));
+            if above.iter().filter(|&&byte| byte == b'/').count() < 3 {
+                todo.push(path);
+            }
+        }
+    }
+    directories.sort();
+    directories
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}

@@ -1,0 +1,95 @@
+//! What a service listens on, and how to see that it does. Pure.
+
+use super::model::{Health, Port, Protocol};
+use super::survey::Candidate;
+use crate::detect::Live;
+use crate::detect::sockets::{self, UnixName};
+use crate::units::socket::{Address, Kind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Ports that the kernel hands out for a while where it does not tell which (`ip_local_port_range`, ip(7)).
+const CLIENT_PORTS: (u16, u16) = (32_768, 60_999);
+
+/// The addresses of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listening {
+    /// TCP and UDP.
+    pub(super) ports: BTreeSet<Port>,
+    /// Unix sockets, absolute.
+    pub(super) paths: BTreeSet<Vec<u8>>,
+    /// A raw socket is open.
+    pub(super) is_raw: bool,
+}
+
+/// What the processes of a service listen on, and what systemd listens on for it.
+pub(super) fn of(candidate: &Candidate<'_>, live: Option<&Live>) -> Listening {
+    let mut ports: BTreeMap<(u16, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut listening = Listening::default();
+    if let Some(live) = live {
+        let (first, last) = live.hardware.client_ports.unwrap_or(CLIENT_PORTS);
+        let inodes: BTreeSet<u64> =
+            candidate.processes.iter().flat_map(|process| process.sockets()).collect();
+        for socket in live.sockets.inet.iter().filter(|socket| inodes.contains(&socket.inode)) {
+            listening.is_raw |= socket.protocol == sockets::Protocol::Raw;
+            let protocol = match socket.protocol {
+                sockets::Protocol::Tcp => Protocol::Tcp,
+                sockets::Protocol::Udp => Protocol::Udp,
+                _ => continue,
+            };
+            let number = socket.local.port();
+            // No UDP server chose such a port.
+            let is_client = protocol == Protocol::Udp && (first..=last).contains(&number);
+            if socket.is_server() && !is_client {
+                ports.entry((number, protocol)).or_default().insert(socket.local.ip().to_canonical());
+            }
+        }
+        let unix = live.sockets.unix.iter().filter(|socket| socket.listens && inodes.contains(&socket.inode));
+        listening.paths.extend(unix.filter_map(|socket| match &socket.name {
+            Some(UnixName::Path(path)) if path.starts_with(b"/") => Some(canonical(path)),
+            _ => None,
+        }));
+    }
+    for listen in candidate.sockets.iter().flat_map(|socket| &socket.listen) {
+        match &listen.address {
+            Address::Inet(ip, port) => {
+                let protocol = if listen.kind == Kind::Datagram { Protocol::Udp } else { Protocol::Tcp };
+                ports.entry((*port, protocol)).or_default().insert(ip.to_canonical());
+            }
+            Address::Path(path) => {
+                listening.paths.insert(canonical(path));
+            }
+            Address::Abstract(_) | Address::Other(_) => {}
+        }
+    }
+    listening.ports = ports
+        .into_iter()
+        .map(|((number, protocol), addresses)| {
+            let public = addresses.iter().any(|address| !address.is_loopback());
+            Port { number, protocol, addresses, public }
+        })
+        .collect();
+    listening
+}
+
+/// `/var/run` is `/run` on every machine with systemd.
+pub(super) fn canonical(path: &[u8]) -> Vec<u8> {
+    match path.strip_prefix(b"/var/run/") {
+        Some(rest) => [b"/run/", rest].concat(),
+        None => path.to_vec(),
+    }
+}
+
+impl Listening {
+    /// How to see that the service serves: by a TCP port, one that others reach if there is one; else by a socket.
+    pub(super) fn health(&self) -> Option<Health> {
+        let tcp = || self.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        let port = tcp().find(|port| port.public).or_else(|| tcp().next());
+        let is_plain = |path: &&Vec<u8>| {
+            path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._@+-".contains(byte))
+        };
+        let path = || self.paths.iter().find(is_plain).map(|path| String::from_utf8_lossy(path).into_owned());
+        let udp = || self.ports.first().map(|port| Health::Udp(port.number));
+        port.map(|port| Health::Tcp(port.number)).or_else(|| path().map(Health::Socket)).or_else(udp)
+    }
+}

@@ -1,0 +1,204 @@
+//! Secrets that processes were given: their values, the files that give them, and every file that holds one.
+//!
+//! Nothing here is ever printed; `Debug` shows counts.
+
+use super::secrets::{is_worth_searching, secret_in_variable, secrets_in_arguments};
+use super::survey::{Candidate, Survey};
+use crate::detect::Live;
+use crate::diff::{Change, Delta};
+use crate::findings::Findings;
+use crate::root::Root;
+use crate::tree::Kind;
+use crate::units::environment;
+use crate::units::exec::Word;
+use crate::walk::{Content, Tree};
+use memchr::memmem::Finder;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+
+/// Bytes of a file that are searched at a time.
+const CHUNK: usize = 1 << 20;
+/// Longer values are searched for by their beginning.
+const LONGEST: usize = 4096;
+
+/// What is known to be secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// Values that no file of the context may hold.
+    values: BTreeSet<Vec<u8>>,
+    /// Files that give secrets to services, relative to the root.
+    pub files: BTreeSet<Vec<u8>>,
+}
+
+impl Secrets {
+    /// The secrets in units, in files of variables, and in the processes as they are.
+    pub fn of(root: &Root, survey: &Survey<'_>, live: Option<&Live>) -> Self {
+        let mut secrets = Secrets::default();
+        for candidate in survey.candidates.iter().chain(&survey.machines) {
+            secrets.unit(root, candidate);
+        }
+        for job in &survey.jobs.jobs {
+            let words: Vec<&[u8]> = job.command.split(|byte| byte.is_ascii_whitespace()).collect();
+            secrets.arguments(&words);
+        }
+        for process in live.iter().flat_map(|live| live.processes.iter()) {
+            for (name, value) in process.environ.variables() {
+                secrets.variable(name, value);
+            }
+            let words: Vec<&[u8]> = process.argv.iter().collect();
+            secrets.arguments(&words);
+        }
+        secrets
+    }
+
+    fn unit(&mut self, root: &Root, candidate: &Candidate<'_>) {
+        let Some(service) = &candidate.service else { return };
+        let mut holds = false;
+        for (name, value) in service.context.environment.iter() {
+            holds |= self.variable(name, value);
+        }
+        let commands =
+            [&service.exec_start_pre, &service.exec_start, &service.exec_start_post, &service.exec_stop];
+        for exec in commands.into_iter().flatten() {
+            let mut words = vec![exec.program.clone()];
+            words.extend(exec.words.iter().map(|word| Word::literal(word).unwrap_or_default()));
+            holds |= self.arguments(&words);
+        }
+        if holds {
+            self.files.extend(candidate.sources.iter().cloned());
+        }
+        for file in &service.context.environment_files {
+            let path = file.path.strip_prefix(b"/").unwrap_or(&file.path);
+            let variables = environment::parse_file(&root.read(path).unwrap_or_default());
+            let mut secret = false;
+            for (name, value) in variables.iter() {
+                secret |= self.variable(name, value);
+            }
+            if secret {
+                self.files.insert(path.to_vec());
+            }
+        }
+    }
+
+    fn variable(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let range = secret_in_variable(name, value);
+        if let Some(range) = range.clone() {
+            self.value(&value[range]);
+        }
+        range.is_some()
+    }
+
+    fn arguments(&mut self, words: &[impl AsRef<[u8]>]) -> bool {
+        let mut any = false;
+        for (word, range) in words.iter().zip(secrets_in_arguments(words)) {
+            if let Some(range) = range {
+                self.value(&word.as_ref()[range]);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn value(&mut self, value: &[u8]) {
+        if is_worth_searching(value) {
+            self.values.insert(value[..value.len().min(LONGEST)].to_vec());
+        }
+    }
+
+    /// Which of the tree's files hold a secret, of those that no layer below gives: by index.
+    ///
+    /// A file that cannot be read counts as one that holds some; there is a finding.
+    pub fn holders(
+        &self,
+        root: &Root,
+        tree: &Tree,
+        delta: &Delta,
+        findings: &mut Findings,
+    ) -> BTreeSet<usize> {
+        if self.values.is_empty() {
+            return BTreeSet::new();
+        }
+        let finders: Vec<Finder<'_>> = self.values.iter().map(Finder::new).collect();
+        let mut holders = BTreeSet::new();
+        for (index, (found, change)) in tree.found.iter().zip(&delta.changes).enumerate() {
+            let is_file = matches!(found.node.kind, Kind::File { size, .. } if size > 0);
+            if !is_file || found.content != Content::Known || matches!(change, Change::Given(_)) {
+                continue;
+            }
+            match holds(root, &found.node.path, &finders) {
+                Ok(false) => {}
+                Ok(true) => drop(holders.insert(index)),
+                Err(cause) => {
+                    let why = format!(
+                        "withheld: it could not be searched for secrets that processes have: {cause}"
+                    );
+                    findings.loss("unreadable", &found.node.path, why);
+                    holders.insert(index);
+                }
+            }
+        }
+        holders
+    }
+}
+
+fn holds(root: &Root, path: &[u8], finders: &[Finder<'_>]) -> std::io::Result<bool> {
+    let mut file = File::from(root.open_file(path)?);
+    let mut buffer = vec![0; CHUNK + LONGEST];
+    let mut kept = 0;
+    loop {
+        let got = match file.read(&mut buffer[kept..]) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
+            got => got?,
+        };
+        let filled = kept + got;
+        if finders.iter().any(|finder| finder.find(&buffer[..filled]).is_some()) {
+            return Ok(true);
+        }
+        if got == 0 {
+            return Ok(false);
+        }
+        // A value may lie across two reads.
+        let keep = filled.min(LONGEST);
+        buffer.copy_within(filled - keep..filled, 0);
+        kept = keep;
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({} values, {} files)", self.values.len(), self.files.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_wherever_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let secret = b"S3cret-value-of-42";
+        let finder = [Finder::new(secret)];
+        for at in [0, 1, CHUNK - 5, CHUNK + LONGEST - 9, 3 * CHUNK] {
+            let mut content = vec![b'x'; at];
+            content.extend_from_slice(secret);
+            content.extend_from_slice(b"yyy");
+            std::fs::write(dir.path().join("f"), &content).unwrap();
+            assert!(holds(&root, b"f", &finder).unwrap(), "{at}");
+            content[at + 3] ^= 1;
+            std::fs::write(dir.path().join("f"), &content).unwrap();
+            assert!(!holds(&root, b"f", &finder).unwrap(), "{at}");
+        }
+    }
+
+    #[test]
+    fn debugging_shows_no_value() {
+        let mut secrets = Secrets::default();
+        assert!(secrets.variable(b"DB_PASSWORD", b"S3cret-value"));
+        assert!(secrets.arguments(&["x", "--token=T0ken-value"]));
+        assert_eq!(format!("{secrets:?}"), "Secrets(2 values, 0 files)");
+    }
+}

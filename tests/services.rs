@@ -1,0 +1,189 @@
+//! Services of a machine that is off, out of its files alone: what the context says about them, and what it must not hold.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use support::tool::{Place, command, finish};
+
+/// Secrets that no file of a context may hold.
+const SECRETS: [&str; 4] = ["Canary-Env-7f3a", "Canary-File-91bc", "Canary-Arg-44de", "Canary-Copy-91bc"];
+
+const MACHINE: &str = r##"
+file 0644 0:0 /usr/lib/os-release "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"
+file 0644 0:0 /etc/hostname "shop01\n"
+file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\nshop:x:999:998::/srv/shop:/usr/sbin/nologin\n"
+file 0644 0:0 /etc/group "root:x:0:\nshop:x:998:\nssl:x:110:shop\n"
+file 0755 0:0 /usr/sbin/nginx "nginx\n"
+file 0755 0:0 /srv/shop/shop "shop\n"
+file 0644 0:0 /srv/shop/settings.py "CACHE = 'http://127.0.0.1:9999/'\n"
+file 0644 0:0 /etc/nginx/nginx.conf "proxy_pass http://localhost:7000;\n"
+file 0644 0:0 /etc/systemd/system/shop.service "[Unit]\nDescription=The \"shop\" $HOME\n[Service]\nUser=shop\nWorkingDirectory=/srv/shop\nEnvironment=MODE=live \"TITLE=two words\" SHOP_TOKEN=Canary-Env-7f3a\nEnvironmentFile=/etc/shop.env\nRuntimeDirectory=shop\nStateDirectory=shop\nExecStartPre=/usr/bin/touch \"/run/shop/it's\"\nExecStartPre=/bin/systemctl is-active shop\nExecStart=/srv/shop/shop --name ${TITLE} $EXTRA --password=Canary-Arg-44de\nKillSignal=SIGINT\nTimeoutStopSec=7\nRestart=always\nLimitNOFILE=4096\nMemoryMax=256M\nCPUQuota=50%\nAmbientCapabilities=CAP_NET_ADMIN\n"
+file 0640 0:998 /etc/shop.env "# values\nDB_PASSWORD=Canary-File-91bc\nEXTRA=\"-a -b\"\n"
+file 0644 0:0 /etc/backup-of-settings "password is Canary-File-91bc, do not tell\n"
+file 0644 0:0 /usr/lib/systemd/system/nginx.service "[Service]\nType=forking\nPIDFile=/run/nginx.pid\nExecStart=/usr/sbin/nginx -g 'daemon on; master_process on;'\nKillMode=mixed\n"
+file 0644 0:0 /etc/systemd/system/seven.socket "[Socket]\nListenStream=7000\nAccept=yes\n"
+file 0644 0:0 /etc/systemd/system/seven@.service "[Service]\nUser=shop\nStandardInput=socket\nExecStart=/srv/shop/shop seven\n"
+file 0644 0:0 /etc/systemd/system/report.timer "[Timer]\nOnCalendar=Mon..Fri 03:00\n"
+file 0644 0:0 /etc/systemd/system/report.service "[Service]\nType=oneshot\nExecStart=/srv/shop/shop report\n"
+file 0644 0:0 /etc/systemd/system/broken.service "[Service]\nExecStart=/srv/shop/shop \"never closed\n"
+file 0644 0:0 /etc/systemd/system/circle.service "[Unit]\nRequires=circle.service shop.service\nAfter=circle.service\n[Service]\nExecStart=/nonexistent/program\n"
+file 0644 0:0 /usr/lib/systemd/system/systemd-journald.service "[Service]\nExecStart=/lib/systemd/systemd-journald\n"
+file 0644 0:0 /usr/lib/systemd/system/multi-user.target "[Unit]\n"
+file 0644 0:0 /usr/lib/systemd/system/sockets.target "[Unit]\n"
+file 0755 0:0 /etc/init.d/abacus "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: abacus\n# Default-Start: 2 3 4 5\n### END INIT INFO\n"
+link 0777 0:0 /etc/rc2.d/S01abacus ../init.d/abacus
+link 0777 0:0 /etc/systemd/system/default.target /usr/lib/systemd/system/multi-user.target
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/shop.service ../shop.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/nginx.service /usr/lib/systemd/system/nginx.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/seven.socket ../seven.socket
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/report.timer ../report.timer
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/broken.service ../broken.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/circle.service ../circle.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/missing.service ../missing.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/systemd-journald.service /usr/lib/systemd/system/systemd-journald.service
+"##;
+
+fn converted(arguments: &[&str]) -> (Place, Value) {
+    let place = Place::new();
+    place.root("machine", MACHINE);
+    place.convert("ctx", &[&["--base-from", "none", "--compress", "none"], arguments].concat()).ends(0);
+    let plan = fs::read(place.path("ctx").join("plan.json")).unwrap();
+    (place, serde_json::from_slice(&plan).unwrap())
+}
+
+fn service<'a>(plan: &'a Value, name: &str) -> &'a Value {
+    let services = plan["workload"]["services"].as_array().unwrap();
+    services.iter().find(|service| service["name"] == name).unwrap_or_else(|| panic!("no service {name}"))
+}
+
+fn names(plan: &Value) -> Vec<&str> {
+    let services = plan["workload"]["services"].as_array().unwrap();
+    services.iter().map(|service| service["name"].as_str().unwrap()).collect()
+}
+
+fn text(place: &Place, name: &str) -> String {
+    fs::read_to_string(place.path("ctx").join(name)).unwrap_or_else(|cause| panic!("{name}: {cause}"))
+}
+
+#[test]
+fn units_that_a_boot_starts_become_containers() {
+    let (place, plan) = converted(&[]);
+    assert_eq!(names(&plan), ["abacus", "circle", "nginx", "report", "seven", "shop"]);
+    let abacus = text(&place, "services/abacus/entry");
+    assert!(
+        abacus.contains("\n/etc/init.d/abacus start\n") && abacus.contains("[ \"$comm\" != abacus ]"),
+        "{abacus}"
+    );
+    let shop = service(&plan, "shop");
+    assert_eq!((&shop["user"]["uid"], &shop["user"]["gid"]), (&999.into(), &998.into()));
+    assert_eq!(shop["user"]["groups"], serde_json::json!([110]));
+    assert_eq!((&shop["stop_signal"], &shop["stop_grace"]["secs"]), (&"INT".into(), &7.into()));
+    assert_eq!((&shop["memory"], &shop["cpu_millis"]), (&(256 << 20).into(), &500.into()));
+    assert_eq!(shop["ulimits"]["nofile"], serde_json::json!([4096, 4096]));
+    assert_eq!(shop["privileges"]["add"], serde_json::json!(["NET_ADMIN"]));
+    assert_eq!(shop["restart"], "always");
+    assert_eq!(service(&plan, "circle")["depends_on"], serde_json::json!(["shop"]));
+    assert_eq!(service(&plan, "seven")["ports"][0]["number"], 7000);
+    assert_eq!(service(&plan, "nginx")["network"], "machine-network");
+    assert_eq!(service(&plan, "seven")["network"], "machine-network");
+    let dockerfile = text(&place, "services/nginx/Dockerfile");
+    assert!(dockerfile.contains(r#"CMD ["/usr/sbin/nginx","-g","daemon off;"]"#), "{dockerfile}");
+    let report = text(&place, "services/report/entry");
+    assert!(report.contains("systemd-analyze calendar --iterations=1 -- 'Mon..Fri 03:00'"), "{report}");
+}
+
+#[test]
+fn an_entry_script_does_what_the_unit_says() {
+    let (place, plan) = converted(&[]);
+    let entry = text(&place, "services/shop/entry");
+    let line = r#"exec /srv/shop/shop --name "${TITLE-}" ${EXTRA-} '--password='"${SHOP_PASSWORD-}""#;
+    for expected in
+        [line, r"/usr/bin/touch '/run/shop/it'\''s'", "load /etc/shop.env", "export TITLE='two words'"]
+    {
+        assert!(entry.contains(expected), "no {expected:?} in\n{entry}");
+    }
+    assert!(!entry.contains("systemctl"), "{entry}");
+    let dockerfile = text(&place, "services/shop/Dockerfile");
+    for variable in [
+        r#"ENV RUNTIME_DIRECTORY="/run/shop""#,
+        r#"ENV STATE_DIRECTORY="/var/lib/shop""#,
+        r#"ENV MODE="live""#,
+    ] {
+        assert!(dockerfile.contains(variable), "no {variable} in\n{dockerfile}");
+    }
+    let notes: Vec<&str> = plan["workload"]["fit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fit| fit["evidence"].as_str().unwrap())
+        .collect();
+    assert!(notes.iter().any(|note| note.contains("needs systemd")), "{notes:?}");
+    finish(command("sh").arg("-n").arg(place.path("ctx").join("services/shop/entry"))).ends(0);
+    let compose = text(&place, "compose.yaml");
+    assert!(compose.contains("${SHOP_TOKEN:?") && compose.contains("${SHOP_PASSWORD:?"), "{compose}");
+}
+
+#[test]
+fn no_file_of_the_context_holds_a_secret() {
+    let (place, plan) = converted(&[]);
+    search(&place.path("ctx"));
+    let todo = text(&place, "SECRETS.todo");
+    for path in ["/etc/shop.env", "/etc/systemd/system/shop.service", "/etc/backup-of-settings"] {
+        assert!(todo.contains(path), "{path} is not in\n{todo}");
+    }
+    assert_eq!(service(&plan, "shop")["secrets"], serde_json::json!(["SHOP_PASSWORD", "SHOP_TOKEN"]));
+}
+
+fn search(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            search(&path);
+            continue;
+        }
+        let content = fs::read(&path).unwrap();
+        // The manifest alone is packed with --compress none.
+        let content = if path.extension().is_some_and(|end| end == "zst") {
+            zstd::decode_all(&content[..]).unwrap()
+        } else {
+            content
+        };
+        for secret in SECRETS {
+            let is_there = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!is_there, "{secret} is in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_broken_is_told_and_ends_nothing() {
+    let (place, plan) = converted(&[]);
+    let findings = text(&place, "findings.jsonl");
+    assert!(findings.contains("broken.service"), "{findings}");
+    let fit = plan["workload"]["fit"].to_string();
+    assert!(fit.contains("/nonexistent/program"), "{fit}");
+}
+
+#[test]
+fn services_are_chosen_by_name() {
+    for (argument, chosen) in [
+        ("none", &[][..]),
+        ("nginx,report.service", &["nginx", "report"]),
+        ("systemd-journald", &["systemd-journald"]),
+    ] {
+        let (place, plan) = converted(&["--services", argument]);
+        assert_eq!(names(&plan), chosen, "{argument}");
+        assert_eq!(place.path("ctx").join("compose.yaml").exists(), !chosen.is_empty(), "{argument}");
+    }
+}
+
+#[test]
+fn a_machine_without_services_has_no_containers() {
+    let place = Place::new();
+    place.root("machine", "file 0644 0:0 /usr/lib/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
+    place.convert("ctx", &["--base-from", "none"]).ends(0);
+    assert!(!place.path("ctx").join("services").exists());
+}
