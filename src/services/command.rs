@@ -429,8 +429,7 @@ impl Run {
 
 /// The variable for a secret argument: the service's name and the option's.
 fn variable_for(stem: &[u8], option: &[u8]) -> Variable {
-    let mut name = b"X_".to_vec();
-    name.clear();
+    let mut name = Vec::new();
     for &byte in stem.iter().chain(b"_").chain(option) {
         match byte {
             byte if byte.is_ascii_alphanumeric() => name.push(byte.to_ascii_uppercase()),
