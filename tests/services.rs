@@ -35,6 +35,9 @@ file 0644 0:0 /usr/lib/systemd/system/multi-user.target "[Unit]\n"
 file 0644 0:0 /usr/lib/systemd/system/sockets.target "[Unit]\n"
 file 0755 0:0 /etc/init.d/abacus "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: abacus\n# Default-Start: 2 3 4 5\n### END INIT INFO\n"
 link 0777 0:0 /etc/rc2.d/S01abacus ../init.d/abacus
+file 0644 0:0 /etc/systemd/system/inbox.path "[Path]\nPathExists=/srv/inbox/new\n"
+file 0644 0:0 /etc/systemd/system/inbox.service "[Service]\nType=oneshot\nExecStart=/srv/shop/shop inbox\n"
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/inbox.path ../inbox.path
 link 0777 0:0 /etc/systemd/system/default.target /usr/lib/systemd/system/multi-user.target
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/shop.service ../shop.service
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/nginx.service /usr/lib/systemd/system/nginx.service
@@ -163,6 +166,7 @@ fn what_is_broken_is_told_and_ends_nothing() {
     let (place, plan) = converted(&[]);
     let findings = text(&place, "findings.jsonl");
     assert!(findings.contains("broken.service"), "{findings}");
+    assert!(plan["workload"]["left_out"].to_string().contains("inbox.path"));
     let fit = plan["workload"]["fit"].to_string();
     assert!(fit.contains("/nonexistent/program"), "{fit}");
 }

@@ -116,6 +116,7 @@ pub fn survey<'a>(
     let enabled = enabled(&surveyor.units, &surveyor.host, findings);
     surveyor.sockets(&enabled, findings);
     surveyor.timers(&enabled, findings);
+    surveyor.paths(&enabled);
     surveyor.not_running(&enabled, findings);
     surveyor.without_systemd(findings);
     surveyor.without_unit();
@@ -206,6 +207,17 @@ impl<'a> Surveyor<'a, '_> {
             candidate.sources.extend(sources(loaded));
             candidate.timer = Some(timer);
             self.found.insert(service, candidate);
+        }
+    }
+
+    /// Services that systemd starts when a file changes: nothing watches for that in a container.
+    fn paths(&mut self, enabled: &[Enabled]) {
+        for loaded in of_type(enabled, b".path") {
+            let reason = machine::belongs(&loaded.name);
+            self.leave_out(
+                &loaded.name,
+                reason.unwrap_or("started when a file changes, which nothing watches in a container"),
+            );
         }
     }
 
