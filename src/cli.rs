@@ -201,6 +201,8 @@ pub struct SubjectArgs {
 /// The layer that `apply` makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ApplyLayer {
+    /// The base image with the machine's merged `/usr`, for packages to unpack to.
+    MergedUsr,
     /// What the base image and the packages give, without what no image should hold.
     Packages,
     /// The machine.

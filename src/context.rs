@@ -18,6 +18,8 @@ pub const MANIFEST: &str = "manifest.jsonl.zst";
 pub const DELTA: &str = "delta.tar";
 /// Package files that travel in the context; the ending tells the compression.
 pub const PACKAGES: &str = "packages.tar";
+/// Links of the machine's merged `/usr` that the base image has not, one a line: name, tab, target.
+pub const MERGED_USR: &str = "packages/merged-usr.list";
 /// Paths that the layers below give and the machine has not.
 pub const DELETIONS: &str = "deletions.list";
 /// Every decision with its reason.

@@ -90,6 +90,10 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
         archives: archives.as_ref(),
     };
     let base = base::choose(options.base.as_deref(), &options.base_from, &inventory, &ladder, &mut findings)?;
+    let base = match &catalog {
+        Some(catalog) => base.merge_usr(&catalog.aliases),
+        None => base,
+    };
     // Nothing to install with where there is no base image.
     let way = if base.reference.is_none() { Way::Carry } else { options.way };
     let asked = archives.as_ref().filter(|_| way == Way::Install);

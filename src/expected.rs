@@ -6,7 +6,8 @@
 
 use crate::layer::{PackageLayer, Role};
 use crate::manifest::Layer;
-use crate::pkg::{Catalog, Owned, PathFilters};
+use crate::merged_usr;
+use crate::pkg::{Aliases, Catalog, Owned, PathFilters};
 use crate::tree::{self, Kind, Md5, Node};
 
 /// What the layers below give for one path.
@@ -48,26 +49,16 @@ pub struct BaseView<'a> {
 pub struct ExpectedTree<'a> {
     packages: Option<(&'a Catalog, &'a PackageLayer)>,
     base: BaseView<'a>,
-    /// Whether the base image has the same merged `/usr` as the machine, so that packages unpack to the same paths.
-    same_aliases: bool,
+    /// Directories of the machine whose files packages may unpack elsewhere, since the base image has not the same merged
+    /// `/usr`.
+    apart: Vec<Box<[u8]>>,
 }
 
 impl<'a> ExpectedTree<'a> {
     /// From the machine's package database and the base image.
     pub fn new(packages: Option<(&'a Catalog, &'a PackageLayer)>, base: BaseView<'a>) -> Self {
-        let Some((catalog, _)) = packages else {
-            return ExpectedTree { packages, base, same_aliases: false };
-        };
-        let mut links: Vec<(&[u8], &[u8])> = catalog.aliases.iter().collect();
-        links.sort_unstable();
-        let same_aliases = if base.nodes.is_empty() {
-            links.is_empty() != base.is_merged
-        } else {
-            let mut theirs: Vec<(&[u8], &[u8])> = base.nodes.iter().filter_map(alias).collect();
-            theirs.sort_unstable();
-            links.iter().all(|link| theirs.contains(link)) && theirs.len() == links.len()
-        };
-        ExpectedTree { packages, base, same_aliases }
+        let apart = packages.map(|(catalog, _)| apart(&catalog.aliases, &base)).unwrap_or_default();
+        ExpectedTree { packages, base, apart }
     }
 
     /// Every path that the layers below are known to give, in no order, some twice.
@@ -125,7 +116,7 @@ impl<'a> ExpectedTree<'a> {
         } else if self.has_role(&owned, |role| matches!(role, Role::Install(_))) {
             self.is_installed(catalog, path, &owned).then(|| shipped(Layer::Packages))
         } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == Role::Base) {
-            let shape = || self.is_in_place(catalog, path, &owned).then_some(Given::Shipped(Layer::Base));
+            let shape = || self.is_in_place(path, &owned).then_some(Given::Shipped(Layer::Base));
             if owned.md5.is_some() { listed() } else { shape() }
         } else {
             base()
@@ -143,21 +134,67 @@ impl<'a> ExpectedTree<'a> {
     /// package already, so that nothing unpacks it anew and what the image leaves out stays away.
     fn is_installed(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
         let base_known = self.packages.is_some_and(|(_, layer)| layer.base_known);
-        self.is_in_place(catalog, path, owned)
+        self.is_in_place(path, owned)
             && !catalog.path_filters.excludes(path)
             && (base_known || !self.base.filters.excludes(path))
     }
 
     /// Whether packages unpack to this very path.
-    fn is_in_place(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
-        let aliased = catalog.aliases.iter().any(|(_, target)| tree::is_within(path, target));
-        !owned.diverted && (self.same_aliases || !aliased)
+    fn is_in_place(&self, path: &[u8], owned: &Owned<'_>) -> bool {
+        !owned.diverted && !self.apart.iter().any(|directory| tree::is_within(path, directory))
     }
 }
 
-/// A top-level link of a merged `/usr`.
-fn alias(node: &Node) -> Option<(&[u8], &[u8])> {
-    let Kind::Symlink(target) = &node.kind else { return None };
-    let is_top = !node.path.contains(&b'/') && target.starts_with(b"usr/");
-    is_top.then_some((&*node.path, &**target))
+/// What a link that only the machine has leads to, and the name of one that only the base image has.
+fn apart(machine: &Aliases, base: &BaseView<'_>) -> Vec<Box<[u8]>> {
+    let usual = Aliases::from_links(merged_usr::USUAL.into_iter().filter(|_| base.is_merged));
+    let seen = Aliases::from_links(base.nodes.iter().filter_map(|node| match &node.kind {
+        Kind::Symlink(target) if !node.path.contains(&b'/') => Some((&*node.path, &**target)),
+        _ => None,
+    }));
+    let theirs = if base.nodes.is_empty() { usual } else { seen };
+    // Which of the usual links an image has that was not seen is not known; whoever has some is merged.
+    let is_merged = |aliases: &Aliases| aliases.iter().next().is_some();
+    if base.nodes.is_empty() && is_merged(machine) == is_merged(&theirs) {
+        return Vec::new();
+    }
+    let lacks = |aliases: &Aliases, wanted| !aliases.iter().any(|link| link == wanted);
+    let ours = machine.iter().filter(|link| lacks(&theirs, *link)).map(|(_, target)| target.into());
+    ours.chain(theirs.iter().filter(|link| lacks(machine, *link)).map(|(name, _)| name.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Stat;
+
+    fn shown(machine: &[(&str, &str)], base: &BaseView<'_>) -> Vec<String> {
+        let apart = apart(&Aliases::from_links(machine.iter().copied()), base);
+        apart.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+
+    #[test]
+    fn where_packages_unpack_is_known_unless_only_one_has_the_link() {
+        let link = |name: &str, target: &str| Node {
+            path: name.as_bytes().into(),
+            kind: Kind::Symlink(target.as_bytes().into()),
+            stat: Stat::default(),
+            group: 0,
+            xattrs: None,
+        };
+        let merged = [link("bin", "usr/bin"), link("lib", "usr/lib")];
+        let split = [link("vmlinuz", "boot/vmlinuz")];
+        let seen = |nodes| BaseView { nodes, ..BaseView::default() };
+        let unseen = |is_merged| BaseView { is_merged, ..BaseView::default() };
+        let both = [("bin", "usr/bin"), ("lib", "usr/lib")];
+        assert!(shown(&both, &seen(&merged)).is_empty());
+        assert!(shown(&[], &seen(&split)).is_empty());
+        assert_eq!(shown(&both, &seen(&split)), ["usr/bin", "usr/lib"]);
+        assert_eq!(shown(&[], &seen(&merged)), ["bin", "lib"]);
+        let more = [both[0], both[1], ("lib32", "usr/lib32")];
+        assert_eq!(shown(&more, &seen(&merged)), ["usr/lib32"]);
+        assert!(shown(&both, &unseen(true)).is_empty() && shown(&[], &unseen(false)).is_empty());
+        assert_eq!(shown(&both, &unseen(false)), ["usr/bin", "usr/lib"]);
+        assert_eq!(shown(&[], &unseen(true))[..3], ["bin", "lib", "lib32"]);
+    }
 }

@@ -38,6 +38,7 @@ pub mod generated;
 pub mod hash;
 pub mod layer;
 pub mod manifest;
+pub mod merged_usr;
 pub mod net;
 pub mod pkg;
 pub mod plan;

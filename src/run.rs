@@ -150,6 +150,10 @@ fn verify(context: &Path, subject: &Subject, common: &Common) -> Result<Code> {
 fn apply(context: &Path, root: &Path, layer: ApplyLayer, common: &Common) -> Result<Code> {
     let root = open(root)?;
     match layer {
+        ApplyLayer::MergedUsr => {
+            let moved = apply::merge(context, &root, threads(common))?;
+            report::tell(&format!("merged /usr: {moved} objects moved\n"));
+        }
         ApplyLayer::Packages => {
             let prepared = apply::prepare(context, &root, threads(common))?;
             report::tell(&report::prepared(&prepared));

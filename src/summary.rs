@@ -49,6 +49,9 @@ pub struct BaseSummary {
     pub reference: Option<String>,
     /// What FROM says: the name, with the digest where the registry gave one.
     pub from: String,
+    /// Links of the machine's merged `/usr` that it has not and the build makes first, and their targets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub merged_usr: BTreeMap<String, String>,
     /// Why this one.
     pub reason: String,
     /// How it is known what it holds.
@@ -206,6 +209,11 @@ pub fn summarise(
         base: BaseSummary {
             reference: base.reference.clone(),
             from: base.from(),
+            merged_usr: base
+                .merged_usr
+                .iter()
+                .map(|(name, target)| (escape::display(name), escape::display(target)))
+                .collect(),
             reason: base.reason.clone(),
             learned: base.learned.clone(),
             known: base.image().is_some(),

@@ -5,9 +5,11 @@
 //! comes from the delta, everything else from the manifest. At the end the
 //! whole root is read again and must be equal.
 
+mod merged_usr;
 mod packages;
 mod target;
 
+pub use merged_usr::merge;
 pub use packages::{Prepared, prepare};
 
 use crate::archive;

@@ -124,6 +124,12 @@ impl<'a> Target<'a> {
         Ok(true)
     }
 
+    /// Moves what is no directory, in place of what is none.
+    pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let source = self.root.open_directory_exactly(tree::parent(from))?;
+        Ok(fs::renameat(&source, tree::file_name(from), self.parent(to)?, tree::file_name(to))?)
+    }
+
     /// Owner, mode, attributes and time, in the order in which none undoes another:
     /// `chown` clears set-id bits and capabilities, every change sets the time.
     pub(super) fn set_metadata(&mut self, node: &Node) -> io::Result<()> {

@@ -8,9 +8,10 @@ use crate::error::{Code, Error, Result};
 use crate::expected::BaseView;
 use crate::findings::Findings;
 use crate::layer::BasePackages;
-use crate::pkg::{self, Pin};
+use crate::merged_usr::{self, Link};
+use crate::pkg::{self, Aliases, Pin};
 use crate::registry::Reference;
-use crate::tree::Md5;
+use crate::tree::{self, Kind, Md5};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub struct Base {
     pub knowledge: Knowledge,
     /// How it differs from the installation of its packages, as far as its family is known.
     pub profile: Profile,
+    /// The links of the machine's merged `/usr` that it has not, and that the build makes before anything else.
+    pub merged_usr: Vec<Link>,
     /// Why this one, for people.
     pub reason: String,
     /// How it is known what it holds, for people.
@@ -69,6 +72,28 @@ pub struct Base {
 }
 
 impl Base {
+    /// The same with the machine's merged `/usr`, as the build makes it.
+    pub fn merge_usr(mut self, aliases: &Aliases) -> Self {
+        let links = aliases.iter().map(|(name, target)| (name.into(), target.into()));
+        let has = |link: &Link| match &self.knowledge {
+            Knowledge::Seen(image) => {
+                let node = tree::find(&image.nodes, &link.0).map(|index| &image.nodes[index]);
+                // There is nothing to move where there is no directory.
+                node.is_none_or(|node| node.kind != Kind::Directory)
+            }
+            Knowledge::Nothing | Knowledge::Listed(_) => self.profile.merged_usr,
+        };
+        let missing: Vec<Link> = links.filter(|link| !has(link)).collect();
+        if missing.is_empty() || self.reference.is_none() {
+            return self;
+        }
+        if let Knowledge::Seen(image) = &mut self.knowledge {
+            image.nodes = merged_usr::merge(std::mem::take(&mut image.nodes), &missing).nodes;
+        }
+        self.profile.merged_usr = true;
+        Base { merged_usr: missing, ..self }
+    }
+
     /// The image, where it was seen.
     pub fn image(&self) -> Option<&BaseImage> {
         match &self.knowledge {
@@ -160,7 +185,7 @@ pub fn choose(
     let Learned { knowledge, how, dated } = learned;
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
-    let base = Base { reference, knowledge, profile, reason, learned: how };
+    let base = Base { reference, knowledge, profile, merged_usr: Vec::new(), reason, learned: how };
     // Who named an image wants that one, and of a file only its own image is known.
     let is_bound = wanted.is_some() || matches!(from, BaseFrom::File(_));
     Ok(if is_bound { base } else { closest(base, ladder, findings) })
@@ -171,6 +196,7 @@ fn scratch(reason: &str) -> Base {
         reference: None,
         knowledge: Knowledge::Nothing,
         profile: Profile::default(),
+        merged_usr: Vec::new(),
         reason: reason.to_owned(),
         learned: "there is none".to_owned(),
     }

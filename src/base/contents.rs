@@ -5,6 +5,7 @@ use super::Profile;
 use crate::apt::Lists;
 use crate::apt::deb::{self, Shipped, Wanted};
 use crate::findings::Findings;
+use crate::merged_usr;
 use crate::net::Client;
 use crate::pkg::{Aliases, Catalog, PathFilters, Pin};
 use crate::tree::{self, Md5};
@@ -12,16 +13,6 @@ use std::collections::{BTreeMap, HashSet};
 
 /// The files of packages by what the heads of their package files say, in the packages' own names.
 pub type Heads = BTreeMap<Pin, Vec<Shipped>>;
-
-/// The top-level directories that a merged `/usr` has as links.
-const MERGED: [(&str, &str); 6] = [
-    ("bin", "usr/bin"),
-    ("lib", "usr/lib"),
-    ("lib32", "usr/lib32"),
-    ("lib64", "usr/lib64"),
-    ("libx32", "usr/libx32"),
-    ("sbin", "usr/sbin"),
-];
 
 /// The packages of an image whose files the machine's database does not tell: the heads of their package files do.
 pub fn unknown_to<'a>(packages: &'a [Pin], catalog: &Catalog) -> Vec<&'a Pin> {
@@ -117,7 +108,7 @@ struct Overlay {
 
 impl Overlay {
     fn new(profile: &Profile) -> Self {
-        let links = MERGED.iter().copied().filter(|_| profile.merged_usr);
+        let links = merged_usr::USUAL.into_iter().filter(|_| profile.merged_usr);
         let aliases = Aliases::from_links(links);
         let filters = profile.filters();
         let canonical = |path: &&str| aliases.canonical(path.as_bytes()).into_owned();

@@ -14,7 +14,7 @@ mod text;
 
 use crate::apt::Source;
 use crate::compress::{Compression, Format};
-use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, PLAN};
+use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN};
 use crate::detect::Inventory;
 use crate::error::{Error, Result};
 use crate::findings::Findings;
@@ -89,6 +89,10 @@ pub fn emit(
         let Emission { root, facts, inventory, sources, .. } = emission;
         let names = &inventory.names;
         packages::write(&mut sink, root, (catalog, layer), facts.rewritten, names, sources, findings)?;
+    }
+    let links = &emission.summary.base.merged_usr;
+    if !links.is_empty() {
+        sink.write(MERGED_USR, text::merged_usr(links).as_bytes())?;
     }
     let archive = (sizes.packages > 0).then(|| format!("{PACKAGES}{}", emission.compression.extension()));
     descriptions(&mut sink, emission, archive.as_deref())?;

@@ -10,6 +10,7 @@ use crate::layer::Way;
 use crate::manifest::{Record, Verdict};
 use crate::report::bytes;
 use crate::summary::{Count, OwnSummary, Summary};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The Dockerfile: stages base, packages, system.
@@ -21,6 +22,11 @@ pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
     );
     let bind = |name: &str| format!("--mount=type=bind,source={name},target={MOUNT}/{name}");
     let mut mounts = vec![bind(BINARY)];
+    if !summary.base.merged_usr.is_empty() {
+        let mounts = [&*mounts, &[bind("packages")]].concat().join(" \\\n    ");
+        let command = format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"merged-usr\", \"{MOUNT}\"]");
+        text += &format!("RUN {mounts} \\\n    {command}\n");
+    }
     mounts.extend(archive.map(bind));
     match summary.packages.as_ref().map(|packages| packages.way) {
         Some(Way::Install) => {
@@ -70,6 +76,11 @@ pub(super) fn dockerignore(delta: &str, archive: Option<&str>) -> String {
 /// `deletions.list`.
 pub(super) fn deletions(paths: &[Vec<u8>]) -> String {
     paths.iter().map(|path| escape::display(path) + "\n").collect()
+}
+
+/// `packages/merged-usr.list`.
+pub(super) fn merged_usr(links: &BTreeMap<String, String>) -> String {
+    links.iter().map(|(name, target)| format!("{name}\t{target}\n")).collect()
 }
 
 /// One line of `SECRETS.todo`, if the record is withheld.
