@@ -28,7 +28,7 @@ Examples:
                                                      is that image this machine?
 
 Exit codes: 0 complete, 1 failed, 2 usage, 3 done but some objects could not be read or kept, 5 not equal,
-10 no space, 20 refused before any work, 128+N by signal N.";
+10 no space, 11 another run has the same output, 20 refused before any work, 128+N by signal N.";
 
 /// Converting a machine.
 #[derive(Args, Debug)]
@@ -60,6 +60,15 @@ pub struct Convert {
     /// How the archives are packed: zstd, gzip or none, the first two with a level (zstd:9)
     #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
     pub compress: Compression,
+    /// Refuse to run where the machine's file systems cannot be made read-only for this process
+    #[arg(long, env = "VM2DOCKER_REQUIRE_READONLY")]
+    pub require_readonly: bool,
+    /// Write to a file system that keeps no owners and permissions (FAT): whoever has it can read the context
+    #[arg(long, env = "VM2DOCKER_ALLOW_INSECURE_TARGET")]
+    pub allow_insecure_target: bool,
+    /// Take as much of processor and disk as there is, instead of giving way to others
+    #[arg(long, env = "VM2DOCKER_FULL_SPEED")]
+    pub full_speed: bool,
     /// Work out the plan and the forecast, write nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
@@ -173,6 +182,12 @@ pub enum Command {
         /// What most actions take.
         #[command(flatten)]
         common: Common,
+    },
+    /// Remove what killed runs have left beside their --out, and only what is provably theirs
+    Clean {
+        /// The output directory of those runs
+        #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT")]
+        out: PathBuf,
     },
     /// What happened to this path, and why
     Explain {

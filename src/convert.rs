@@ -6,14 +6,17 @@ use crate::base::{self, Base, BaseFrom, Knowledge, Ladder};
 use crate::compress::Compression;
 use crate::detect::{self, Inventory};
 use crate::diff::{self, Delta};
-use crate::emit::{self, Emission, Sizes, sink::Scratch};
+use crate::emit::{self, Emission, Sizes};
 use crate::error::{Code, Error, Result};
 use crate::expected::ExpectedTree;
 use crate::findings::Findings;
 use crate::generated::Generated;
+use crate::guard::Guard;
 use crate::layer::{self, PackageLayer, Way};
 use crate::net::{Client, Figures, Settings};
-use crate::pkg::{Catalog, Pin};
+use crate::out::room::Room;
+use crate::out::{Place, Scratch, Sink};
+use crate::pkg::{self, Catalog, Pin};
 use crate::plan::{self, Facts, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::report::{self, ProgressMode};
@@ -27,6 +30,7 @@ use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a conversion was asked for, resolved.
 #[derive(Clone, Debug)]
@@ -57,6 +61,10 @@ pub struct Options {
     pub compression: Compression,
     /// What to show meanwhile.
     pub progress: ProgressMode,
+    /// Refuse to run where the machine's file systems cannot be made read-only for this process.
+    pub require_readonly: bool,
+    /// Write to a file system that keeps no owners and permissions.
+    pub insecure_target: bool,
 }
 
 /// What came of a conversion.
@@ -64,6 +72,8 @@ pub struct Options {
 pub struct Outcome {
     /// The plan in figures.
     pub summary: Summary,
+    /// How the machine was kept from being changed.
+    pub guard: Guard,
     /// Sizes of the archives; none for a dry run.
     pub sizes: Option<Sizes>,
     /// What came over the network; nothing if nobody was to be asked.
@@ -74,26 +84,20 @@ pub struct Outcome {
 
 /// Converts a machine.
 pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
-    emit::sink::check_free(&options.out)?;
+    let target = target(options, scratch)?;
+    let mut guard = Guard::enter(options.require_readonly)?;
     let root = Root::open(&options.root)
         .map_err(|cause| Error::io(format!("--root {}", options.root.display()), cause))?;
     let mut findings = Findings::default();
 
     let inventory = detect::detect(&root, &mut findings);
+    wait_for_packages(&root)?;
+    let packages_were = package_stamp(&root);
     let catalog = Catalog::load(&root, &mut findings);
     let client = options.network.clone().map(Client::new).transpose()?;
     let archives = catalog.as_ref().map(|catalog| Archives::of(&root, catalog, client.as_ref()));
-    let ladder = Ladder {
-        client: client.as_ref(),
-        inventory: &inventory,
-        catalog: catalog.as_ref(),
-        archives: archives.as_ref(),
-    };
-    let base = base::choose(options.base.as_deref(), &options.base_from, &inventory, &ladder, &mut findings)?;
-    let base = match &catalog {
-        Some(catalog) => base.merge_usr(&catalog.aliases),
-        None => base,
-    };
+    let base =
+        base(options, &inventory, catalog.as_ref(), archives.as_ref(), client.as_ref(), &mut findings)?;
     // Nothing to install with where there is no base image.
     let way = if base.reference.is_none() { Way::Carry } else { options.way };
     let asked = archives.as_ref().filter(|_| way == Way::Install);
@@ -107,7 +111,8 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
     let secrets = Secrets::of(&root, &survey, live);
     let policy = policy(&root, options, &secrets, &inventory);
-    let tree = walk(&root, &policy, &inventory, &expected, options)?;
+    guard.shut(target.as_ref());
+    let tree = walk(&root, &policy, &inventory, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
     let delta: Delta = diff::diff(&tree, &expected);
     let rewritten = rewrite_files(&root, &tree, &policy, packages, &mut findings);
@@ -120,10 +125,10 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let workload = services::decide(&root, &survey, &inventory, facts, &plan);
     let summary = summary::summarise(&inventory, &base, facts, &plan, workload);
     let traffic = client.as_ref().map(Client::figures);
-    if options.dry_run {
-        return Ok(Outcome { summary, sizes: None, traffic, findings });
-    }
-    check_space(&options.out, &summary)?;
+    let Some(sink) = target else {
+        return Ok(Outcome { summary, guard, sizes: None, traffic, findings });
+    };
+    sink.check_room(least(&summary))?;
     let emission = Emission {
         root: &root,
         inventory: &inventory,
@@ -134,8 +139,73 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
         compression: options.compression,
         threads: options.threads as u32,
     };
-    let sizes = emit::emit(&emission, &options.out, scratch, &mut findings)?;
-    Ok(Outcome { summary, sizes: Some(sizes), traffic, findings })
+    check_packages(&root, packages_were, &mut findings);
+    let sizes = emit::emit(&emission, sink, &mut findings)?;
+    Ok(Outcome { summary, guard, sizes: Some(sizes), traffic, findings })
+}
+
+/// The output directory, begun; nothing for a dry run.
+fn target(options: &Options, scratch: &Scratch) -> Result<Option<Sink>> {
+    let place = Place::open(&options.out)?;
+    place.check_free()?;
+    if options.dry_run {
+        return Ok(None);
+    }
+    let device = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
+    let stat = rustix::fs::fstat(place.parent()).map_err(|cause| Error::io(place.shown(), cause.into()))?;
+    let is_machines = ["/", "/var"].iter().any(|path| device(path) == Some(stat.st_dev));
+    let room = Room::of(place.parent(), is_machines).map_err(|cause| Error::io(place.shown(), cause))?;
+    Sink::create(place, room, options.insecure_target, scratch).map(Some)
+}
+
+/// The base image, with the machine's merged `/usr`, as the build makes it.
+fn base(
+    options: &Options,
+    inventory: &Inventory,
+    catalog: Option<&Catalog>,
+    archives: Option<&Archives<'_>>,
+    client: Option<&Client>,
+    findings: &mut Findings,
+) -> Result<Base> {
+    let ladder = Ladder { client, inventory, catalog, archives };
+    let base = base::choose(options.base.as_deref(), &options.base_from, inventory, &ladder, findings)?;
+    Ok(match catalog {
+        Some(catalog) => base.merge_usr(&catalog.aliases),
+        None => base,
+    })
+}
+
+/// Waits for a package manager that is at work; what it leaves half way is no machine to convert.
+fn wait_for_packages(root: &Root) -> Result<()> {
+    /// Most updates of a few packages are over by then.
+    const SECONDS: u32 = 60;
+    for _ in 0..SECONDS {
+        if pkg::lock::holder(root, &std::fs::read("/proc/locks").unwrap_or_default()).is_none() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let locks = std::fs::read("/proc/locks").unwrap_or_default();
+    let Some(process) = pkg::lock::holder(root, &locks) else { return Ok(()) };
+    Err(Error::new(Code::Refused, format!("process {process} is changing the machine's packages"))
+        .hint("run again when apt or dpkg has finished"))
+}
+
+/// What tells whether the package database was written to: inode, length and times of its main file.
+type Stamp = (u64, u64, i64, i64, i64);
+
+fn package_stamp(root: &Root) -> Option<Stamp> {
+    let stat = root.stat(b"var/lib/dpkg/status").ok()?;
+    let (inode, length) = (stat.st_ino, stat.st_size as u64);
+    Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
+}
+
+/// Packages that came or went during the run are in part of what was read.
+fn check_packages(root: &Root, was: Option<Stamp>, findings: &mut Findings) {
+    if package_stamp(root) != was {
+        let text = "packages were changed during the run; run again when apt or dpkg has finished";
+        findings.loss("changed", b"var/lib/dpkg/status", text);
+    }
 }
 
 /// The user's rules, then those for secrets that this machine's own files give, then the built-in ones.
@@ -169,13 +239,14 @@ fn walk(
     inventory: &Inventory,
     expected: &ExpectedTree<'_>,
     options: &Options,
+    target: Option<&Sink>,
 ) -> Result<Tree> {
     let progress = Arc::new(Progress::default());
     let _display = report::Display::start(options.progress, &progress, inodes_in_use(root));
     let scope = Scope {
         policy: Some(policy),
         mounts: &inventory.mounts,
-        ours: &ours(options),
+        ours: &ours(options, target),
         md5: &|path| expected.wants_md5(path),
         content: &|_| true,
         progress: &progress,
@@ -185,20 +256,15 @@ fn walk(
 
 /// Device and inode of what is ours and no part of the machine: this binary, its input files, and the output directory
 /// if it is there.
-fn ours(options: &Options) -> Vec<(u64, u64)> {
+fn ours(options: &Options, target: Option<&Sink>) -> Vec<(u64, u64)> {
     let input = match &options.base_from {
         BaseFrom::File(file) => Some(file.as_path()),
         BaseFrom::Auto | BaseFrom::Registry | BaseFrom::Packages | BaseFrom::None => None,
     };
     let certificates = options.network.as_ref().and_then(|network| network.ca_file.as_deref());
-    let paths = [
-        Some(Path::new("/proc/self/exe")),
-        Some(&options.out),
-        input,
-        options.policy_file.as_deref(),
-        certificates,
-    ];
-    paths.into_iter().flatten().filter_map(|path| root::identity_of(path).ok()).collect()
+    let paths = [Some(Path::new("/proc/self/exe")), input, options.policy_file.as_deref(), certificates];
+    let files = paths.into_iter().flatten().filter_map(|path| root::identity_of(path).ok());
+    files.chain(target.into_iter().flat_map(Sink::identities)).collect()
 }
 
 /// About how many objects there are, for the time that is left; 0 if the file system does not say, or has others too.
@@ -272,23 +338,10 @@ fn rewrite_links(tree: &Tree, rewritten: &mut BTreeMap<Box<[u8]>, Rewritten>) {
     }
 }
 
-/// Refuses before anything is written where the archives cannot fit. What compresses well needs less.
-fn check_space(out: &Path, summary: &Summary) -> Result<()> {
-    let Ok(stat) = rustix::fs::statvfs(emit::sink::parent(out)) else { return Ok(()) };
-    let free = stat.f_bavail * stat.f_frsize;
+/// Bytes that the archives need at least: what compresses well needs less than it holds.
+fn least(summary: &Summary) -> u64 {
     let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == Way::Carry);
     let packages = if carried { summary.files.packages.bytes } else { 0 };
     // The least that zstd has ever left of a whole system is about a fifth.
-    let least = (summary.forecast.top_at_most + packages) / 5;
-    if free >= least {
-        return Ok(());
-    }
-    let what = format!(
-        "{} needs at least {}, and {} are free",
-        out.display(),
-        report::bytes(least),
-        report::bytes(free)
-    );
-    Err(Error::new(Code::NoSpace, what)
-        .hint("choose another file system with --out; --dry-run shows what is large"))
+    (summary.forecast.top_at_most + packages) / 5
 }

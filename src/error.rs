@@ -18,6 +18,8 @@ pub enum Code {
     Differs = 5,
     /// Not enough space; what had been written is removed again.
     NoSpace = 10,
+    /// Another run has the same output.
+    Locked = 11,
     /// Refused before any work.
     Refused = 20,
 }

@@ -5,7 +5,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
 use vm2docker_self::cli::Cli;
-use vm2docker_self::emit::sink::{self, Scratch};
+use vm2docker_self::out::{self, Scratch};
 use vm2docker_self::run;
 
 fn main() -> ExitCode {
@@ -22,7 +22,7 @@ fn clean_up_on_signals(scratch: &Scratch) {
     let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            sink::remove_scratch(&scratch);
+            out::remove_scratch(&scratch);
             std::process::exit(128 + signal);
         }
     });

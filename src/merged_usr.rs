@@ -116,34 +116,35 @@ mod tests {
             .to_vec()
     }
 
+    fn split() -> Vec<Node> {
+        sorted(vec![
+            directory(""),
+            directory("bin"),
+            file("bin/sh", 1),
+            link("bin/which", "/usr/bin/which"),
+            node("bin/bzip2", Kind::File { size: 7, sha256: None }, 3),
+            node("bin/bunzip2", Kind::File { size: 7, sha256: None }, 3),
+            directory("lib"),
+            directory("lib/udev"),
+            file("lib/udev/rule", 2),
+            directory("lib/own"),
+            file("lib/own/x", 3),
+            link("lib64", "usr/lib64"),
+            directory("usr"),
+            directory("usr/bin"),
+            link("usr/bin/sh", "/bin/sh"),
+            file("usr/bin/which", 4),
+            directory("usr/lib"),
+            directory("usr/lib/udev"),
+            file("usr/lib/udev/other", 5),
+            link("usr/lib/own", "/lib/own"),
+            directory("srv"),
+        ])
+    }
+
     #[test]
     fn everything_moves_and_what_made_up_for_it_goes() {
-        let merged = merge(
-            sorted(vec![
-                directory(""),
-                directory("bin"),
-                file("bin/sh", 1),
-                link("bin/which", "/usr/bin/which"),
-                node("bin/bzip2", Kind::File { size: 7, sha256: None }, 3),
-                node("bin/bunzip2", Kind::File { size: 7, sha256: None }, 3),
-                directory("lib"),
-                directory("lib/udev"),
-                file("lib/udev/rule", 2),
-                directory("lib/own"),
-                file("lib/own/x", 3),
-                link("lib64", "usr/lib64"),
-                directory("usr"),
-                directory("usr/bin"),
-                link("usr/bin/sh", "/bin/sh"),
-                file("usr/bin/which", 4),
-                directory("usr/lib"),
-                directory("usr/lib/udev"),
-                file("usr/lib/udev/other", 5),
-                link("usr/lib/own", "/lib/own"),
-                directory("srv"),
-            ]),
-            &links(),
-        );
+        let merged = merge(split(), &links());
         let expected = sorted(vec![
             directory(""),
             link("bin", "usr/bin"),

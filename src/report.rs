@@ -7,7 +7,9 @@ use crate::detect::mounts::{Class, Mount};
 use crate::emit::Sizes;
 use crate::escape;
 use crate::findings::{Findings, Severity};
+use crate::guard::Guard;
 use crate::net::Figures;
+use crate::out::partial::Cleaned;
 use crate::services::Workload;
 use crate::services::model::Gravity;
 use crate::summary::{Count, PackageSummary, Summary};
@@ -302,6 +304,30 @@ pub fn prepared(prepared: &Prepared) -> String {
         "package layer: {} packages checked, {} members unpacked, {} leftovers removed\n",
         prepared.checked, prepared.unpacked, prepared.removed
     )
+}
+
+/// How the machine was kept from being changed.
+pub fn guard(guard: &Guard) -> String {
+    let mounts = match (guard.read_only, &guard.why_not) {
+        (Some(count), _) => format!("{count} file systems read-only for this run"),
+        (None, why) => format!("file systems as they are ({})", why.as_deref().unwrap_or("not tried")),
+    };
+    let refused =
+        |refused: bool, what: &str| format!("{what} {}", if refused { "refused" } else { "not used" });
+    let lines = [
+        mounts,
+        refused(guard.writes, "writes outside --out"),
+        refused(guard.calls, "programs, mode and owner changes, sockets"),
+    ];
+    format!("the machine       {}\n", lines.join(", "))
+}
+
+/// What `clean` did.
+pub fn cleaned(cleaned: &Cleaned) -> String {
+    let removed = cleaned.removed.iter().map(|path| format!("removed {path}\n"));
+    let left = cleaned.left.iter().map(|(path, why)| format!("left {path}: {why}\n"));
+    let text: String = removed.chain(left).collect();
+    if text.is_empty() { "nothing was left by a killed run\n".to_owned() } else { text }
 }
 
 /// What `verify` found.

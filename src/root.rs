@@ -76,6 +76,11 @@ impl Root {
         }
     }
 
+    /// The `stat` of what a path leads to, following links inside the root.
+    pub fn stat(&self, path: &[u8]) -> io::Result<fs::Stat> {
+        Ok(fs::fstat(self.resolve(path, OFlags::PATH)?)?)
+    }
+
     /// The names in a directory, sorted, following links inside the root; without `.` and `..`.
     pub fn list(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let directory = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
@@ -166,7 +171,10 @@ pub fn list_directory(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     // The same open directory, with its flags: opening it anew would leave an access time behind.
     let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
-    for entry in fs::Dir::new(directory)? {
+    let mut entries = fs::Dir::new(directory)?;
+    // Its position is that of every descriptor of it: someone may have listed it before.
+    entries.rewind();
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

@@ -5,12 +5,14 @@ use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
 use crate::context::Context;
 use crate::convert::{self, Options};
 use crate::detect;
-use crate::emit::sink::Scratch;
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::explain;
 use crate::findings::Findings;
+use crate::guard::Guard;
 use crate::net::Settings;
+use crate::out::{Place, Scratch, partial};
+use crate::pace;
 use crate::pkg::Catalog;
 use crate::policy::{self, Rule};
 use crate::report::{self, ProgressMode};
@@ -35,6 +37,7 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
             verify(&context, &subject, &common)
         }
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
+        Some(Command::Clean { out }) => clean(&out),
         Some(Command::Explain { context, path, common }) => explain(&context, &path, &common),
     };
     result.unwrap_or_else(|error| {
@@ -47,15 +50,20 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
     let begun = Instant::now();
     need_root()?;
     let options = options(args)?;
+    if !args.full_speed {
+        pace::be_polite();
+    }
     let outcome = convert::convert(&options, scratch)?;
     if args.common.json {
         let findings = outcome.findings.sorted();
         let network = outcome.traffic;
         report::json(&json!({
-            "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings
+            "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings,
+            "guard": outcome.guard
         }));
     } else if !args.common.quiet {
         report::tell(&report::summary(&outcome.summary));
+        report::tell(&report::guard(&outcome.guard));
         report::tell_if(&report::traffic(outcome.traffic.as_ref()));
         match outcome.sizes {
             Some(sizes) => report::tell(&report::written(&options.out, sizes, begun)),
@@ -99,10 +107,13 @@ fn options(args: &Convert) -> Result<Options> {
         threads: threads(&args.common),
         compression: args.compress,
         progress,
+        require_readonly: args.require_readonly,
+        insecure_target: args.allow_insecure_target,
     })
 }
 
 fn inspect(root: &Path, common: &Common) -> Result<Code> {
+    Guard::enter(false)?;
     let root = open(root)?;
     let mut findings = Findings::default();
     let inventory = detect::detect(&root, &mut findings);
@@ -163,6 +174,12 @@ fn apply(context: &Path, root: &Path, layer: ApplyLayer, common: &Common) -> Res
             report::tell(&report::applied(&applied));
         }
     }
+    Ok(Code::Done)
+}
+
+fn clean(out: &Path) -> Result<Code> {
+    let cleaned = partial::clean(&Place::open(out)?)?;
+    report::tell(&report::cleaned(&cleaned));
     Ok(Code::Done)
 }
 

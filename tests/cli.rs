@@ -51,7 +51,8 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
         2,
         &["exists and is not empty", "nothing is ever overwritten"],
     ),
-    (&["--out", "MACHINE/srv/kept", "--root", "MACHINE"], 1, &["Not a directory"]),
+    (&["--out", "MACHINE/srv/kept", "--root", "MACHINE"], 2, &["exists and is no directory"]),
+    (&["--out", "/", "--root", "MACHINE"], 2, &["names no directory"]),
     (
         &["--out", "CTX", "--root", "MACHINE", "--base", "debian:12\nRUN evil"],
         2,

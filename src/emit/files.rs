@@ -36,6 +36,8 @@ pub struct Shipper<'a> {
     plan: &'a Plan,
     /// The directory that was used last, since paths come in order.
     last: Option<(Vec<u8>, OwnedFd)>,
+    /// The regular files that the last archive got the content of.
+    pub shipped: Vec<usize>,
     /// What changed since the walk.
     pub changes: Changes,
     /// The same for people.
@@ -45,7 +47,8 @@ pub struct Shipper<'a> {
 impl<'a> Shipper<'a> {
     /// A shipper of what the plan says.
     pub fn new(root: &'a Root, facts: Facts<'a>, plan: &'a Plan) -> Self {
-        Shipper { root, facts, plan, last: None, changes: Changes::new(), findings: Findings::default() }
+        let (shipped, changes, findings) = (Vec::new(), Changes::new(), Findings::default());
+        Shipper { root, facts, plan, last: None, shipped, changes, findings }
     }
 
     /// Writes every object that the image gets from one of `layers` and that `wanted` chooses: what is the
@@ -58,6 +61,7 @@ impl<'a> Shipper<'a> {
     ) -> io::Result<()> {
         let mut archive = Writer::new(out);
         let mut leaders: HashMap<u32, &[u8]> = HashMap::new();
+        self.shipped.clear();
         for index in self.order(layers, wanted) {
             let decision = &self.plan.decisions[index];
             let node = &self.facts.tree.found[index].node;
@@ -69,7 +73,10 @@ impl<'a> Shipper<'a> {
             }
             leaders.insert(node.group, &node.path);
             match &node.kind {
-                Kind::File { .. } => self.file(&mut archive, index, decision.verdict)?,
+                Kind::File { .. } => {
+                    self.file(&mut archive, index, decision.verdict)?;
+                    self.shipped.push(index);
+                }
                 _ => archive.append(&expressible(node))?,
             }
         }

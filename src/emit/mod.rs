@@ -1,15 +1,15 @@
 //! The plan and the machine's files as a context directory.
 //!
-//! - [`sink`]: the directory, private and atomic.
 //! - [`files`]: the machine's files into archives, proven to be what the walk saw.
+//! - `proof`: what was written, read back.
 //! - [`packages`]: what the package layer's build step reads.
 //! - [`services`]: the containers.
 //! - `text`: Dockerfile, README and lists.
 
 pub mod files;
 pub mod packages;
+mod proof;
 pub mod services;
-pub mod sink;
 mod text;
 
 use crate::apt::Source;
@@ -20,14 +20,13 @@ use crate::error::{Error, Result};
 use crate::findings::Findings;
 use crate::layer::{Role, Way};
 use crate::manifest::{self, Layer, Record, Verdict};
+use crate::out::{Sink, SinkFile};
 use crate::plan::{Facts, Plan};
 use crate::root::Root;
 use crate::summary::Summary;
 use files::{Changes, Shipped, Shipper};
 use serde::Serialize;
-use sink::{Scratch, Sink, SinkFile};
 use std::io::{self, Write};
-use std::path::Path;
 
 /// The name that `build.sh` gives the machine's image.
 const SYSTEM_IMAGE: &str = "vm2docker/machine:latest";
@@ -61,24 +60,17 @@ pub struct Emission<'a> {
     pub threads: u32,
 }
 
-/// Writes the context to `out`; on failure nothing is left there. Returns the sizes and adds to the findings.
-pub fn emit(
-    emission: &Emission<'_>,
-    out: &Path,
-    scratch: &Scratch,
-    findings: &mut Findings,
-) -> Result<Sizes> {
-    let mut sink = Sink::create(out, scratch)?;
+/// Writes the context into `sink` and gives it its name; on failure nothing is left there. Returns the sizes and adds to
+/// the findings.
+pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) -> Result<Sizes> {
     let mut shipper = Shipper::new(emission.root, emission.facts, emission.plan);
     let mut sizes = Sizes::default();
     if carries_packages(emission) {
         let wanted = |index: usize| is_carried(emission.facts, index);
-        sizes.packages =
-            archive(&mut sink, PACKAGES, emission, |out| shipper.ship(out, &[Layer::Packages], wanted))?;
+        sizes.packages = archive(&mut sink, PACKAGES, emission, &mut shipper, &[Layer::Packages], &wanted)?;
     }
-    sizes.delta = archive(&mut sink, DELTA, emission, |out| {
-        shipper.ship(out, &[Layer::Delta, Layer::Generated], |_| true)
-    })?;
+    let layers = [Layer::Delta, Layer::Generated];
+    sizes.delta = archive(&mut sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
     findings.extend(std::mem::take(&mut shipper.findings));
     let secrets = manifest(&mut sink, emission, &shipper.changes)?;
     sink.write("SECRETS.todo", secrets.as_bytes())?;
@@ -122,11 +114,14 @@ fn is_carried(facts: Facts<'_>, index: usize) -> bool {
     })
 }
 
+/// Writes an archive of the chosen objects of some layers and proves it. Returns its size.
 fn archive(
     sink: &mut Sink,
     stem: &str,
     emission: &Emission<'_>,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    shipper: &mut Shipper<'_>,
+    layers: &[Layer],
+    wanted: &dyn Fn(usize) -> bool,
 ) -> Result<u64> {
     let name = &format!("{stem}{}", emission.compression.extension());
     let failed = |cause| Error::io(name, cause);
@@ -134,10 +129,12 @@ fn archive(
     let mut encoder = emission.compression.pack(file, emission.threads).map_err(failed)?;
     // Blocks of this size keep the encoder busy; tar members come in pieces of 512 bytes.
     let mut buffer = io::BufWriter::with_capacity(1 << 20, &mut encoder);
-    fill(&mut buffer).map_err(failed)?;
+    shipper.ship(&mut buffer, layers, wanted).map_err(failed)?;
     buffer.flush().map_err(failed)?;
     drop(buffer);
-    encoder.finish().map_err(failed)?.finish()
+    let size = encoder.finish().map_err(failed)?.finish()?;
+    proof::prove(sink.read_back(name)?, name, emission.facts, &shipper.changes, &shipper.shipped)?;
+    Ok(size)
 }
 
 /// Writes the manifest and returns the text of `SECRETS.todo`.
@@ -187,18 +184,18 @@ fn descriptions(sink: &mut Sink, emission: &Emission<'_>, archive: Option<&str>)
     let readme = text::readme(summary, &delta)
         + &services::readme(&emission.summary.workload, project(emission.inventory));
     sink.write("README.md", readme.as_bytes())?;
-    sink.write("build.sh", include_bytes!("build.sh"))?;
-    sink.make_executable("build.sh")
+    let mut program = sink.program("build.sh")?;
+    program.write_all(include_bytes!("build.sh")).map_err(|cause| Error::io("build.sh", cause))?;
+    program.finish().map(drop)
 }
 
 /// This very program, for the build.
 fn binary(sink: &mut Sink) -> Result<()> {
     let failed = |cause| Error::io("/proc/self/exe", cause);
     let mut own = std::fs::File::open("/proc/self/exe").map_err(failed)?;
-    let mut file: SinkFile<'_> = sink.file(BINARY)?;
+    let mut file: SinkFile<'_> = sink.program(BINARY)?;
     io::copy(&mut own, &mut file).map_err(failed)?;
-    file.finish()?;
-    sink.make_executable(BINARY)
+    file.finish().map(drop)
 }
 
 fn json_lines(sink: &mut Sink, name: &str, lines: &[impl Serialize]) -> Result<()> {

@@ -1,12 +1,12 @@
 //! The `packages/` directory: everything that the package layer's build step reads.
 
-use super::sink::Sink;
 use crate::apt::{Source, keyring, written};
 use crate::error::Result;
 use crate::escape;
 use crate::findings::Findings;
 use crate::layer::{PackageLayer, Role};
 use crate::manifest::Names;
+use crate::out::Sink;
 use crate::pkg::{Catalog, Pin, StatOverride};
 use crate::plan::Rewritten;
 use crate::root::Root;

@@ -6,6 +6,7 @@
 //! * [`admin`] reads what was set through dpkg's tools: diversions, stat overrides, alternatives.
 //! * [`aliases`] maps `bin/ls` to `usr/bin/ls` on merged-`/usr` machines, [`filters`] is dpkg's `path-exclude`.
 //! * [`owned`] holds every packaged path with owner and digest; [`database`] loads it all into a [`Catalog`].
+//! * [`lock`] tells whether a package manager is at work meanwhile.
 //! * [`graph`] answers which packages to name, to carry and to drop.
 //! * [`Pin`] is one version of one package; what archives offer of them tells [`crate::apt`].
 //!
@@ -19,6 +20,7 @@ pub mod deb822;
 pub mod dpkg;
 pub mod filters;
 pub mod graph;
+pub mod lock;
 pub mod owned;
 mod pin;
 pub mod relation;
