@@ -51,8 +51,10 @@ impl Error {
 
     /// A failure of the operating system on the object that `what` names.
     pub fn io(what: impl Into<String>, cause: std::io::Error) -> Self {
-        let code = if is_no_space(&cause) { Code::NoSpace } else { Code::Failed };
-        Error { code, what: what.into(), cause: Some(cause), hint: None }
+        let is_full = is_no_space(&cause);
+        let code = if is_full { Code::NoSpace } else { Code::Failed };
+        let hint = is_full.then(|| "choose another file system with --out".to_owned());
+        Error { code, what: what.into(), cause: Some(cause), hint }
     }
 
     /// The next step for the user.

@@ -1,17 +1,19 @@
 //! Parses the command line, runs it, turns the result into an exit code.
 
 use clap::Parser;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
 use vm2docker_self::cli::Cli;
+use vm2docker_self::error::Code;
 use vm2docker_self::out::{self, Scratch};
-use vm2docker_self::run;
+use vm2docker_self::{report, run};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let scratch = Scratch::default();
     clean_up_on_signals(&scratch);
+    clean_up_on_panic(&scratch);
     run::run(cli, &scratch).into()
 }
 
@@ -19,11 +21,24 @@ fn main() -> ExitCode {
 fn clean_up_on_signals(scratch: &Scratch) {
     let scratch = Scratch::clone(scratch);
     // Without a handler a signal ends the run at once, which is what it asks for.
-    let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
+    let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU]) else { return };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             out::remove_scratch(&scratch);
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// A defect of ours ends the run as any failure does: with nothing left, a line that says where, and never what was read.
+fn clean_up_on_panic(scratch: &Scratch) {
+    let scratch = Scratch::clone(scratch);
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        report::tell(&format!(
+            "error: a defect of this program, at {place}\nhint: report it with this line\n"
+        ));
+        out::remove_scratch(&scratch);
+        std::process::exit(Code::Failed as i32);
+    }));
 }

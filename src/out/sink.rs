@@ -31,10 +31,13 @@ impl Sink {
     /// Begins a context that will stand at `place`. Codes as for [`Partial::create`].
     pub fn create(place: Place, room: Room, insecure: bool, scratch: &Scratch) -> Result<Self> {
         place.check_free()?;
+        // A signal that comes in between waits until there is something that it can remove.
+        let mut growing = scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let partial = Partial::create(&place, insecure)?;
         let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0)
             .map_err(|cause| Error::io(place.shown(), cause.into()))?;
-        *scratch.lock().unwrap_or_else(PoisonError::into_inner) = Some(partial);
+        *growing = Some(partial);
+        drop(growing);
         Ok(Sink { place, directory, scratch: Arc::clone(scratch), room, digests: BTreeMap::new() })
     }
 
