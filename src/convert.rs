@@ -249,6 +249,7 @@ fn walk(
         ours: &ours(options, target),
         md5: &|path| expected.wants_md5(path),
         content: &|_| true,
+        published: &|path, found| diff::is_published(path, found, expected),
         progress: &progress,
     };
     walk::walk(root, &scope, options.threads).map_err(|cause| Error::io(root.name(), cause))

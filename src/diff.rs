@@ -48,13 +48,25 @@ fn change(found: &Found, expected: &ExpectedTree<'_>) -> Change {
     }
 }
 
+/// Whether distributions publish what should be under this path and, given what was found there, whether it is that.
+pub fn is_published(path: &[u8], found: Option<&Found>, expected: &ExpectedTree<'_>) -> bool {
+    let seen = || expected.given(path).filter(|given| matches!(given, Given::Exact(_)));
+    let shipped = expected.shipped(path);
+    match found {
+        None => shipped.is_some() || seen().is_some(),
+        Some(found) => {
+            let is_shipped = found.md5.as_deref().is_some_and(|md5| shipped == Some(*md5));
+            is_shipped || seen().is_some_and(|given| is_given(found, &given))
+        }
+    }
+}
+
 fn is_given(found: &Found, given: &Given<'_>) -> bool {
     let is_file = matches!(found.node.kind, Kind::File { .. });
     match given {
         Given::Exact(base) => is_same(&found.node, base),
         Given::File(_, md5) => {
-            let read = matches!(found.content, Content::Known | Content::PrivateKey);
-            is_file && read && found.md5.as_deref() == Some(md5)
+            is_file && found.content == Content::Known && found.md5.as_deref() == Some(md5)
         }
         Given::Shipped(_) => !is_file,
     }

@@ -4,7 +4,7 @@
 //! installs at that very version and that nothing leaves out. Everything else
 //! is carried in the delta; `apply` then writes only what really differs.
 
-use crate::layer::{PackageLayer, Role};
+use crate::layer::{PackageLayer, Role, Way};
 use crate::manifest::Layer;
 use crate::merged_usr;
 use crate::pkg::{Aliases, Catalog, Owned, PathFilters};
@@ -82,7 +82,20 @@ impl<'a> ExpectedTree<'a> {
 
     /// Whether dpkg's digest of this path will be compared with.
     pub fn wants_md5(&self, path: &[u8]) -> bool {
-        matches!(self.given(path), Some(Given::File(..)))
+        match self.given(path) {
+            Some(Given::File(..)) => true,
+            Some(Given::Exact(_)) => false,
+            Some(Given::Shipped(_)) | None => self.shipped(path).is_some(),
+        }
+    }
+
+    /// What a package ships under a path that somebody distributes, as far as is known: what only this machine has may hold
+    /// its secrets. The layers below may leave it out all the same.
+    pub fn shipped(&self, path: &[u8]) -> Option<Md5> {
+        let (catalog, layer) = self.packages?;
+        let owned = catalog.owned.get(path).filter(|owned| !owned.obsolete)?;
+        let is_own = |role: &Role| layer.way == Way::Install && matches!(role, Role::Carry(_));
+        owned.md5.filter(|_| !self.has_role(&owned, is_own))
     }
 
     /// What the base image was seen to have under a path whose package travels in the context: what is the same there

@@ -4,7 +4,7 @@ mod abreast;
 
 pub use abreast::{Abreast, Wanted};
 
-use crate::policy;
+use crate::policy::content::{Detection, Kind, Search};
 use crate::tree::{Md5, Sha256};
 use md5::Digest as _;
 use rustix::fs::{self, FileType, Mode, OFlags};
@@ -19,8 +19,6 @@ use std::time::Duration;
 pub const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 /// Bytes a read.
 const BUFFER: usize = 256 << 10;
-/// Bytes at a file's beginning that are searched for private keys.
-const KEY_SEARCH: usize = BUFFER;
 
 thread_local! {
     static BYTES: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
@@ -39,8 +37,8 @@ pub struct StableFile {
     pub sha256: Sha256,
     /// MD5 of the content, if asked for.
     pub md5: Option<Md5>,
-    /// Whether the beginning shows a private key.
-    pub private_key: bool,
+    /// The secret that it holds, if it was searched.
+    pub secret: Option<Detection>,
 }
 
 /// What came of reading a file.
@@ -54,8 +52,14 @@ pub enum Reading {
     Replaced,
 }
 
-/// Reads the regular file `name` in `directory`, again if it changes meanwhile.
-pub fn read(directory: BorrowedFd<'_>, name: &[u8], with_md5: bool) -> io::Result<Reading> {
+/// Reads the regular file `name` in `directory`, again if it changes meanwhile, and searches the same bytes for secrets if
+/// told what kind of file it is.
+pub fn read(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    with_md5: bool,
+    search: Option<Kind>,
+) -> io::Result<Reading> {
     let mut pauses = PAUSES.iter();
     loop {
         let Some((file, before)) =
@@ -64,17 +68,17 @@ pub fn read(directory: BorrowedFd<'_>, name: &[u8], with_md5: bool) -> io::Resul
             return Ok(Reading::Replaced);
         };
         let file = File::from(file);
-        let content = digest(&file, before.st_size as u64, with_md5)?;
+        let content = digest(&file, before.st_size as u64, with_md5, search)?;
         let after = fs::fstat(&file)?;
         if is_unchanged(&before, &after) && content.size == after.st_size as u64 {
-            let Digested { size, sha256, md5, private_key } = content;
+            let Digested { size, sha256, md5, secret } = content;
             return Ok(Reading::Stable(Box::new(StableFile {
                 file,
                 stat: after,
                 size,
                 sha256,
                 md5,
-                private_key,
+                secret,
             })));
         }
         match pauses.next() {
@@ -129,20 +133,23 @@ struct Digested {
     size: u64,
     sha256: Sha256,
     md5: Option<Md5>,
-    private_key: bool,
+    secret: Option<Detection>,
 }
 
 /// At `expected` bytes the file is taken to end: a longer one has another size afterwards.
-fn digest(file: &File, expected: u64, with_md5: bool) -> io::Result<Digested> {
+fn digest(file: &File, expected: u64, with_md5: bool, search: Option<Kind>) -> io::Result<Digested> {
     let mut sha256 = sha2::Sha256::new();
     let mut md5 = with_md5.then(md5::Md5::new);
-    let (mut size, mut private_key) = (0, false);
+    let mut search = search.map(Search::new);
+    let mut size = 0;
     BYTES.with_borrow_mut(|buffer| {
         loop {
             let got = read_some(file, buffer)?;
             let bytes = &buffer[..got];
-            private_key |= size == 0 && policy::holds_private_key(bytes);
             size += got as u64;
+            if let Some(search) = &mut search {
+                search.feed(bytes);
+            }
             match &mut md5 {
                 None => sha256.update(bytes),
                 // Block by block, the processor works on both at once: 1.2 times as fast as one after the other.
@@ -160,7 +167,7 @@ fn digest(file: &File, expected: u64, with_md5: bool) -> io::Result<Digested> {
         size,
         sha256: sha256.finalize().into(),
         md5: md5.map(|md5| md5.finalize().into()),
-        private_key,
+        secret: search.and_then(Search::finish),
     })
 }
 
@@ -191,7 +198,7 @@ mod tests {
     fn one_read_gives_both_digests() {
         let (dir, fd) = directory();
         std::fs::write(dir.path().join("f"), "abc").unwrap();
-        let Reading::Stable(read) = read(fd.as_fd(), b"f", true).unwrap() else { panic!("not stable") };
+        let Reading::Stable(read) = read(fd.as_fd(), b"f", true, None).unwrap() else { panic!("not stable") };
         assert_eq!(hex(&read.md5.unwrap()), "900150983cd24fb0d6963f7d28e17f72");
         assert_eq!(hex(&read.sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(read.size, 3);
@@ -204,9 +211,12 @@ mod tests {
         fs::mknodat(&fd, "fifo", FileType::Fifo, Mode::RUSR, 0).unwrap();
         std::fs::create_dir(dir.path().join("dir")).unwrap();
         for name in ["link", "fifo", "dir"] {
-            assert!(matches!(read(fd.as_fd(), name.as_bytes(), false).unwrap(), Reading::Replaced), "{name}");
+            assert!(
+                matches!(read(fd.as_fd(), name.as_bytes(), false, None).unwrap(), Reading::Replaced),
+                "{name}"
+            );
         }
-        assert_eq!(read(fd.as_fd(), b"none", false).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read(fd.as_fd(), b"none", false, None).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -224,7 +234,7 @@ mod tests {
                     std::thread::sleep(Duration::from_micros(200));
                 }
             });
-            let reading = read(fd.as_fd(), b"busy", false).unwrap();
+            let reading = read(fd.as_fd(), b"busy", false, None).unwrap();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(matches!(reading, Reading::Changing(_)), "{reading:?}");
         });

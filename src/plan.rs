@@ -7,6 +7,7 @@ use crate::generated::{Generated, State};
 use crate::layer::{PackageLayer, Role};
 use crate::manifest::{Layer, Record, Verdict};
 use crate::pkg::Catalog;
+use crate::policy::content::Detection;
 use crate::policy::{Action, Policy, RuleId};
 use crate::tree::{self, Kind, Node, Sha256};
 use crate::walk::{Content, Found, Tree};
@@ -45,10 +46,12 @@ pub enum Why {
     Lost,
     /// A directory that holds something which is kept.
     HoldsKept,
-    /// Another name of a file that is withheld.
+    /// Another name of a file that is secret.
     LinkedSecret,
     /// It holds a value that a process was given as a secret.
     HoldsSecret,
+    /// Its content is secret.
+    Content(Detection),
 }
 
 /// The verdict on one path.
@@ -114,7 +117,7 @@ pub fn decide(facts: Facts<'_>) -> Plan {
         .enumerate()
         .map(|(index, (found, change))| facts.decision(index, found, *change, &known))
         .collect();
-    withhold_links(found, &mut decisions);
+    withhold_links(facts, &mut decisions);
     rewrite_links(found, &mut decisions);
     keep_parents(found, &mut decisions, facts);
     let mut findings = Findings::default();
@@ -166,8 +169,9 @@ impl Facts<'_> {
             Why::WhiteoutDevice => "a 0:0 device is a deletion in an overlay file system".to_owned(),
             Why::Lost => "could not be read; see findings.jsonl".to_owned(),
             Why::HoldsKept => "holds something that is kept".to_owned(),
-            Why::LinkedSecret => "another name of a file that is withheld".to_owned(),
+            Why::LinkedSecret => "another name of a file that is secret".to_owned(),
             Why::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
+            Why::Content(detection) => detection.reason(),
         }
     }
 
@@ -212,16 +216,24 @@ impl Facts<'_> {
         let wanted = found
             .rule
             .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
-        if found.content == Content::PrivateKey && matches!(layer, Layer::Delta | Layer::Generated) && !wanted
-        {
-            return out(Verdict::Withhold, Why::Rule(self.policy.for_private_key()));
+        if let Some(secret) = found.secret.filter(|secret| secret.certain && !wanted) {
+            return out(Verdict::Withhold, Why::Content(secret));
         }
         if self.secret_holders.contains(&index) && !wanted {
             return out(Verdict::Withhold, Why::HoldsSecret);
         }
         // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
-        let layer = if wanted { Layer::Delta } else { layer };
+        let is_swept = wanted || self.is_harmless(found);
+        let layer = if is_swept { Layer::Delta } else { layer };
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
+    }
+
+    /// Whether the table withholds by name what distributions publish, or a file that is empty.
+    pub fn is_harmless(&self, found: &Found) -> bool {
+        let withheld = |id| self.policy.rule(id).action == Action::Withhold && !self.policy.is_users(id);
+        let is_empty =
+            found.content == Content::Known && matches!(found.node.kind, Kind::File { size: 0, .. });
+        (found.published || is_empty) && found.rule.is_some_and(withheld)
     }
 
     /// Who made what no package ships, if that is known.
@@ -254,7 +266,8 @@ impl Facts<'_> {
         let verdict = match self.policy.rule(id).action {
             Action::Keep => return None,
             Action::DropFiles if found.node.kind == Kind::Directory => return None,
-            Action::Drop | Action::DropFiles => Verdict::Drop,
+            Action::Drop | Action::DropFiles | Action::Forget => Verdict::Drop,
+            Action::Withhold if self.is_harmless(found) => return None,
             Action::Withhold => Verdict::Withhold,
             // The directory that a user's rule names is where the volume is mounted.
             Action::Volume if found.node.kind == Kind::Directory && !self.parent_has(found, id) => {
@@ -393,14 +406,17 @@ fn dropped_info(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>,
     info
 }
 
-/// A secret is an inode: all its names are withheld.
-fn withhold_links(found: &[Found], decisions: &mut [Decision]) {
-    let secret: HashSet<u32> = found
-        .iter()
-        .zip(decisions.iter())
-        .filter(|(found, decision)| found.node.group != 0 && decision.verdict == Verdict::Withhold)
-        .map(|(found, _)| found.node.group)
-        .collect();
+/// A secret is an inode: none of its names is in the image.
+fn withhold_links(facts: Facts<'_>, decisions: &mut [Decision]) {
+    let found = &facts.tree.found;
+    let is_secret = |decision: &Decision| match (decision.verdict, decision.why) {
+        (Verdict::Withhold | Verdict::Regenerate, _) => true,
+        (_, Why::Rule(id)) => facts.policy.rule(id).action == Action::Forget,
+        _ => false,
+    };
+    let linked = found.iter().zip(decisions.iter()).filter(|(found, _)| found.node.group != 0);
+    let secret: HashSet<u32> =
+        linked.filter(|(_, decision)| is_secret(decision)).map(|(found, _)| found.node.group).collect();
     for (found, decision) in found.iter().zip(decisions) {
         if secret.contains(&found.node.group) && decision.verdict.in_image() {
             *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Why::LinkedSecret };
@@ -452,6 +468,14 @@ fn report(facts: Facts<'_>, found: &Found, decision: &Decision, findings: &mut F
             findings.note("withheld", path, reason())
         }
         (Verdict::Regenerate, _) => findings.note("regenerate", path, reason()),
+        // What package scripts made of published files is noise.
+        (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {
+            if let Some(likely) = found.secret.filter(|secret| !secret.certain) {
+                let text =
+                    format!("{}; it is in the image: withhold it with --policy if it is one", likely.name());
+                findings.note("suspicious", path, text);
+            }
+        }
         _ => {}
     }
 }

@@ -3,12 +3,14 @@
 //! Parallel over directories and batches of files, by descriptors only: a name
 //! is one component below an opened directory and no link is ever followed. A
 //! file is read once; its SHA-256, its MD5 where dpkg's database has one to
-//! compare with, and the look for private keys come from the same bytes.
+//! compare with, and the search for secrets come from the same bytes. Only what
+//! turns out not to be what its package ships is read once more, to be searched.
 
 use crate::detect::mounts::{Class, Mount, Mounts};
 use crate::escape;
 use crate::findings::Findings;
-use crate::hash::{self, Abreast, Reading, Wanted};
+use crate::hash::{self, Abreast, Reading, StableFile, Wanted};
+use crate::policy::content::{Detection, Kind as Sort};
 use crate::policy::{self, Action, Policy, RuleId, Sign};
 use crate::root::{self, Root};
 use crate::tree::{self, Kind, Md5, Node, Stat, Xattrs};
@@ -37,6 +39,9 @@ pub struct Scope<'a> {
     pub md5: &'a (dyn Fn(&[u8]) -> bool + Sync),
     /// Paths whose content is of interest; others are only listed.
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
+    /// published files hold no secrets, so they are not searched for any.
+    pub published: &'a (dyn Fn(&[u8], Option<&Found>) -> bool + Sync),
     /// Counts for a progress display.
     pub progress: &'a Progress,
 }
@@ -55,8 +60,6 @@ pub struct Progress {
 pub enum Content {
     /// Read, or nothing to read: not a regular file.
     Known,
-    /// Read, and it holds a private key.
-    PrivateKey,
     /// Not read: a rule keeps it out of the image, or nobody asked.
     Unread,
     /// Could not be read, or kept changing; there is a finding.
@@ -74,6 +77,16 @@ pub struct Found {
     pub content: Content,
     /// MD5, where [`Scope::md5`] asked for it.
     pub md5: Option<Box<Md5>>,
+    /// The secret that its content holds, if there is a policy.
+    pub secret: Option<Detection>,
+    /// Whether distributions publish this very content.
+    pub published: bool,
+}
+
+impl Found {
+    fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
+        Found { node, rule, content, md5: None, secret: None, published: false }
+    }
 }
 
 /// Everything under a root, sorted by path.
@@ -147,7 +160,7 @@ impl Walker<'_> {
             Err(cause) => return self.unreadable(&path, &cause),
         };
         let node = self.node(&path, Kind::Directory, &stat, attributes(fd.as_fd()));
-        self.found([Found { node, rule, content: Content::Known, md5: None }]);
+        self.found([Found::new(node, rule, Content::Known)]);
         let names = match root::list_directory(fd.as_fd()) {
             Ok(names) => names,
             Err(cause) => return self.unreadable(&path, &cause),
@@ -231,11 +244,9 @@ impl Walker<'_> {
         directory: BorrowedFd<'_>,
     ) -> Option<Pending> {
         let rule = self.rule(&path, inside);
-        let ruled_out =
-            rule.zip(self.scope.policy).is_some_and(|(id, policy)| !policy.rule(id).action.needs_content());
-        let wanted = !ruled_out && (self.scope.content)(&path);
-        let (group, first) = self.group(stat, wanted);
         let size = stat.st_size as u64;
+        let wanted = self.needs_content(&path, rule, size) && (self.scope.content)(&path);
+        let (group, first) = self.group(stat, wanted);
         if wanted && first {
             return Some(Pending { path, rule, group, size });
         }
@@ -246,8 +257,17 @@ impl Walker<'_> {
         let kind = Kind::File { size, sha256: None };
         let mut node = self.node(&path, kind, stat, xattrs.unwrap_or(Ok(None)));
         node.group = group;
-        self.found([Found { node, rule, content: Content::Unread, md5: None }]);
+        self.found([Found::new(node, rule, Content::Unread)]);
         None
+    }
+
+    /// Whether the content decides or travels. What the table withholds by name is no secret if it is empty, or if
+    /// distributions publish it.
+    fn needs_content(&self, path: &[u8], rule: Option<RuleId>, size: u64) -> bool {
+        rule.zip(self.scope.policy).is_none_or(|(id, policy)| match policy.rule(id).action {
+            Action::Withhold => !policy.is_users(id) && (size == 0 || (self.scope.published)(path, None)),
+            action => action.needs_content(),
+        })
     }
 
     /// The group of a file with several names, and whether this is the first name that is to be read.
@@ -282,7 +302,7 @@ impl Walker<'_> {
         let mut node = self.node(&path, kind, stat, xattrs);
         node.group = self.group(stat, false).0;
         let rule = self.rule(&path, inside);
-        self.found([Found { node, rule, content: Content::Known, md5: None }]);
+        self.found([Found::new(node, rule, Content::Known)]);
     }
 
     fn read_batch(&self, directory: &Arc<OwnedFd>, batch: Vec<Pending>) {
@@ -292,12 +312,13 @@ impl Walker<'_> {
         let mut abreast = own.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
         for pending in batch {
             let with_md5 = (self.scope.md5)(&pending.path);
+            let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
             match &mut abreast {
-                Some(abreast) if with_md5 && pending.size < ALONE => {
+                Some(abreast) if with_md5 && search.is_none() && pending.size < ALONE => {
                     abreast.add(Arc::clone(directory), pending)
                 }
                 _ => {
-                    let reading = hash::read(directory.as_fd(), pending.name(), with_md5);
+                    let reading = hash::read(directory.as_fd(), pending.name(), with_md5, search);
                     found.extend(self.read(directory.as_fd(), pending, reading));
                 }
             }
@@ -324,16 +345,56 @@ impl Walker<'_> {
         pending: Pending,
         reading: io::Result<Reading>,
     ) -> Option<Found> {
+        let search = self.search(&pending);
         let Pending { path, rule, group, .. } = pending;
         match reading {
             Ok(Reading::Stable(read)) => {
-                self.scope.progress.bytes.fetch_add(read.size, Relaxed);
-                let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
-                let mut node = self.node(&path, kind, &read.stat, attributes(read.file.as_fd()));
-                node.group = group;
-                let content = if read.private_key { Content::PrivateKey } else { Content::Known };
-                Some(Found { node, rule, content, md5: read.md5.map(Box::new) })
+                let mut found = self.stable(&path, rule, group, *read);
+                if search.is_none() || !(self.scope.published)(&path, None) {
+                    return Some(found);
+                }
+                found.published = (self.scope.published)(&path, Some(&found));
+                if found.published {
+                    return Some(found);
+                }
+                // Not what its package ships: read again and searched, so that what is searched is what is digested.
+                let again = hash::read(directory, tree::file_name(&path), found.md5.is_some(), search);
+                match again {
+                    Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
+                    other => self.unstable(directory, path, rule, group, other),
+                }
             }
+            other => self.unstable(directory, path, rule, group, other),
+        }
+    }
+
+    /// How a file that goes into the image is searched; nothing where there is no policy.
+    fn search(&self, pending: &Pending) -> Option<Sort> {
+        self.scope.policy?;
+        Some(Sort::of(&pending.path, pending.group != 0))
+    }
+
+    fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> Found {
+        self.scope.progress.bytes.fetch_add(read.size, Relaxed);
+        let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
+        let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
+        node.group = group;
+        let mut found = Found::new(node, rule, Content::Known);
+        (found.md5, found.secret) = (read.md5.map(Box::new), read.secret);
+        found
+    }
+
+    /// What reading a file has come to that would not hold still.
+    fn unstable(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: Vec<u8>,
+        rule: Option<RuleId>,
+        group: u32,
+        reading: io::Result<Reading>,
+    ) -> Option<Found> {
+        match reading {
+            Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
             Ok(Reading::Changing(stat)) => {
                 let text =
                     "changed each time it was read; stop what writes it, or leave it out with --exclude";
@@ -358,7 +419,7 @@ impl Walker<'_> {
         let mut node =
             self.node(path, Kind::File { size: stat.st_size as u64, sha256: None }, stat, Ok(None));
         node.group = group;
-        Found { node, rule, content: Content::Lost, md5: None }
+        Found::new(node, rule, Content::Lost)
     }
 
     /// A mount point whose content is not the machine's: listed as an empty directory that was never looked at.
@@ -393,7 +454,7 @@ impl Walker<'_> {
         };
         let stat = Stat { mode, ..Stat::default() };
         let node = Node { path: path.into(), kind: Kind::Directory, stat, group: 0, xattrs: None };
-        Found { node, rule: self.rule(path, None), content: Content::Known, md5: None }
+        Found::new(node, self.rule(path, None), Content::Known)
     }
 
     fn node(&self, path: &[u8], kind: Kind, stat: &fs::Stat, xattrs: io::Result<Option<Xattrs>>) -> Node {
@@ -461,6 +522,7 @@ fn share_within_groups(found: &mut [Found]) {
             one.node =
                 Node { path: std::mem::take(&mut one.node.path), kind, stat, group: one.node.group, xattrs };
             (one.content, one.md5) = (read.content, read.md5.clone());
+            (one.secret, one.published) = (read.secret, read.published);
         }
     }
 }

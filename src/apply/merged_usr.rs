@@ -54,6 +54,7 @@ fn survey(context: &Path, root: &Root, threads: usize) -> Result<Vec<Node>> {
         ours: &ours,
         md5: &|_| false,
         content: &|_| false,
+        published: &|_, _| false,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;

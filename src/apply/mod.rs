@@ -81,6 +81,7 @@ pub fn survey(context: &Context, root: &Root, records: &[Record], threads: usize
         ours: &ours,
         md5: &|_| false,
         content: &|path| files.contains(path),
+        published: &|_, _| false,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;

@@ -132,6 +132,7 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
         ours: &ours,
         md5: &|_| false,
         content: &|_| false,
+        published: &|_, _| false,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;
@@ -154,7 +155,7 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
 fn is_swept(policy: &Policy, found: &Found) -> bool {
     let Some(rule) = found.rule else { return false };
     match policy.rule(rule).action {
-        Action::Drop | Action::Withhold | Action::Volume | Action::Regenerate => true,
+        Action::Drop | Action::Withhold | Action::Forget | Action::Volume | Action::Regenerate => true,
         Action::DropFiles => found.node.kind != Kind::Directory,
         Action::Keep | Action::Rewrite | Action::Runtime => false,
     }

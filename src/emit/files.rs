@@ -5,17 +5,16 @@ use crate::findings::Findings;
 use crate::hash;
 use crate::manifest::{Layer, Verdict};
 use crate::plan::{Facts, Plan};
-use crate::policy;
+use crate::policy::content::{self, Detection};
 use crate::root::Root;
 use crate::tree::{self, Kind, Node, Sha256};
-use crate::walk;
+use crate::walk::{self, Found};
 use rustix::fs;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 /// What became of an object between the walk and the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +121,7 @@ impl<'a> Shipper<'a> {
             node.kind = Kind::File { size: rewritten.content.len() as u64, sha256: Some(rewritten.sha256) };
             return archive.append_file(&node, &mut &rewritten.content[..]).map(drop);
         }
-        match self.attempts(archive, node) {
+        match self.attempts(archive, &self.facts.tree.found[index]) {
             Ok(Some(now)) => self.note(index, node, now),
             Ok(None) => self.lose(index, "changed each time it was read"),
             Err(AttemptError::Read(cause)) if cause.kind() == io::ErrorKind::NotFound => {
@@ -139,11 +138,11 @@ impl<'a> Shipper<'a> {
     fn attempts(
         &mut self,
         archive: &mut Writer<impl Write>,
-        node: &Node,
+        found: &Found,
     ) -> Result<Option<Node>, AttemptError> {
         let mut pauses = hash::PAUSES.iter();
         loop {
-            let archived = self.attempt(archive, node)?;
+            let archived = self.attempt(archive, found)?;
             match pauses.next() {
                 Some(pause) if archived.is_none() => std::thread::sleep(*pause),
                 _ => return Ok(archived),
@@ -156,8 +155,9 @@ impl<'a> Shipper<'a> {
     fn attempt(
         &mut self,
         archive: &mut Writer<impl Write>,
-        node: &Node,
+        found: &Found,
     ) -> Result<Option<Node>, AttemptError> {
+        let node = &found.node;
         let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
         let file =
             hash::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
@@ -166,8 +166,9 @@ impl<'a> Shipper<'a> {
         let mut now = Node { stat: walk::portable_stat(&before), ..node.clone() };
         // What the walk looked at is not what is read now.
         let changed = now.stat != node.stat || before.st_size as u64 != node.size();
-        if changed && begins_with_key(&file).map_err(AttemptError::Read)? {
-            return Err(AttemptError::Read(io::Error::other("holds a private key since it was walked")));
+        if changed && let Some(secret) = self.new_secret(found, &file).map_err(AttemptError::Read)? {
+            let text = format!("holds a secret since it was walked: {}", secret.reason());
+            return Err(AttemptError::Read(io::Error::other(text)));
         }
         now.kind = Kind::File { size: before.st_size as u64, sha256: None };
         let written = archive.append_file(&expressible(&now), &mut file).map_err(AttemptError::Write)?;
@@ -180,6 +181,19 @@ impl<'a> Shipper<'a> {
         }
         now.kind = Kind::File { size: after.st_size as u64, sha256: Some(written.sha256) };
         Ok(Some(now))
+    }
+
+    /// The secret that a file has now; nothing if it had one before and is in the image all the same.
+    fn new_secret(&self, found: &Found, file: &File) -> io::Result<Option<Detection>> {
+        if found.secret.is_some_and(|secret| secret.certain) {
+            return Ok(None);
+        }
+        // By its name it is one: it was empty, or as its package ships it.
+        if self.facts.is_harmless(found) {
+            return Ok(Some(Detection::by_name()));
+        }
+        let kind = content::Kind::of(&found.node.path, found.node.group != 0);
+        Ok(content::search_file(file, kind)?.filter(|secret| secret.certain))
     }
 
     /// Records a file that is not as the walk saw it, under all its names.
@@ -224,12 +238,6 @@ impl<'a> Shipper<'a> {
         }
         self.last.as_ref().map(|(_, fd)| fd).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
-}
-
-fn begins_with_key(file: &File) -> io::Result<bool> {
-    let mut head = vec![0; 256 << 10];
-    let length = file.read_at(&mut head, 0)?;
-    Ok(policy::holds_private_key(&head[..length]))
 }
 
 /// The node without attributes whose name no PAX record can hold (it ends at `=`); `apply` has them from the manifest.

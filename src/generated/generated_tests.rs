@@ -59,6 +59,7 @@ impl Fixture {
             ours: &[],
             md5: &|_| false,
             content: &|_| true,
+            published: &|_, _| false,
             progress: &Progress::default(),
         };
         walk::walk(&self.root(), &scope, 1).unwrap().found

@@ -1,7 +1,6 @@
 //! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
-use super::{KEY_SEARCH, Reading, StableFile, is_unchanged, open_with_stat, read_some};
-use crate::policy;
+use super::{Reading, StableFile, is_unchanged, open_with_stat, read_some};
 use crate::tree::Md5;
 use md5::Digest as _;
 use md5_lanes::{BLOCK, LANES, START, State};
@@ -14,8 +13,6 @@ use std::sync::Arc;
 
 /// Bytes read at a time: what eight files have in flight stays within a processor's own cache.
 const CHUNK: usize = 64 << 10;
-/// Kept of the chunk before: a private key's first line that a chunk's end cuts is at most this long.
-const OVERLAP: usize = 64;
 /// The most that MD5 adds to a message.
 const PADDING: usize = 2 * BLOCK;
 
@@ -65,8 +62,7 @@ impl<T: Wanted> Abreast<T> {
         {
             match open_with_stat(directory.as_fd(), wanted.name()) {
                 Ok((file, before)) => {
-                    let buffer =
-                        self.buffers.pop().unwrap_or_else(|| vec![0; OVERLAP + CHUNK + PADDING].into());
+                    let buffer = self.buffers.pop().unwrap_or_else(|| vec![0; CHUNK + PADDING].into());
                     self.lanes.push(Lane::new(directory, wanted, file.into(), before, buffer));
                 }
                 // Whatever it is, it is told as it is for a file that is read alone.
@@ -112,7 +108,7 @@ fn done_alone<T: Wanted>(
     wanted: T,
     done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>),
 ) {
-    let reading = super::read(directory.as_fd(), wanted.name(), true);
+    let reading = super::read(directory.as_fd(), wanted.name(), true, None);
     done(directory.as_fd(), wanted, reading);
 }
 
@@ -134,8 +130,7 @@ struct Lane<T> {
     size: u64,
     sha256: sha2::Sha256,
     md5: State,
-    private_key: bool,
-    /// The end of the chunk before, the chunk, and the padding if it is the last.
+    /// The chunk, and the padding if it is the last.
     buffer: Box<[u8]>,
     /// What MD5 has not seen of the buffer: whole blocks.
     at: usize,
@@ -144,21 +139,18 @@ struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    fn new(directory: Arc<OwnedFd>, wanted: T, file: File, before: fs::Stat, mut buffer: Box<[u8]>) -> Self {
-        buffer[..OVERLAP].fill(0);
-        let (at, sha256) = (OVERLAP, sha2::Sha256::new());
+    fn new(directory: Arc<OwnedFd>, wanted: T, file: File, before: fs::Stat, buffer: Box<[u8]>) -> Self {
         Lane {
             directory,
             wanted,
             file,
             before,
             size: 0,
-            sha256,
+            sha256: sha2::Sha256::new(),
             md5: START,
-            private_key: false,
             buffer,
-            at,
-            end: at,
+            at: 0,
+            end: 0,
             ended: false,
         }
     }
@@ -171,17 +163,15 @@ impl<T> Lane<T> {
         if self.ended {
             return Ok(false);
         }
-        self.buffer.copy_within(CHUNK..CHUNK + OVERLAP, 0);
-        let mut end = OVERLAP;
-        while end < OVERLAP + CHUNK && !self.ended {
-            let got = read_some(&self.file, &mut self.buffer[end..OVERLAP + CHUNK])?;
-            self.ended = got == 0 || self.size + (end - OVERLAP + got) as u64 == self.before.st_size as u64;
+        let mut end = 0;
+        while end < CHUNK && !self.ended {
+            let got = read_some(&self.file, &mut self.buffer[end..CHUNK])?;
+            self.ended = got == 0 || self.size + (end + got) as u64 == self.before.st_size as u64;
             end += got;
         }
-        self.private_key |= self.size < KEY_SEARCH as u64 && policy::holds_private_key(&self.buffer[..end]);
-        self.sha256.update(&self.buffer[OVERLAP..end]);
-        self.size += (end - OVERLAP) as u64;
-        (self.at, self.end) = (OVERLAP, end);
+        self.sha256.update(&self.buffer[..end]);
+        self.size += end as u64;
+        (self.at, self.end) = (0, end);
         if self.ended {
             self.pad();
         }
@@ -199,7 +189,7 @@ impl<T> Lane<T> {
 
     /// What the file was; nothing if it did not hold still.
     fn end(self) -> (Box<[u8]>, Arc<OwnedFd>, T, Option<Reading>) {
-        let Lane { directory, wanted, file, before, size, sha256, private_key, buffer, .. } = self;
+        let Lane { directory, wanted, file, before, size, sha256, buffer, .. } = self;
         let mut md5 = Md5::default();
         md5.as_chunks_mut().0.iter_mut().zip(self.md5).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
         let stat = fs::fstat(&file)
@@ -207,7 +197,7 @@ impl<T> Lane<T> {
             .filter(|after| is_unchanged(&before, after) && after.st_size as u64 == size);
         let reading = stat.map(|stat| {
             let sha256 = sha256.finalize().into();
-            Reading::Stable(Box::new(StableFile { file, stat, size, sha256, md5: Some(md5), private_key }))
+            Reading::Stable(Box::new(StableFile { file, stat, size, sha256, md5: Some(md5), secret: None }))
         });
         (buffer, directory, wanted, reading)
     }
@@ -249,10 +239,6 @@ mod tests {
             let content: Vec<u8> = (0..*length).map(|at| (at * 7 + at / 251 + number) as u8).collect();
             std::fs::write(dir.path().join(number.to_string()), content).unwrap();
         }
-        // A key whose first line two chunks share.
-        let mut key = vec![b'\n'; CHUNK - 20];
-        key.extend_from_slice(b"-----BEGIN OPENSSH PRIVATE KEY-----\n");
-        std::fs::write(dir.path().join("key"), key).unwrap();
         std::fs::create_dir(dir.path().join("folder")).unwrap();
 
         let fd = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
@@ -262,21 +248,21 @@ mod tests {
             drop(seen.insert(name, show(reading)))
         };
         let names = (0..lengths.len()).map(|number| number.to_string());
-        for name in names.chain(["key", "folder", "none"].map(str::to_owned)) {
+        for name in names.chain(["folder", "none"].map(str::to_owned)) {
             abreast.add(Arc::clone(&fd), name);
             abreast.run(&mut done);
         }
         abreast.finish(&mut done);
-        assert_eq!(seen.len(), lengths.len() + 3);
+        assert_eq!(seen.len(), lengths.len() + 2);
         for (name, reading) in seen {
-            assert_eq!(reading, show(crate::hash::read(fd.as_fd(), name.as_bytes(), true)), "{name}");
+            assert_eq!(reading, show(crate::hash::read(fd.as_fd(), name.as_bytes(), true, None)), "{name}");
         }
     }
 
     fn show(reading: io::Result<Reading>) -> String {
         match reading {
             Ok(Reading::Stable(file)) => {
-                format!("{} {:?} {:?} {}", file.size, file.sha256, file.md5, file.private_key)
+                format!("{} {:?} {:?}", file.size, file.sha256, file.md5)
             }
             other => format!("{other:?}"),
         }

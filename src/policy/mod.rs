@@ -2,10 +2,13 @@
 //!
 //! Rules are tried in order and the first match wins: `--policy FILE`, then
 //! `--exclude`, then what lies inside a live database ([`databases`]), then the
-//! built-in [`table`].
+//! built-in [`table`]. What is secret by its [`content`] is found besides.
 
+pub mod content;
+mod copies;
 mod databases;
 pub(crate) mod glob;
+pub(crate) mod names;
 mod table;
 
 pub use databases::{Engine, Sign, signs};
@@ -14,9 +17,9 @@ pub(crate) use glob::matches;
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::tree;
-use memchr::memmem;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What happens to a path that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum Action {
     DropFiles,
     /// Not in the image because it is secret: listed in `SECRETS.todo`, mounted at run time.
     Withhold,
+    /// Not in the image because it is secret and nobody misses it; other names of the same file are withheld.
+    Forget,
     /// Not in the image because it is live data: the directory is a volume.
     Volume,
     /// Not in the image because every machine has its own: made anew in the container.
@@ -75,29 +80,14 @@ pub struct Policy {
     rules: Vec<Rule>,
     /// Rules before this one are the user's and beat what lies inside a database.
     built_in: usize,
-    /// Where the rules for database engines, and then that for private keys by content, stand.
+    /// Where the rules for database engines stand.
     engines: usize,
-    /// The rules to try on a path in order, by its first component: most begin with a literal one.
-    by_first: HashMap<Vec<u8>, Vec<RuleId>>,
+    /// The rules to try on a path in order, by its first component or its first two: most begin with literal ones, and
+    /// every home directory has rules of its own.
+    by_beginning: HashMap<Vec<u8>, Vec<RuleId>>,
     /// The rules to try on a path whose first component no rule begins with.
     elsewhere: Vec<RuleId>,
 }
-
-/// Endings of copies that editors, packagers and administrators leave (`shadow.bak`, `site.key~`).
-const COPY_ENDINGS: &[&str] = &[
-    "~",
-    ".bak",
-    ".old",
-    ".orig",
-    ".save",
-    ".swp",
-    ".dpkg-dist",
-    ".dpkg-new",
-    ".dpkg-old",
-    ".dpkg-bak",
-    ".ucf-dist",
-    ".ucf-old",
-];
 
 impl Policy {
     /// The user's rules, then the built-in ones for a machine with these home directories (relative paths).
@@ -113,9 +103,8 @@ impl Policy {
         let unmatched =
             |action, reason: &str| Rule { pattern: Vec::new(), action, reason: reason.to_owned() };
         rules.extend(Engine::ALL.map(|engine| unmatched(Action::Volume, engine.reason())));
-        rules.push(unmatched(Action::Withhold, "private key, known by its content"));
-        let (by_first, elsewhere) = index(&rules[..engines]);
-        Policy { rules, built_in, engines, by_first, elsewhere }
+        let (by_beginning, elsewhere) = index(&rules[..engines]);
+        Policy { rules, built_in, engines, by_beginning, elsewhere }
     }
 
     /// The rule with this number.
@@ -134,8 +123,9 @@ impl Policy {
         if path.is_empty() {
             return None;
         }
-        let original = COPY_ENDINGS.iter().find_map(|ending| path.strip_suffix(ending.as_bytes()));
-        let matched = |ids: &[RuleId]| ids.iter().copied().find(|&id| self.rule(id).matches(path, original));
+        let originals = copies::originals(path);
+        let matched =
+            |ids: &[RuleId]| ids.iter().copied().find(|&id| self.rule(id).matches(path, &originals));
         let candidates = self.candidates(path);
         let (user, built_in) =
             candidates.split_at(candidates.partition_point(|&id| (id as usize) < self.built_in));
@@ -145,7 +135,14 @@ impl Policy {
     /// The rules that may match, in order.
     fn candidates(&self, path: &[u8]) -> Cow<'_, [RuleId]> {
         match memchr::memchr(b'/', path) {
-            Some(slash) => Cow::Borrowed(self.by_first.get(&path[..slash]).unwrap_or(&self.elsewhere)),
+            Some(slash) => {
+                let second =
+                    memchr::memchr(b'/', &path[slash + 1..]).map(|length| &path[..slash + 1 + length]);
+                let rules = second.and_then(|two| self.by_beginning.get(two));
+                Cow::Borrowed(
+                    rules.or_else(|| self.by_beginning.get(&path[..slash])).unwrap_or(&self.elsewhere),
+                )
+            }
             // A copy at the top (`key.bak`) has another first component than the rule that withholds it.
             None => (0..self.engines as RuleId).collect::<Vec<_>>().into(),
         }
@@ -154,11 +151,6 @@ impl Policy {
     /// The rule for the data of this engine.
     pub fn for_engine(&self, engine: Engine) -> RuleId {
         (self.engines + engine as usize) as RuleId
-    }
-
-    /// The rule for a file whose content [`holds_private_key`].
-    pub fn for_private_key(&self) -> RuleId {
-        (self.engines + Engine::ALL.len()) as RuleId
     }
 }
 
@@ -180,11 +172,11 @@ impl Rule {
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
     }
 
-    /// Whether the rule is about `path`, or withholds the file that `path` is a copy of.
-    fn matches(&self, path: &[u8], original: Option<&[u8]>) -> bool {
+    /// Whether the rule is about `path`, or keeps the file secret that `path` is a copy of.
+    fn matches(&self, path: &[u8], originals: &[Cow<'_, [u8]>]) -> bool {
         glob::matches(&self.pattern, path)
-            || self.action == Action::Withhold
-                && original.is_some_and(|path| glob::matches(&self.pattern, path))
+            || matches!(self.action, Action::Withhold | Action::Forget)
+                && originals.iter().any(|path| glob::matches(&self.pattern, path))
     }
 }
 
@@ -213,14 +205,16 @@ pub fn parse(text: &[u8], name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// Whether the beginning of a file shows a private key in PEM armour (RFC 7468, RFC 4716, OpenSSH, PGP).
-pub fn holds_private_key(head: &[u8]) -> bool {
-    memmem::find_iter(head, b"-----BEGIN ").any(|at| {
-        let label = &head[at + 11..];
-        let label = &label[..label.len().min(40)];
-        let end = memmem::find(label, b"-----").map_or(label, |end| &label[..end]);
-        memmem::find(end, b"PRIVATE KEY").is_some()
-    })
+/// The built-in table: pattern (see [`glob`]; `{a,b}` is either, `~/` every home directory), action, reason.
+pub fn rows() -> &'static [(&'static str, Action, &'static str)] {
+    table::ROWS
+}
+
+/// Whether the path is that of configuration in which programs are given passwords: a value with such a name is one.
+pub fn is_configuration(path: &[u8]) -> bool {
+    static PATTERNS: LazyLock<Vec<Vec<u8>>> =
+        LazyLock::new(|| table::CONFIGURATION.iter().flat_map(|pattern| expand(pattern, &[])).collect());
+    PATTERNS.iter().any(|pattern| glob::matches(pattern, path))
 }
 
 /// A user's pattern, relative, for what it matches and everything beneath: who names a directory means what is in it.
@@ -232,22 +226,40 @@ fn with_beneath(pattern: &[u8]) -> Vec<u8> {
     pattern
 }
 
-/// For every literal first component the rules with it and those that begin with a wildcard; and these alone.
+/// For every literal beginning the rules that may match what begins so; and those that may match anything.
 fn index(rules: &[Rule]) -> (HashMap<Vec<u8>, Vec<RuleId>>, Vec<RuleId>) {
-    let mut by_first: HashMap<Vec<u8>, Vec<RuleId>> = HashMap::new();
+    let mut by_beginning: HashMap<Vec<u8>, Vec<RuleId>> = HashMap::new();
     let mut elsewhere = Vec::new();
     for (id, rule) in rules.iter().enumerate() {
-        let first = rule.pattern.split(|&byte| byte == b'/').next().unwrap_or_default();
-        match first.iter().any(|byte| b"*?[".contains(byte)) {
-            true => elsewhere.push(id as RuleId),
-            false => by_first.entry(first.to_vec()).or_default().push(id as RuleId),
+        match beginning(&rule.pattern) {
+            Some(beginning) => by_beginning.entry(beginning.to_vec()).or_default().push(id as RuleId),
+            None => elsewhere.push(id as RuleId),
         }
     }
-    for ids in by_first.values_mut() {
+    let firsts: HashMap<Vec<u8>, Vec<RuleId>> = by_beginning
+        .iter()
+        .filter(|(beginning, _)| !beginning.contains(&b'/'))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    for (beginning, ids) in &mut by_beginning {
+        if beginning.contains(&b'/') {
+            ids.extend(firsts.get(tree::parent(beginning)).into_iter().flatten());
+        }
         ids.extend(&elsewhere);
         ids.sort_unstable();
     }
-    (by_first, elsewhere)
+    (by_beginning, elsewhere)
+}
+
+/// The literal first two components of what a pattern matches, if it matches only what lies beneath them; else the first.
+fn beginning(pattern: &[u8]) -> Option<&[u8]> {
+    let is_literal = |text: &[u8]| !text.iter().any(|byte| b"*?[".contains(byte));
+    let first = pattern.split(|&byte| byte == b'/').next().filter(|first| is_literal(first))?;
+    let rest = pattern.get(first.len() + 1..).unwrap_or_default();
+    // A copy of what has only two components has another second one.
+    let two =
+        memchr::memchr(b'/', rest).filter(|&length| rest.len() > length + 1 && is_literal(&rest[..length]));
+    Some(two.map_or(first, |length| &pattern[..first.len() + 1 + length]))
 }
 
 /// A row's pattern with `{a,b}` and `~/` written out.
@@ -286,7 +298,6 @@ mod tests {
             assert_eq!(rule.action, Action::Withhold, "{path}");
         }
         assert_eq!(policy.rule(policy.for_path(b"var/cache/apt/x", None).unwrap()).action, Action::DropFiles);
-        assert_eq!(policy.rule(policy.for_private_key()).action, Action::Withhold);
     }
 
     #[test]
@@ -303,7 +314,11 @@ mod tests {
             ("etc/letsencrypt/live/site/privkey.pem", Some(Action::Withhold)),
             ("etc/letsencrypt/renewal/site.conf", None),
             ("etc/shadow", Some(Action::Rewrite)),
-            ("etc/shadow-", Some(Action::Drop)),
+            ("etc/shadow-", Some(Action::Forget)),
+            ("etc/shadow.20240131", Some(Action::Withhold)),
+            ("root/.ssh/.id_rsa.swp", Some(Action::Withhold)),
+            ("root/.bash_history.1", Some(Action::Forget)),
+            ("etc/openvpn", None),
             ("boot", None),
             ("boot/vmlinuz-6.1", Some(Action::Drop)),
             ("", None),
@@ -324,7 +339,6 @@ mod tests {
         assert_eq!(action("var/log/db/x", Some(postgres)), Some(Action::Volume));
         assert_eq!(action("var/log/app/x", Some(postgres)), Some(Action::Keep));
         assert!(policy.rule(postgres).reason.contains("PostgreSQL"));
-        assert!(policy.rule(policy.for_private_key()).reason.contains("private key"));
     }
 
     #[test]
@@ -355,11 +369,18 @@ mod tests {
             "etc/x.p12",
             "root/.netrc~",
             "q/y",
+            "var/lib/dbus/machine-id",
+            "var/lib/cloud",
+            "var/cache/apt/x",
+            "etc/apt/auth.conf.bak",
+            "etc/ssl/private.old",
+            "var/log",
+            "home/eve/.ssh/id_rsa~",
         ];
         for path in names.map(str::as_bytes) {
-            let original = COPY_ENDINGS.iter().find_map(|ending| path.strip_suffix(ending.as_bytes()));
+            let originals = copies::originals(path);
             let one_by_one =
-                policy.rules[..policy.engines].iter().position(|rule| rule.matches(path, original));
+                policy.rules[..policy.engines].iter().position(|rule| rule.matches(path, &originals));
             assert_eq!(
                 policy.for_path(path, None).map(|id| id as usize),
                 one_by_one,
@@ -375,14 +396,5 @@ mod tests {
         assert_eq!(error.code, Code::Usage);
         assert!(error.to_string().contains("p.txt, line 2"), "{error}");
         assert!(parse(b"drop", "p").is_err() && parse(b"drop \\q", "p").is_err());
-    }
-
-    #[test]
-    fn private_keys_are_known_by_content() {
-        assert!(holds_private_key(b"# mine\n-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl"));
-        assert!(holds_private_key(b"-----BEGIN PRIVATE KEY-----"));
-        assert!(holds_private_key(b"-----BEGIN PGP PRIVATE KEY BLOCK-----"));
-        assert!(!holds_private_key(b"-----BEGIN CERTIFICATE-----\nPRIVATE KEY"));
-        assert!(!holds_private_key(b"-----BEGIN "));
     }
 }

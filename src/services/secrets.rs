@@ -4,62 +4,10 @@
 //! counts only if nothing but a credential looks like it, because what is
 //! withheld has to be given by hand.
 
+use crate::policy::names;
 use memchr::memmem;
 use std::ops::Range;
 
-/// Parts of a name that make what it names a secret, in lower case.
-const SECRET_WORDS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "api_key",
-    "api-key",
-    "accesskey",
-    "access_key",
-    "access-key",
-    "private_key",
-    "private-key",
-    "privatekey",
-    "encryption_key",
-    "encryption-key",
-    "signing_key",
-    "master_key",
-    "credential",
-    "authkey",
-    "auth_key",
-    "auth-key",
-    "cookie",
-    "dsn",
-];
-/// Whole words (between `_`, `-` and `.`) that do so.
-const SECRET_PARTS: &[&str] = &["pass", "pw", "pwd", "psk", "salt", "bearer", "auth", "key", "pin"];
-/// Names that one of these ends tell where something is, or how it is handled, and not what it is.
-const PLAIN_ENDINGS: &[&str] = &[
-    "_file",
-    "-file",
-    "_path",
-    "-path",
-    "_dir",
-    "-dir",
-    "_sock",
-    "_socket",
-    "_url_prefix",
-    "_ttl",
-    "_timeout",
-    "_length",
-    "_policy",
-    "_method",
-    "_type",
-    "_enabled",
-    "_header",
-    "_name",
-];
-/// Names of every session and service that only look like secrets.
-const PLAIN_NAMES: &[&str] =
-    &["pwd", "oldpwd", "ssh_auth_sock", "xauthority", "invocation_id", "journal_stream"];
 /// How the values of well-known credentials begin: GitHub, GitLab, AWS, Slack, Stripe, Google, npm, PyPI, JWT.
 const SECRET_BEGINNINGS: &[&str] = &[
     "ghp_",
@@ -85,21 +33,6 @@ const SHORTEST_BEGINNING: usize = 16;
 /// Shorter values are found everywhere, so that looking for them in files would withhold half the machine.
 const SHORTEST_SEARCHED: usize = 8;
 
-/// Whether what has this name is meant to be secret: a variable, an option or a key.
-pub(super) fn is_secret_name(name: &[u8]) -> bool {
-    let name = name.to_ascii_lowercase();
-    let ends = |ending: &&str| name.ends_with(ending.as_bytes());
-    if memmem::find(&name, b"public").is_some() {
-        return false;
-    }
-    if PLAIN_NAMES.iter().any(|plain| name == plain.as_bytes()) || PLAIN_ENDINGS.iter().any(ends) {
-        return false;
-    }
-    let has = |word: &&str| memmem::find(&name, word.as_bytes()).is_some();
-    let mut parts = name.split(|byte| b"_-.".contains(byte));
-    SECRET_WORDS.iter().any(has) || parts.any(|part| SECRET_PARTS.iter().any(|word| part == word.as_bytes()))
-}
-
 /// The part of a value that can be nothing but a credential, whatever its name: a URL's password, a well-known token.
 pub(super) fn secret_in_value(value: &[u8]) -> Option<Range<usize>> {
     if let Some(range) = password_in_url(value) {
@@ -114,7 +47,7 @@ pub(super) fn secret_in_variable(name: &[u8], value: &[u8]) -> Option<Range<usiz
     if value.is_empty() {
         return None;
     }
-    if is_secret_name(name) && !is_switch(value) && !is_path(value) {
+    if names::is_secret(name) && !is_switch(value) && !is_path(value) {
         Some(0..value.len())
     } else {
         secret_in_value(value)
@@ -137,7 +70,7 @@ pub(super) fn secrets_in_arguments(words: &[impl AsRef<[u8]>]) -> Vec<Option<Ran
             let value = secret_in_variable(&word[..at], &word[at + 1..]);
             secrets.push(value.map(|range| at + 1 + range.start..at + 1 + range.end));
         } else {
-            expected = word.starts_with(b"-") && is_secret_name(word);
+            expected = word.starts_with(b"-") && names::is_secret(word);
             secrets.push(secret_in_value(word));
         }
     }
@@ -180,34 +113,6 @@ fn password_in_url(value: &[u8]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_tell_what_is_meant() {
-        for (name, secret) in [
-            ("DB_PASSWORD", true),
-            ("PGPASSWORD", true),
-            ("DB_PASS", true),
-            ("SECRET_KEY_BASE", true),
-            ("GITHUB_TOKEN", true),
-            ("AWS_SECRET_ACCESS_KEY", true),
-            ("--auth-token", true),
-            ("spring.datasource.password", true),
-            ("SENTRY_DSN", true),
-            ("STRIPE_KEY", true),
-            ("PATH", false),
-            ("PUBLIC_KEY", false),
-            ("KEYBOARD", false),
-            ("PWD", false),
-            ("COMPASS", false),
-            ("DB_PASSWORD_FILE", false),
-            ("KEYMAP", false),
-            ("SSH_AUTH_SOCK", false),
-            ("TOKEN_TTL", false),
-            ("AUTHOR", false),
-        ] {
-            assert_eq!(is_secret_name(name.as_bytes()), secret, "{name}");
-        }
-    }
 
     #[test]
     fn values_tell_what_they_are() {

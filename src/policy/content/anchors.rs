@@ -1,0 +1,121 @@
+//! A few bytes that every secret of a sort has, and who judges what is around them.
+
+use super::{Detection, View, assignments, keys, passwords, tokens};
+use std::ops::Range;
+
+/// Tells whether a secret is at the anchor.
+pub(super) type Judge = fn(&View<'_>) -> Option<Detection>;
+
+/// Text of at least three bytes, with its judge. What is rare is told from what is common by the first three.
+const ANCHORS: &[(&[u8], Judge)] = &[
+    (b"-----BEGIN ", keys::armoured),
+    // The same in base64, by where in a group of three bytes it begins.
+    (b"LS0tLS1CRUdJTi", keys::in_base64),
+    (b"0tLS0tQkVHSU4g", keys::in_base64),
+    (b"tLS0tLUJFR0lO", keys::in_base64),
+    (b"PuTTY-User-Key-File-", keys::putty),
+    (b"SSH PRIVATE KEY FILE FORMAT 1.1", keys::ssh1),
+    (b"Private-key-format:", keys::dnssec),
+    (b"PrivateKey", keys::wireguard),
+    (b"PresharedKey", keys::wireguard),
+    (b"AGE-SECRET-KEY-1", keys::age),
+    (b"lgorithm", keys::tsig),
+    (b"AKIA", tokens::aws),
+    (b"ASIA", tokens::aws),
+    (b"AccountKey=", tokens::azure),
+    (b"SharedAccessKey=", tokens::azure),
+    (b".eyJ", tokens::web_token),
+    (b"$1$", passwords::hash),
+    (b"$5$", passwords::hash),
+    (b"$6$", passwords::hash),
+    (b"$7$", passwords::hash),
+    (b"$y$", passwords::hash),
+    (b"$gy$", passwords::hash),
+    (b"$2a$", passwords::hash),
+    (b"$2b$", passwords::hash),
+    (b"$2y$", passwords::hash),
+    (b"$apr1$", passwords::hash),
+    (b"$argon2", passwords::hash),
+    (b"$S$", passwords::hash),
+    (b"$P$", passwords::hash),
+    (b"$H$", passwords::hash),
+    (b"{SSHA", passwords::hash),
+    (b"pbkdf2_sha", passwords::hash),
+    (b"SCRAM-SHA-256$", passwords::hash),
+    (b"://", passwords::url),
+    (b"machine", passwords::netrc),
+    (b"\"auth\"", passwords::registry),
+    (b"uthorization:", passwords::header),
+    (b"assword", assignments::assignment),
+    (b"ASSWORD", assignments::assignment),
+    (b"asswd", assignments::assignment),
+    (b"ASSWD", assignments::assignment),
+    (b"assphrase", assignments::assignment),
+    (b"ASSPHRASE", assignments::assignment),
+    (b"ecret", assignments::assignment),
+    (b"ECRET", assignments::assignment),
+    (b"oken", assignments::assignment),
+    (b"OKEN", assignments::assignment),
+    (b"_pass", assignments::assignment),
+    (b"_PASS", assignments::assignment),
+    (b"_pwd", assignments::assignment),
+    (b"_PWD", assignments::assignment),
+    (b"_key", assignments::assignment),
+    (b"_KEY", assignments::assignment),
+    (b"_SALT", assignments::assignment),
+    (b"_salt", assignments::assignment),
+    (b"api-key", assignments::assignment),
+    (b"apikey", assignments::assignment),
+    (b"piKey", assignments::assignment),
+    (b"APIKEY", assignments::assignment),
+    (b"redential", assignments::assignment),
+    (b"REDENTIAL", assignments::assignment),
+    (b"equirepass", assignments::assignment),
+    (b"masterauth", assignments::assignment),
+    (b"rocommunity", assignments::assignment),
+    (b"rwcommunity", assignments::assignment),
+];
+
+/// Anchor `n` is bit `n % 64` in the entry of each of its first three bytes.
+static TABLES: [[u64; 256]; 3] = tables();
+
+const fn tables() -> [[u64; 256]; 3] {
+    let mut tables = [[0; 256]; 3];
+    let mut number = 0;
+    while number < ANCHORS.len() + tokens::PREFIXES.len() {
+        let text = text_of(number);
+        let mut byte = 0;
+        while byte < 3 {
+            tables[byte][text[byte] as usize] |= 1 << (number % 64);
+            byte += 1;
+        }
+        number += 1;
+    }
+    tables
+}
+
+const fn text_of(number: usize) -> &'static [u8] {
+    if number < ANCHORS.len() { ANCHORS[number].0 } else { tokens::PREFIXES[number - ANCHORS.len()].0 }
+}
+
+/// Calls `found` with every anchor that begins in the range and its place, in order, until it returns `true`.
+pub(super) fn find(window: &[u8], range: Range<usize>, mut found: impl FnMut(Judge, usize) -> bool) {
+    let [first, second, third] = &TABLES;
+    let end = window.len().min(range.end + 2);
+    let bytes = window.get(range.start..end).unwrap_or_default();
+    for (at, [a, b, c]) in bytes.array_windows().enumerate() {
+        let mut hits = first[usize::from(*a)] & second[usize::from(*b)] & third[usize::from(*c)];
+        while hits != 0 {
+            let bit = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            let at = range.start + at;
+            let numbers = (bit..ANCHORS.len() + tokens::PREFIXES.len()).step_by(64);
+            for number in numbers.filter(|&number| window[at..].starts_with(text_of(number))) {
+                let judge = ANCHORS.get(number).map_or(tokens::prefixed as Judge, |anchor| anchor.1);
+                if found(judge, at) {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Secrets known by what is in a file rather than by where it lies.
+//!
+//! ```text
+//! bytes ──► Search ──► anchors      a few bytes that every secret of a sort has; all sorts are looked for at once
+//!                        └► judge   is it one: keys, tokens, passwords, assignments
+//!             └──────► packed       gzip, Zstandard, xz and tar, two levels deep
+//! ```
+//!
+//! Time is linear: a judge sees no more than [`BEHIND`] and [`AHEAD`] bytes around an anchor. What is certain is
+//! withheld; what is only likely is a note, because what is withheld has to be given back by hand.
+
+mod anchors;
+mod assignments;
+mod keys;
+mod packed;
+mod passwords;
+mod tokens;
+mod words;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes before an anchor that a judge sees.
+const BEHIND: usize = 1 << 10;
+/// Bytes from an anchor on that a judge sees: a web token of Kubernetes has some 1200.
+const AHEAD: usize = 8 << 10;
+/// Bytes that are looked through at a time.
+const WINDOW: usize = 128 << 10;
+/// Larger archives are not looked into; a note says so.
+const LARGEST_ARCHIVE: usize = 16 << 20;
+
+/// What sort of secret a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Secret {
+    /// A private key in PEM armour (RFC 7468), of OpenSSH, PGP, PuTTY, age or WireGuard, or in DER.
+    PrivateKey,
+    /// A key shared by two sides: OpenVPN, TSIG (RFC 8945), WireGuard.
+    SharedKey,
+    /// A container of keys: PKCS #12, Java, KeePass, Kerberos keytab, LUKS.
+    KeyStore,
+    /// A password hash of `crypt(5)`, LDAP or a web framework.
+    PasswordHash,
+    /// A key of a cloud: AWS, Azure.
+    CloudKey,
+    /// A token by the prefix that its issuer gave it so that it is found.
+    AccessToken,
+    /// A signed JSON web token (RFC 7519).
+    WebToken,
+    /// A URL with user and password (RFC 3986, 3.2.1).
+    UrlPassword,
+    /// User and password as programs store them: netrc, Docker's `auths`, HTTP's `Authorization`.
+    Login,
+    /// A password by the name before it.
+    Password,
+    /// Whatever a file with such a name holds.
+    Named,
+    /// The memory of a program (`core(5)`), whatever that held.
+    MemoryImage,
+    /// None is known; it is an archive that could not be looked through.
+    Unsearched,
+}
+
+impl Secret {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Secret::PrivateKey => "private key",
+            Secret::SharedKey => "shared key",
+            Secret::KeyStore => "key store",
+            Secret::PasswordHash => "password hash",
+            Secret::CloudKey => "cloud access key",
+            Secret::AccessToken => "access token",
+            Secret::WebToken => "JSON web token",
+            Secret::UrlPassword => "URL with a password",
+            Secret::Login => "login with its password",
+            Secret::Password => "password",
+            Secret::Named => "secret by its name",
+            Secret::MemoryImage => "memory image of a program",
+            Secret::Unsearched => "archive that could not be searched for secrets",
+        }
+    }
+}
+
+/// A secret that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Detection {
+    /// What it is.
+    pub secret: Secret,
+    /// Whether nothing else looks like it, so that the file is withheld.
+    pub certain: bool,
+    /// Whether it lies in an archive.
+    pub packed: bool,
+}
+
+impl Detection {
+    /// What a rule would have withheld, had the file been what it is now.
+    pub fn by_name() -> Self {
+        Detection::certain(Secret::Named)
+    }
+
+    fn certain(secret: Secret) -> Self {
+        Detection { secret, certain: true, packed: false }
+    }
+
+    fn likely(secret: Secret) -> Self {
+        Detection { secret, certain: false, packed: false }
+    }
+
+    /// For people, as the reason for which a file is withheld.
+    pub fn reason(self) -> String {
+        let place = if self.packed { "in an archive" } else { "known by its content" };
+        format!("{}, {place}", self.secret.name())
+    }
+
+    /// For people, as what a file may hold.
+    pub fn name(self) -> String {
+        match self.secret {
+            Secret::Unsearched => self.secret.name().to_owned(),
+            secret if self.packed => format!("may hold a secret, in an archive: {}", secret.name()),
+            secret => format!("may hold a secret: {}", secret.name()),
+        }
+    }
+}
+
+/// How much a name before a value says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any file: a value that is named a password is likely one.
+    Any,
+    /// Configuration of a program that takes passwords: such a value is one.
+    Configuration,
+}
+
+impl Kind {
+    /// The kind of a file by its name. Which of several names is read is chance, so each counts as that of configuration.
+    pub fn of(path: &[u8], is_linked: bool) -> Self {
+        if is_linked || super::is_configuration(path) { Kind::Configuration } else { Kind::Any }
+    }
+}
+
+/// The bytes around an anchor.
+struct View<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    kind: Kind,
+}
+
+impl<'a> View<'a> {
+    /// What precedes the anchor.
+    fn before(&self) -> &'a [u8] {
+        &self.bytes[self.at.saturating_sub(BEHIND)..self.at]
+    }
+
+    /// What begins with the anchor.
+    fn after(&self) -> &'a [u8] {
+        let rest = &self.bytes[self.at..];
+        &rest[..rest.len().min(AHEAD)]
+    }
+
+    /// Whether the anchor begins a word.
+    fn begins_word(&self) -> bool {
+        !self.before().last().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
+    }
+}
+
+/// How the bytes become text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As they are.
+    Bytes,
+    /// Pairs of bytes of which this one is zero in ASCII: UTF-16.
+    Pairs { zero: usize },
+}
+
+/// A search through one file, piece by piece; how it is cut makes no difference.
+pub struct Search {
+    kind: Kind,
+    /// Levels of archives that may still be opened.
+    depth: u32,
+    /// What has been fed and not been looked through, after [`BEHIND`] bytes that have.
+    window: Vec<u8>,
+    /// Where the window is looked through from.
+    from: usize,
+    /// Nothing before the first bytes have been seen.
+    form: Option<Form>,
+    /// A byte of a pair whose other half has not come.
+    half: usize,
+    is_program: bool,
+    /// The archive so far; nothing if it is none, or too large.
+    archive: Option<Vec<u8>>,
+    found: Option<Detection>,
+}
+
+impl Search {
+    /// A search at the beginning of a file.
+    pub fn new(kind: Kind) -> Self {
+        Search::at_depth(kind, packed::DEPTH)
+    }
+
+    fn at_depth(kind: Kind, depth: u32) -> Self {
+        Search {
+            kind,
+            depth,
+            window: Vec::new(),
+            from: 0,
+            form: None,
+            half: 0,
+            is_program: false,
+            archive: None,
+            found: None,
+        }
+    }
+
+    /// Looks at the next bytes of the file.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_done() {
+            let room = BEHIND + WINDOW + AHEAD - self.window.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.take(now);
+            bytes = later;
+            if self.window.len() == BEHIND + WINDOW + AHEAD {
+                self.begin();
+                self.look(self.window.len() - AHEAD);
+                let kept = self.window.len().saturating_sub(AHEAD + BEHIND);
+                self.window.drain(..kept);
+                self.from -= kept;
+            }
+        }
+    }
+
+    /// What was found, in the order of the file: the first that is certain, else the first that is likely.
+    pub fn finish(mut self) -> Option<Detection> {
+        if !self.is_done() {
+            self.begin();
+            self.look(self.window.len());
+        }
+        if let Some(archive) = self.archive.take().filter(|_| !self.is_done()) {
+            let found = packed::search(&archive, self.kind, self.depth);
+            let better = found.filter(|found| found.certain || self.found.is_none());
+            self.found = better.or(self.found);
+        }
+        self.found
+    }
+
+    fn is_done(&self) -> bool {
+        self.found.is_some_and(|found| found.certain)
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(archive) = &mut self.archive {
+            if archive.len() + bytes.len() > LARGEST_ARCHIVE {
+                self.archive = None;
+                self.note(Detection::likely(Secret::Unsearched));
+            } else {
+                archive.extend_from_slice(bytes);
+            }
+        }
+        match self.form {
+            Some(Form::Pairs { zero }) => {
+                self.window.extend(halves(bytes, zero, self.half));
+                self.half = (self.half + bytes.len()) % 2;
+            }
+            Some(Form::Bytes) | None => self.window.extend_from_slice(bytes),
+        }
+    }
+
+    /// What only a file's first bytes tell.
+    fn begin(&mut self) {
+        if self.form.is_some() {
+            return;
+        }
+        self.is_program = is_program(&self.window);
+        // ELF's type 4, ET_CORE, in either byte order.
+        if self.window.starts_with(b"\x7fELF") && matches!(self.window.get(16..18), Some([4, 0] | [0, 4])) {
+            self.note(Detection::certain(Secret::MemoryImage));
+        } else if keys::is_store(&self.window) {
+            self.note(Detection::certain(Secret::KeyStore));
+        } else if keys::is_der_key(&self.window) {
+            self.note(Detection::certain(Secret::PrivateKey));
+        }
+        if self.depth > 0 && packed::is_archive(&self.window) {
+            self.archive = Some(self.window.clone());
+        }
+        let form = form(&self.window);
+        self.form = Some(form);
+        if let Form::Pairs { zero } = form {
+            self.half = self.window.len() % 2;
+            self.window = halves(&self.window, zero, 0).collect();
+        }
+    }
+
+    /// Judges the anchors before `end`.
+    fn look(&mut self, end: usize) {
+        let end = end.min(self.window.len());
+        let Search { window, kind, is_program, found, .. } = self;
+        anchors::find(window, self.from..end, |judge, at| {
+            let view = View { bytes: window, at, kind: *kind };
+            if let Some(new) = judge(&view) {
+                // Compiled programs hold examples, names of options, and what their tests need.
+                let certain = new.certain && (!*is_program || new.secret == Secret::PrivateKey);
+                if certain || found.is_none() && (new.certain || !*is_program) {
+                    *found = Some(Detection { certain, ..new });
+                }
+            }
+            found.is_some_and(|found| found.certain)
+        });
+        self.from = end.max(self.from);
+    }
+
+    fn note(&mut self, new: Detection) {
+        if new.certain || self.found.is_none() {
+            self.found = Some(new);
+        }
+    }
+}
+
+/// Searches a whole file from its beginning, wherever it stands. Errors are those of reading it.
+pub fn search_file(file: &File, kind: Kind) -> io::Result<Option<Detection>> {
+    let mut search = Search::new(kind);
+    let mut buffer = vec![0; WINDOW];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => return Ok(search.finish()),
+            Ok(got) => {
+                search.feed(&buffer[..got]);
+                offset += got as u64;
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+/// ELF, Python's and Java's compiled code, and message catalogues, by their magic numbers.
+fn is_program(head: &[u8]) -> bool {
+    matches!(
+        head,
+        [0x7f, b'E', b'L', b'F', ..]
+            | [_, 0x0b..=0x0f, 0x0d, 0x0a, _, 0, 0, 0, ..]
+            | [0xca, 0xfe, 0xba, 0xbe, ..]
+            | [0xde, 0x12, 0x04, 0x95, ..]
+            | [0x95, 0x04, 0x12, 0xde, ..]
+    )
+}
+
+/// UTF-16 by its byte order mark, or by a beginning in which every second byte is zero.
+fn form(head: &[u8]) -> Form {
+    let pairs = head[..head.len().min(64)].as_chunks::<2>().0;
+    let all =
+        |zero: usize| pairs.len() >= 8 && pairs.iter().all(|pair| pair[zero] == 0 && pair[1 - zero] != 0);
+    match head {
+        [0xff, 0xfe, ..] => Form::Pairs { zero: 1 },
+        [0xfe, 0xff, ..] => Form::Pairs { zero: 0 },
+        _ if all(1) => Form::Pairs { zero: 1 },
+        _ if all(0) => Form::Pairs { zero: 0 },
+        _ => Form::Bytes,
+    }
+}
+
+/// The halves of pairs that hold ASCII; `first` is the place of the first byte in its pair.
+fn halves(bytes: &[u8], zero: usize, first: usize) -> impl Iterator<Item = u8> {
+    bytes.iter().enumerate().filter(move |(at, _)| (at + first) % 2 != zero).map(|(_, byte)| *byte)
+}
+
+#[cfg(test)]
+mod tests;
