@@ -144,7 +144,8 @@ fn line(record: &Record, names: &Names) -> Line {
     let (mut size, mut sha256, mut target, mut device) = (None, None, None, None);
     match &node.kind {
         Kind::File { size: length, sha256: digest } => {
-            size = Some(*length);
+            // Of a password the length alone is worth something.
+            size = Some(*length).filter(|_| !is_secret(record.verdict));
             // A digest of a short secret is the secret.
             sha256 = digest.filter(|_| record.verdict.in_image()).map(|digest| escape::hex(&digest));
         }
@@ -152,7 +153,7 @@ fn line(record: &Record, names: &Names) -> Line {
         Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => device = Some((*major, *minor)),
         Kind::Directory | Kind::Fifo | Kind::Socket => {}
     }
-    let xattrs = node.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+    let xattrs = node.xattrs.iter().filter(|_| !is_secret(record.verdict)).flat_map(|xattrs| xattrs.iter());
     Line {
         path: escape::display(&node.path),
         kind: node.kind.name().to_owned(),
@@ -175,6 +176,11 @@ fn line(record: &Record, names: &Names) -> Line {
     }
 }
 
+/// Whether nothing is told about the content, and of the object only what a mount in its place needs.
+fn is_secret(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Withhold | Verdict::Regenerate)
+}
+
 fn record(line: Line) -> Option<Record> {
     let kind = match (line.kind.as_str(), line.device) {
         ("directory", None) => Kind::Directory,
@@ -183,7 +189,8 @@ fn record(line: Line) -> Option<Record> {
                 Some(digest) => Some(escape::unhex(digest.as_bytes())?),
                 None => None,
             };
-            Kind::File { size: line.size?, sha256 }
+            let size = line.size.or(is_secret(line.verdict).then_some(0))?;
+            Kind::File { size, sha256 }
         }
         ("symlink", None) => Kind::Symlink(escape::unescape(&line.target?)?.into()),
         ("fifo", None) => Kind::Fifo,
@@ -273,9 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn withheld_files_have_no_digest() {
-        assert!(secret(Verdict::Keep).contains("0707"));
-        assert!(!secret(Verdict::Withhold).contains("0707"));
+    fn withheld_files_have_no_digest_and_no_size() {
+        assert!(secret(Verdict::Keep).contains("0707") && secret(Verdict::Keep).contains("\"size\":3"));
+        for verdict in [Verdict::Withhold, Verdict::Regenerate] {
+            let line = secret(verdict);
+            assert!(!line.contains("0707") && !line.contains("size"), "{line}");
+            assert_eq!(read(line.as_bytes()).unwrap()[0].node.kind, Kind::File { size: 0, sha256: None });
+        }
     }
 
     #[test]

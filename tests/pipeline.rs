@@ -145,7 +145,7 @@ const PINS: &[(&str, [&str; 4])] = &[
     (
         "debian, installed",
         [
-            "e3fa5042b1db768ca053093cefe3e267d7bcab7577c68e0351a05b97c851a6be",
+            "a97a53ca09d32ece26665d298b72e47a037a7dd17fb5878ddfd3761c26c4a8c3",
             "b92e56e6542a6120f989cbf4b89689a56b551e18def63e5982b36ef2111b6d06",
             "e95a3e3c4200bda78ba8669d51b3fa5284fcde59df9c5eac813064f63a6549f5",
             "982581714b3b77a6cbb4929a1e192615434d535c6c11964949299fa59eb1d2a3",
@@ -154,7 +154,7 @@ const PINS: &[(&str, [&str; 4])] = &[
     (
         "debian, carried",
         [
-            "5659ab87fd8be9f693149dc9d3d2a2410b108cb76339765221d8f06e733e8ab2",
+            "e8da821411ad6ac21689ee5cc65f50d98e1e6988ca0119d57e69629ba51f7f39",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "c74d0b4b61aa6f65ae16ff17b1ed0960a2499e81f857ed6d8c642029f9647053",
             "6936dcec94e1341cfd4b5155a0081eaf726a005ea632bb5f3c9cf9756eeb3b1a",
@@ -163,7 +163,7 @@ const PINS: &[(&str, [&str; 4])] = &[
     (
         "debian without a database",
         [
-            "d16c3479750eda7afe5d722270ba50c1d5ed296225bf16a9d86f4f9e6803b00f",
+            "2a56e48f9e233ecd609dcc128672e3884fcaf898ad765d8ca4d26c936f687f17",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "6a0d4bfc97f17b8b0b60fa5bcd97e4f82e3ec210e0455eb069a52b836045e003",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
@@ -172,7 +172,7 @@ const PINS: &[(&str, [&str; 4])] = &[
     (
         "unknown distribution",
         [
-            "16d4e719aace109ceddfacce1af08ab05809b0f778c9534b6f8c40913a20f64f",
+            "93d4aa2670d2b44e4b9e855b75d413d4cc908000418fefdf31677816d401b52e",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "19e279a62982ea440568b363cce0ed0eef8572d0f7c4849d1e18d4da69ccc2fd",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",

@@ -9,6 +9,7 @@
 pub mod files;
 pub mod packages;
 mod proof;
+mod secrets;
 pub mod services;
 mod text;
 
@@ -72,8 +73,8 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     let layers = [Layer::Delta, Layer::Generated];
     sizes.delta = archive(&mut sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
     findings.extend(std::mem::take(&mut shipper.findings));
-    let secrets = manifest(&mut sink, emission, &shipper.changes)?;
-    sink.write("SECRETS.todo", secrets.as_bytes())?;
+    let todo = manifest(&mut sink, emission, &shipper.changes)?;
+    sink.write("SECRETS.todo", todo.as_bytes())?;
     sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
     if let Some((catalog, layer)) = emission.facts.packages
         && layer.way == Way::Install
@@ -140,20 +141,20 @@ fn archive(
 /// Writes the manifest and returns the text of `SECRETS.todo`.
 fn manifest(sink: &mut Sink, emission: &Emission<'_>, changes: &Changes) -> Result<String> {
     let failed = |cause| Error::io(MANIFEST, cause);
-    let mut secrets = text::SECRETS_HEAD.to_owned();
+    let mut todo = secrets::HEAD.to_owned();
     let file = sink.file(MANIFEST)?;
     let zstd = Compression { format: Format::Zstd, level: 3 };
     let mut encoder = zstd.pack(file, emission.threads).map_err(failed)?;
     let mut lines = io::BufWriter::with_capacity(1 << 20, &mut encoder);
     for (index, found) in emission.facts.tree.found.iter().enumerate() {
         let record = record(emission, index, &found.node, changes.get(&index));
-        secrets.extend(text::secret(&record));
+        todo.extend(secrets::line(&record));
         manifest::write(&mut lines, &record, &emission.inventory.names).map_err(failed)?;
     }
     lines.flush().map_err(failed)?;
     drop(lines);
     encoder.finish().map_err(failed)?.finish()?;
-    Ok(secrets)
+    Ok(todo)
 }
 
 fn record(

@@ -7,7 +7,6 @@ use super::packages::MOUNT;
 use crate::context::{BINARY, COMPLETE, DELETIONS, MANIFEST};
 use crate::escape;
 use crate::layer::Way;
-use crate::manifest::{Record, Verdict};
 use crate::report::bytes;
 use crate::summary::{Count, OwnSummary, Summary};
 use std::collections::BTreeMap;
@@ -82,30 +81,6 @@ pub(super) fn deletions(paths: &[Vec<u8>]) -> String {
 pub(super) fn merged_usr(links: &BTreeMap<String, String>) -> String {
     links.iter().map(|(name, target)| format!("{name}\t{target}\n")).collect()
 }
-
-/// One line of `SECRETS.todo`, if the record is withheld.
-pub(super) fn secret(record: &Record) -> Option<String> {
-    let node = &record.node;
-    let is_secret = record.verdict == Verdict::Withhold && node.kind != crate::tree::Kind::Directory;
-    let stat = &node.stat;
-    is_secret.then(|| {
-        format!(
-            "{}\t{:04o}\t{}:{}\t{}\n",
-            escape::display(&node.path),
-            stat.mode,
-            stat.uid,
-            stat.gid,
-            record.reason
-        )
-    })
-}
-
-/// The first line of `SECRETS.todo`.
-pub(super) const SECRETS_HEAD: &str = "\
-# Files of the machine that are not in the image because they are secret. Mount each at run time, for example
-#   docker run --mount type=bind,readonly,source=FILE,target=PATH ...
-# PATH\tMODE\tUID:GID\tREASON
-";
 
 /// `README.md`.
 pub(super) fn readme(summary: &Summary, delta: &str) -> String {
