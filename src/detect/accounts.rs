@@ -5,6 +5,7 @@
 use crate::findings::Findings;
 use crate::manifest::Names;
 use crate::root::Root;
+use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of all users and groups by number; of several names for a number the first, as `getpwuid(3)` answers.
@@ -92,8 +93,40 @@ pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
         let is_plain = !home.is_empty() && !home.iter().any(|byte| b"*?[{\\".contains(byte));
         is_plain.then(|| home.to_vec())
     });
-    let homes: BTreeSet<Vec<u8>> = listed.chain([b"root".to_vec(), b"home/*".to_vec()]).collect();
+    let usual = [real(root, b"root"), tree::join(&real(root, b"home"), b"*")];
+    let listed: Vec<Vec<u8>> = listed.collect();
+    let led_to =
+        listed.iter().map(|home| real(root, home)).filter(|home| !home.is_empty()).collect::<Vec<_>>();
+    let homes: BTreeSet<Vec<u8>> =
+        listed.into_iter().chain(led_to).chain(usual).chain([b"root".to_vec(), b"home/*".to_vec()]).collect();
     homes.into_iter().collect()
+}
+
+/// Where a directory lies if links lead to it, as `/home` to a larger disk: files have no other name there.
+fn real(root: &Root, path: &[u8]) -> Vec<u8> {
+    /// As many as Linux follows (`path_resolution(7)`).
+    const MOST_LINKS: usize = 40;
+    let components =
+        |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
+    while let Some(name) = rest.pop() {
+        let next = tree::join(&real, &name);
+        match &*name {
+            b"" | b"." => {}
+            b".." => real = tree::parent(&real).to_vec(),
+            _ => match root.read_link(&next) {
+                Ok(target) if links < MOST_LINKS => {
+                    links += 1;
+                    if target.starts_with(b"/") {
+                        real.clear();
+                    }
+                    rest.extend(components(&target));
+                }
+                _ => real = next,
+            },
+        }
+    }
+    real
 }
 
 fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
@@ -135,5 +168,21 @@ mod tests {
             .unwrap();
         let homes = homes(&Root::open(dir.path()).unwrap(), &mut Findings::default());
         assert_eq!(homes, [b"home/*".to_vec(), b"root".to_vec(), b"srv/a".to_vec()]);
+    }
+
+    #[test]
+    fn homes_are_also_where_links_lead() {
+        let dir = tempfile::tempdir().unwrap();
+        let link =
+            |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
+        std::fs::create_dir_all(dir.path().join("data/people")).unwrap();
+        std::fs::write(dir.path().join("etc/passwd"), "a:x:1:1::/home/a:\nb:x:2:2::/loop/b:\n").unwrap();
+        link("/data/people", "home");
+        link("../../away/./a/", "data/people/a");
+        link("loop", "loop");
+        let homes = homes(&Root::open(dir.path()).unwrap(), &mut Findings::default());
+        let homes: Vec<&str> = homes.iter().map(|home| std::str::from_utf8(home).unwrap()).collect();
+        assert_eq!(homes, ["away/a", "data/people/*", "home/*", "home/a", "loop/b", "root"]);
     }
 }

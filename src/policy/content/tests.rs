@@ -405,6 +405,23 @@ fn compiled_programs_hold_examples() {
     assert_eq!(found("a=\r\nmachine h login u password Tr0ub4dor\r\n"), Some(Secret::Login));
 }
 
+proptest::proptest! {
+    #[test]
+    fn however_a_text_is_cut_the_same_is_found(
+        parts in proptest::collection::vec(
+            proptest::sample::select(&["ghp_", "a8Kq2ZtY5m", "NpR7cVbX0wLsD4fGhJ9uEe3TyU6", "\n", "password=", "://u:", "@h", "\0",
+                "-----BEGIN ", "PRIVATE KEY-----", "$6$", "\x1f\u{8b}", ".eyJ", " machine h login u password "][..]),
+            0..40,
+        ),
+        piece in 1..50_usize,
+    ) {
+        let text = parts.concat();
+        let mut search = Search::new(Kind::Configuration);
+        text.as_bytes().chunks(piece).for_each(|piece| search.feed(piece));
+        proptest::prop_assert_eq!(search.finish(), searched(text.as_bytes(), Kind::Configuration));
+    }
+}
+
 #[test]
 fn words_are_in_order() {
     assert!(words::DUMMIES.is_sorted());
