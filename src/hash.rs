@@ -1,8 +1,10 @@
 //! Reads a file once and tells what it is, or that it would not hold still.
 
 mod abreast;
+mod quiet;
 
 pub use abreast::{Abreast, Wanted};
+pub use quiet::Source;
 
 use crate::policy::content::{Detection, Kind, Search};
 use crate::tree::{Md5, Sha256};
@@ -29,7 +31,7 @@ thread_local! {
 pub struct StableFile {
     /// The file, still open.
     pub file: File,
-    /// Its stat, before and after.
+    /// Its stat before it was read, and after, unless it is growing.
     pub stat: fs::Stat,
     /// Bytes read; equal to the size.
     pub size: u64,
@@ -39,6 +41,8 @@ pub struct StableFile {
     pub md5: Option<Md5>,
     /// The secret that it holds, if it was searched.
     pub secret: Option<Detection>,
+    /// Whether it grew meanwhile: this is what it was when the reading began.
+    pub growing: bool,
 }
 
 /// What came of reading a file.
@@ -52,8 +56,8 @@ pub enum Reading {
     Replaced,
 }
 
-/// Reads the regular file `name` in `directory`, again if it changes meanwhile, and searches the same bytes for secrets if
-/// told what kind of file it is.
+/// Reads the regular file `name` in `directory`, again if it changes meanwhile or the disk cannot give it, and searches the
+/// same bytes for secrets if told what kind of file it is.
 pub fn read(
     directory: BorrowedFd<'_>,
     name: &[u8],
@@ -62,30 +66,70 @@ pub fn read(
 ) -> io::Result<Reading> {
     let mut pauses = PAUSES.iter();
     loop {
-        let Some((file, before)) =
-            open_with_stat(directory, name).map_or_else(not_regular, |opened| Ok(Some(opened)))?
-        else {
-            return Ok(Reading::Replaced);
+        let reading = read_once(directory, name, with_md5, search);
+        let may_pass = match &reading {
+            Ok(reading) => matches!(reading, Reading::Changing(_)),
+            Err(cause) => is_fault(cause),
         };
-        let file = File::from(file);
-        let content = digest(&file, before.st_size as u64, with_md5, search)?;
-        let after = fs::fstat(&file)?;
-        if is_unchanged(&before, &after) && content.size == after.st_size as u64 {
-            let Digested { size, sha256, md5, secret } = content;
-            return Ok(Reading::Stable(Box::new(StableFile {
-                file,
-                stat: after,
-                size,
-                sha256,
-                md5,
-                secret,
-            })));
-        }
         match pauses.next() {
-            Some(pause) => std::thread::sleep(*pause),
-            None => return Ok(Reading::Changing(after)),
+            Some(pause) if may_pass => std::thread::sleep(*pause),
+            _ => return reading,
         }
     }
+}
+
+fn read_once(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    with_md5: bool,
+    search: Option<Kind>,
+) -> io::Result<Reading> {
+    let Some((file, before)) =
+        open_with_stat(directory, name).map_or_else(not_regular, |opened| Ok(Some(opened)))?
+    else {
+        return Ok(Reading::Replaced);
+    };
+    let mut source = Source::new(File::from(file));
+    let Digested { size, sha256, md5, secret } =
+        digest(&mut source, before.st_size as u64, with_md5, search)?;
+    // What its package ships is not read again; everything else is, for the archive.
+    let file = if with_md5 { source.forget() } else { source.keep() };
+    let after = fs::fstat(&file)?;
+    let is_whole = size == before.st_size as u64;
+    let growing = !is_unchanged(&before, &after) && is_whole && is_prefix(&file, &before, &after, &sha256)?;
+    if growing || is_whole && is_unchanged(&before, &after) {
+        let stat = before;
+        return Ok(Reading::Stable(Box::new(StableFile { file, stat, size, sha256, md5, secret, growing })));
+    }
+    Ok(Reading::Changing(after))
+}
+
+/// Whether a file has only been written on at its end since: what it began with, of this digest, is a state that it had.
+pub fn is_prefix(file: &File, before: &fs::Stat, after: &fs::Stat, sha256: &Sha256) -> io::Result<bool> {
+    let fields =
+        |stat: &fs::Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid);
+    if fields(before) != fields(after) || after.st_size <= before.st_size {
+        return Ok(false);
+    }
+    let mut digest = sha2::Sha256::new();
+    let mut at = 0;
+    BYTES.with_borrow_mut(|buffer| {
+        while at < before.st_size as u64 {
+            let wanted = buffer.len().min((before.st_size as u64 - at) as usize);
+            match rustix::io::pread(file, &mut buffer[..wanted], at)? {
+                0 => break,
+                got => digest.update(&buffer[..got]),
+            }
+            at += wanted as u64;
+        }
+        Ok::<(), io::Error>(())
+    })?;
+    Ok(<Sha256>::from(digest.finalize()) == *sha256)
+}
+
+/// Whether the disk could not give what it should hold.
+pub fn is_fault(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Opens a regular file without following a link, blocking on a FIFO or leaving an access time behind.
@@ -137,14 +181,14 @@ struct Digested {
 }
 
 /// At `expected` bytes the file is taken to end: a longer one has another size afterwards.
-fn digest(file: &File, expected: u64, with_md5: bool, search: Option<Kind>) -> io::Result<Digested> {
+fn digest(file: &mut Source, expected: u64, with_md5: bool, search: Option<Kind>) -> io::Result<Digested> {
     let mut sha256 = sha2::Sha256::new();
     let mut md5 = with_md5.then(md5::Md5::new);
     let mut search = search.map(Search::new);
     let mut size = 0;
     BYTES.with_borrow_mut(|buffer| {
         loop {
-            let got = read_some(file, buffer)?;
+            let got = file.read(buffer)?;
             let bytes = &buffer[..got];
             size += got as u64;
             if let Some(search) = &mut search {
@@ -171,16 +215,6 @@ fn digest(file: &File, expected: u64, with_md5: bool, search: Option<Kind>) -> i
     })
 }
 
-/// One read that no signal cuts short.
-fn read_some(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match file.read(buffer) {
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +226,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let fd = File::open(dir.path()).unwrap();
         (dir, fd)
+    }
+
+    #[test]
+    fn what_grows_is_taken_as_it_began() {
+        let (dir, fd) = directory();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "one\n").unwrap();
+        let before = fs::stat(&path).unwrap();
+        let digest = |content: &str| -> Sha256 { sha2::Sha256::digest(content).into() };
+        let is_prefix =
+            |digest| is_prefix(&File::open(&path).unwrap(), &before, &fs::stat(&path).unwrap(), &digest);
+        assert!(!is_prefix(digest("one\n")).unwrap(), "it did not grow");
+        File::options().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
+        assert!(is_prefix(digest("one\n")).unwrap());
+        assert!(!is_prefix(digest("eno\n")).unwrap(), "its beginning is another");
+        // Somebody writes on all the time.
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut log = File::options().append(true).open(&path).unwrap();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    log.write_all(&[b'x'; 4096]).unwrap();
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let mut grew = 0;
+            for _ in 0..100 {
+                let Reading::Stable(read) = read(fd.as_fd(), b"log", false, None).unwrap() else {
+                    panic!("lost")
+                };
+                grew += u32::from(read.growing);
+                assert_eq!(read.stat.st_size as u64, read.size);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(grew > 0, "it never grew during a reading");
+        });
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! compare with, and the search for secrets come from the same bytes. Only what
 //! turns out not to be what its package ships is read once more, to be searched.
 
+mod attributes;
+
 use crate::detect::mounts::{Class, Mount, Mounts};
 use crate::escape;
 use crate::findings::Findings;
@@ -14,7 +16,8 @@ use crate::policy::content::{Detection, Kind as Sort};
 use crate::policy::{self, Action, Policy, RuleId, Sign};
 use crate::root::{self, Root};
 use crate::tree::{self, Kind, Md5, Node, Stat, Xattrs};
-use rustix::fs::{self, FileType, Mode, OFlags};
+use attributes::{attributes, attributes_of};
+use rustix::fs::{self, FileType, OFlags};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +29,9 @@ const BATCH_BYTES: u64 = 8 << 20;
 const BATCH_FILES: usize = 64;
 /// A file of this size is read alone at once: side by side with others it would be the last to end, by seconds.
 const ALONE: u64 = 32 << 20;
+
+/// After so many faults the disk is failing, and every further read may be the one that it does not survive.
+const MOST_FAULTS: u64 = 50;
 
 /// What to walk and what to find out.
 pub struct Scope<'a> {
@@ -53,6 +59,8 @@ pub struct Progress {
     pub objects: AtomicU64,
     /// Bytes read.
     pub bytes: AtomicU64,
+    /// Objects that the disk could not give (`EIO`).
+    pub faults: AtomicU64,
 }
 
 /// What became of a regular file's content.
@@ -107,6 +115,9 @@ pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> 
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other)?;
     pool.scope(|tasks| walker.directory(tasks, top));
     pool.scope(|tasks| walker.abreast.iter().for_each(|abreast| tasks.spawn(|_| walker.finish(abreast))));
+    if walker.is_failing() {
+        return Err(io::Error::other("the disk is failing; take an image of it first and convert that"));
+    }
     let mut tree = walker.tree.into_inner().unwrap_or_else(PoisonError::into_inner);
     share_within_groups(&mut tree.found);
     tree.found.sort_unstable_by(|a, b| a.node.path.cmp(&b.node.path));
@@ -150,7 +161,14 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
+    fn is_failing(&self) -> bool {
+        self.scope.progress.faults.load(Relaxed) >= MOST_FAULTS
+    }
+
     fn directory<'s>(&'s self, tasks: &rayon::Scope<'s>, directory: Directory) {
+        if self.is_failing() {
+            return;
+        }
         let Directory { parent, path, inside } = directory;
         let rule = self.rule(&path, inside);
         let opened = open_directory(parent.as_fd(), &path).and_then(|fd| Ok((fs::fstat(&fd)?, fd)));
@@ -376,6 +394,10 @@ impl Walker<'_> {
 
     fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> Found {
         self.scope.progress.bytes.fetch_add(read.size, Relaxed);
+        if read.growing {
+            let text = "grew while it was read; the image has what it was when the reading began";
+            self.findings(|findings| findings.note("growing", path, text));
+        }
         let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
@@ -480,6 +502,9 @@ impl Walker<'_> {
 
     /// What is gone when its turn comes is not lost: the machine has it no more.
     fn unreadable(&self, path: &[u8], cause: &io::Error) {
+        if hash::is_fault(cause) {
+            self.scope.progress.faults.fetch_add(1, Relaxed);
+        }
         self.findings(|findings| match cause.kind() {
             io::ErrorKind::NotFound => findings.note("vanished", path, "removed while the machine was read"),
             _ => findings.loss("unreadable", path, cause.to_string()),
@@ -550,50 +575,5 @@ pub(crate) fn portable_stat(stat: &fs::Stat) -> Stat {
         gid: stat.st_gid,
         mtime: stat.st_mtime,
         mtime_nsec: stat.st_mtime_nsec as u32,
-    }
-}
-
-/// The portable attributes of an object that cannot be opened without acting on it (FIFO, device, socket).
-fn attributes_of(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Xattrs>> {
-    let fd = fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-    read_attributes(|buffer| fs::listxattr(&path, buffer), |name, buffer| fs::getxattr(&path, name, buffer))
-}
-
-fn attributes(fd: BorrowedFd<'_>) -> io::Result<Option<Xattrs>> {
-    read_attributes(|buffer| fs::flistxattr(fd, buffer), |name, buffer| fs::fgetxattr(fd, name, buffer))
-}
-
-fn read_attributes(
-    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
-    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-) -> io::Result<Option<Xattrs>> {
-    let names = match grow(&list) {
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(None),
-        names => names?,
-    };
-    let mut xattrs = Xattrs::new();
-    for name in names.split(|&byte| byte == 0).filter(|name| tree::is_portable_xattr(name)) {
-        match grow(|buffer| get(name, buffer)) {
-            Ok(value) => drop(xattrs.insert(name.into(), value.into())),
-            Err(rustix::io::Errno::NODATA) => {}
-            Err(cause) => return Err(cause.into()),
-        }
-    }
-    Ok((!xattrs.is_empty()).then_some(xattrs))
-}
-
-/// Calls `fill` with a buffer that grows until the kernel is content; `ERANGE` is its way of asking for more.
-fn grow(fill: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match fill(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-            Err(rustix::io::Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 8, 0),
-            Err(cause) => return Err(cause),
-        }
     }
 }

@@ -2,19 +2,23 @@
 
 use crate::archive::Writer;
 use crate::findings::Findings;
-use crate::hash;
+use crate::hash::{self, Source};
 use crate::manifest::{Layer, Verdict};
 use crate::plan::{Facts, Plan};
-use crate::policy::content::{self, Detection};
+use crate::policy::content::{self, Detection, Search};
 use crate::root::Root;
 use crate::tree::{self, Kind, Node, Sha256};
 use crate::walk::{self, Found};
 use rustix::fs;
+use sha2::Digest as _;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+
+/// A file of at most this many bytes is held in memory until it is known to be whole.
+const HELD: u64 = 8 << 20;
 
 /// What became of an object between the walk and the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,12 +145,26 @@ impl<'a> Shipper<'a> {
         found: &Found,
     ) -> Result<Option<Node>, AttemptError> {
         let mut pauses = hash::PAUSES.iter();
+        let mut last = None;
         loop {
-            let archived = self.attempt(archive, found)?;
+            let archived = self.attempt(archive, found);
+            let digest = archived.as_ref().ok().and_then(Option::as_ref).and_then(digest_of);
+            let settled = match &archived {
+                // A file that is mapped and written to changes without changing its times: what two readings
+                // agree on is taken for whole.
+                Ok(Some(now)) => {
+                    now.stat != found.node.stat || digest == digest_of(&found.node) || digest == last
+                }
+                Ok(None) => false,
+                Err(AttemptError::Read(cause)) => !hash::is_fault(cause),
+                Err(AttemptError::Write(_)) => true,
+            };
             match pauses.next() {
-                Some(pause) if archived.is_none() => std::thread::sleep(*pause),
-                _ => return Ok(archived),
+                _ if settled => return archived,
+                Some(pause) => std::thread::sleep(*pause),
+                None => return archived.map(|_| None),
             }
+            last = digest;
         }
     }
 
@@ -161,30 +179,83 @@ impl<'a> Shipper<'a> {
         let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
         let file =
             hash::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
-        let mut file = File::from(file);
         let before = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
-        let mut now = Node { stat: walk::portable_stat(&before), ..node.clone() };
+        let now = Node {
+            stat: walk::portable_stat(&before),
+            kind: Kind::File { size: before.st_size as u64, sha256: None },
+            ..node.clone()
+        };
         // What the walk looked at is not what is read now.
         let changed = now.stat != node.stat || before.st_size as u64 != node.size();
-        if changed && let Some(secret) = self.new_secret(found, &file).map_err(AttemptError::Read)? {
-            let text = format!("holds a secret since it was walked: {}", secret.reason());
-            return Err(AttemptError::Read(io::Error::other(text)));
+        let source = Source::new(File::from(file));
+        if before.st_size as u64 <= HELD {
+            self.hold(archive, found, now, source, &before, changed)
+        } else {
+            self.stream(archive, found, now, source, &before, changed)
         }
-        now.kind = Kind::File { size: before.st_size as u64, sha256: None };
-        let written = archive.append_file(&expressible(&now), &mut file).map_err(AttemptError::Write)?;
+    }
+
+    /// A file that fits in memory: nothing of it is in the archive before it has proven to be whole and without a secret.
+    fn hold(
+        &self,
+        archive: &mut Writer<impl Write>,
+        found: &Found,
+        mut now: Node,
+        source: Source,
+        before: &fs::Stat,
+        changed: bool,
+    ) -> Result<Option<Node>, AttemptError> {
+        let size = before.st_size as u64;
+        let mut content = Vec::with_capacity(size as usize);
+        let mut source = source.take(size);
+        source.read_to_end(&mut content).map_err(AttemptError::Read)?;
+        let file = source.into_inner().forget();
+        let sha256: Sha256 = sha2::Sha256::digest(&content).into();
+        if content.len() as u64 != size || !is_settled(&file, before, &sha256)? {
+            return Ok(None);
+        }
+        if changed {
+            refuse(self.new_secret(found, |kind| {
+                let mut search = Search::new(kind);
+                search.feed(&content);
+                Ok(search.finish())
+            }))?;
+        }
+        archive.append_file(&expressible(&now), &mut &content[..]).map_err(AttemptError::Write)?;
+        now.kind = Kind::File { size, sha256: Some(sha256) };
+        Ok(Some(now))
+    }
+
+    fn stream(
+        &self,
+        archive: &mut Writer<impl Write>,
+        found: &Found,
+        mut now: Node,
+        mut source: Source,
+        before: &fs::Stat,
+        changed: bool,
+    ) -> Result<Option<Node>, AttemptError> {
+        if changed {
+            refuse(self.new_secret(found, |kind| content::search_file(source.file(), kind)))?;
+        }
+        let written = archive.append_file(&expressible(&now), &mut source).map_err(AttemptError::Write)?;
         if let Some(cause) = written.cause {
             return Err(AttemptError::Read(cause));
         }
-        let after = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
-        if written.short || written.longer || !hash::is_unchanged(&before, &after) {
+        let file = source.forget();
+        if written.short || !is_settled(&file, before, &written.sha256)? {
             return Ok(None);
         }
-        now.kind = Kind::File { size: after.st_size as u64, sha256: Some(written.sha256) };
+        now.kind = Kind::File { size: before.st_size as u64, sha256: Some(written.sha256) };
         Ok(Some(now))
     }
 
     /// The secret that a file has now; nothing if it had one before and is in the image all the same.
-    fn new_secret(&self, found: &Found, file: &File) -> io::Result<Option<Detection>> {
+    fn new_secret(
+        &self,
+        found: &Found,
+        search: impl FnOnce(content::Kind) -> io::Result<Option<Detection>>,
+    ) -> io::Result<Option<Detection>> {
         if found.secret.is_some_and(|secret| secret.certain) {
             return Ok(None);
         }
@@ -193,14 +264,12 @@ impl<'a> Shipper<'a> {
             return Ok(Some(Detection::by_name()));
         }
         let kind = content::Kind::of(&found.node.path, found.node.group != 0);
-        Ok(content::search_file(file, kind)?.filter(|secret| secret.certain))
+        Ok(search(kind)?.filter(|secret| secret.certain))
     }
 
     /// Records a file that is not as the walk saw it, under all its names.
     fn note(&mut self, index: usize, walked: &Node, now: Node) {
-        let digest =
-            |node: &Node| if let Kind::File { sha256, .. } = node.kind { sha256 } else { None::<Sha256> };
-        if digest(walked) == digest(&now) && walked.stat == now.stat {
+        if digest_of(walked) == digest_of(&now) && walked.stat == now.stat {
             return;
         }
         let text = "changed between the walk and the archive; the image has it as it was later";
@@ -237,6 +306,28 @@ impl<'a> Shipper<'a> {
             self.last = Some((path.to_vec(), self.root.open_directory_exactly(path)?));
         }
         self.last.as_ref().map(|(_, fd)| fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn digest_of(node: &Node) -> Option<Sha256> {
+    if let Kind::File { sha256, .. } = node.kind { sha256 } else { None }
+}
+
+/// Whether what was read is a state that the file had: it is the same still, or has only grown since.
+fn is_settled(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<bool, AttemptError> {
+    let after = fs::fstat(file).map_err(|cause| AttemptError::Read(cause.into()))?;
+    let grew = || hash::is_prefix(file, before, &after, sha256).map_err(AttemptError::Read);
+    Ok(hash::is_unchanged(before, &after) || grew()?)
+}
+
+/// A secret that came after the walk keeps its file out.
+fn refuse(secret: io::Result<Option<Detection>>) -> Result<(), AttemptError> {
+    match secret.map_err(AttemptError::Read)? {
+        None => Ok(()),
+        Some(secret) => {
+            let text = format!("holds a secret since it was walked: {}", secret.reason());
+            Err(AttemptError::Read(io::Error::other(text)))
+        }
     }
 }
 

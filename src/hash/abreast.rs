@@ -1,13 +1,12 @@
 //! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
-use super::{Reading, StableFile, is_unchanged, open_with_stat, read_some};
+use super::{Reading, Source, StableFile, is_unchanged, open_with_stat};
 use crate::tree::Md5;
 use md5::Digest as _;
 use md5_lanes::{BLOCK, LANES, START, State};
 use rustix::fs;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl<T: Wanted> Abreast<T> {
             match open_with_stat(directory.as_fd(), wanted.name()) {
                 Ok((file, before)) => {
                     let buffer = self.buffers.pop().unwrap_or_else(|| vec![0; CHUNK + PADDING].into());
-                    self.lanes.push(Lane::new(directory, wanted, file.into(), before, buffer));
+                    self.lanes.push(Lane::new(directory, wanted, Source::new(file.into()), before, buffer));
                 }
                 // Whatever it is, it is told as it is for a file that is read alone.
                 Err(_) => done_alone(&directory, wanted, done),
@@ -86,10 +85,11 @@ impl<T: Wanted> Abreast<T> {
                         None => done_alone(&directory, wanted, done),
                     }
                 }
-                Err(cause) => {
+                // It is told, and tried again, as for a file that is read alone.
+                Err(_) => {
                     let lane = self.lanes.swap_remove(at);
                     self.buffers.push(lane.buffer);
-                    done(lane.directory.as_fd(), lane.wanted, Err(cause));
+                    done_alone(&lane.directory, lane.wanted, done);
                 }
             }
         }
@@ -125,7 +125,7 @@ fn compress<T>(lanes: &mut [Lane<T>]) {
 struct Lane<T> {
     directory: Arc<OwnedFd>,
     wanted: T,
-    file: File,
+    file: Source,
     before: fs::Stat,
     size: u64,
     sha256: sha2::Sha256,
@@ -139,7 +139,7 @@ struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    fn new(directory: Arc<OwnedFd>, wanted: T, file: File, before: fs::Stat, buffer: Box<[u8]>) -> Self {
+    fn new(directory: Arc<OwnedFd>, wanted: T, file: Source, before: fs::Stat, buffer: Box<[u8]>) -> Self {
         Lane {
             directory,
             wanted,
@@ -165,7 +165,7 @@ impl<T> Lane<T> {
         }
         let mut end = 0;
         while end < CHUNK && !self.ended {
-            let got = read_some(&self.file, &mut self.buffer[end..CHUNK])?;
+            let got = self.file.read(&mut self.buffer[end..CHUNK])?;
             self.ended = got == 0 || self.size + (end + got) as u64 == self.before.st_size as u64;
             end += got;
         }
@@ -192,12 +192,21 @@ impl<T> Lane<T> {
         let Lane { directory, wanted, file, before, size, sha256, buffer, .. } = self;
         let mut md5 = Md5::default();
         md5.as_chunks_mut().0.iter_mut().zip(self.md5).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+        let file = file.forget();
         let stat = fs::fstat(&file)
             .ok()
             .filter(|after| is_unchanged(&before, after) && after.st_size as u64 == size);
         let reading = stat.map(|stat| {
             let sha256 = sha256.finalize().into();
-            Reading::Stable(Box::new(StableFile { file, stat, size, sha256, md5: Some(md5), secret: None }))
+            Reading::Stable(Box::new(StableFile {
+                file,
+                stat,
+                size,
+                sha256,
+                md5: Some(md5),
+                secret: None,
+                growing: false,
+            }))
         });
         (buffer, directory, wanted, reading)
     }
@@ -207,6 +216,7 @@ impl<T> Lane<T> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::fs::File;
 
     impl Wanted for String {
         fn name(&self) -> &[u8] {
