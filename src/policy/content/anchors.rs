@@ -98,24 +98,60 @@ const fn text_of(number: usize) -> &'static [u8] {
     if number < ANCHORS.len() { ANCHORS[number].0 } else { tokens::PREFIXES[number - ANCHORS.len()].0 }
 }
 
+/// A bit for each pair of bytes that an anchor begins with, or has second: whatever an anchor's place, one of the two
+/// lies at an even one.
+static PAIRS: [u64; 1024] = pairs();
+
+const fn pairs() -> [u64; 1024] {
+    let mut pairs = [0; 1024];
+    let mut number = 0;
+    while number < ANCHORS.len() + tokens::PREFIXES.len() {
+        let text = text_of(number);
+        let mut byte = 0;
+        while byte < 2 {
+            let pair = u16::from_le_bytes([text[byte], text[byte + 1]]) as usize;
+            pairs[pair / 64] |= 1 << (pair % 64);
+            byte += 1;
+        }
+        number += 1;
+    }
+    pairs
+}
+
 /// Calls `found` with every anchor that begins in the range and its place, in order, until it returns `true`.
 pub(super) fn find(window: &[u8], range: Range<usize>, mut found: impl FnMut(Judge, usize) -> bool) {
-    let [first, second, third] = &TABLES;
     let end = window.len().min(range.end + 2);
     let bytes = window.get(range.start..end).unwrap_or_default();
-    for (at, [a, b, c]) in bytes.array_windows().enumerate() {
-        let mut hits = first[usize::from(*a)] & second[usize::from(*b)] & third[usize::from(*c)];
-        while hits != 0 {
-            let bit = hits.trailing_zeros() as usize;
-            hits &= hits - 1;
-            let at = range.start + at;
-            let numbers = (bit..ANCHORS.len() + tokens::PREFIXES.len()).step_by(64);
-            for number in numbers.filter(|&number| window[at..].starts_with(text_of(number))) {
-                let judge = ANCHORS.get(number).map_or(tokens::prefixed as Judge, |anchor| anchor.1);
-                if found(judge, at) {
-                    return;
-                }
+    for (number, pair) in bytes.as_chunks().0.iter().enumerate() {
+        let pair = usize::from(u16::from_le_bytes(*pair));
+        if PAIRS[pair / 64] >> (pair % 64) & 1 == 0 {
+            continue;
+        }
+        let at = range.start + 2 * number;
+        let here = at.saturating_sub(1).max(range.start)..(at + 1).min(range.end);
+        for at in here {
+            if found_at(window, at, &mut found) {
+                return;
             }
         }
     }
+}
+
+/// The same for one place.
+fn found_at(window: &[u8], at: usize, found: &mut impl FnMut(Judge, usize) -> bool) -> bool {
+    let Some([a, b, c]) = window[at..].first_chunk() else { return false };
+    let [first, second, third] = &TABLES;
+    let mut hits = first[usize::from(*a)] & second[usize::from(*b)] & third[usize::from(*c)];
+    while hits != 0 {
+        let bit = hits.trailing_zeros() as usize;
+        hits &= hits - 1;
+        let numbers = (bit..ANCHORS.len() + tokens::PREFIXES.len()).step_by(64);
+        for number in numbers.filter(|&number| window[at..].starts_with(text_of(number))) {
+            let judge = ANCHORS.get(number).map_or(tokens::prefixed as Judge, |anchor| anchor.1);
+            if found(judge, at) {
+                return true;
+            }
+        }
+    }
+    false
 }
