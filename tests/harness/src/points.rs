@@ -1,0 +1,34 @@
+//! Which of a run's calls are disturbed, where there are more than one wants to try.
+
+/// Chooses at most `limit` of the calls in order: first those that are not just the one before once more (the hundredth
+/// block of one file), then the repeated ones, evenly.
+pub fn choose(calls: &[String], limit: Option<usize>) -> Vec<usize> {
+    let limit = limit.unwrap_or(calls.len());
+    let is_new = |&place: &usize| place == 0 || calls[place] != calls[place - 1];
+    let (new, repeated): (Vec<usize>, Vec<usize>) = (0..calls.len()).partition(is_new);
+    let mut chosen = evenly(&new, limit);
+    let room = limit - chosen.len();
+    chosen.extend(evenly(&repeated, room));
+    chosen.sort_unstable();
+    chosen
+}
+
+fn evenly(places: &[usize], limit: usize) -> Vec<usize> {
+    let wanted = limit.min(places.len());
+    (0..wanted).map(|step| places[step * places.len() / wanted]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_comes_before_what_repeats() {
+        let calls: Vec<String> = "a b b b b c".split(' ').map(str::to_owned).collect();
+        assert_eq!(choose(&calls, None), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(choose(&calls, Some(3)), [0, 1, 5]);
+        assert_eq!(choose(&calls, Some(5)), [0, 1, 2, 3, 5]);
+        assert_eq!(choose(&calls, Some(1)), [0]);
+        assert!(choose(&[], Some(3)).is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+//! `self-test`: is each check able to fail? Every check is set on a stand-in that misbehaves in the way that the check
+//! is for, and has to report it; and on one that behaves, and has to be content.
+
+use crate::Result;
+use crate::args::Args;
+use crate::report::{self, Problems};
+use crate::roots;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A check, the stand-in's fault, and what the report must have; no text: the check has to be content.
+struct Case {
+    check: &'static str,
+    fault: &'static str,
+    expected: Option<&'static str>,
+}
+
+const fn case(check: &'static str, fault: &'static str, expected: &'static str) -> Case {
+    Case { check, fault, expected: Some(expected) }
+}
+
+const fn content(check: &'static str) -> Case {
+    Case { check, fault: "none", expected: None }
+}
+
+/// `ROOT` is replaced; what follows the options is the stand-in.
+const AUDIT: &str = "trace-audit --quiet-root ROOT";
+const LISTED: &str = "trace-audit --syscalls ROOT/etc/hostname";
+const KILL: &str = "kill-points --limit 60";
+const RANDOM: &str = "kill-points --random 60";
+const WRITES: &str = "error-points --class write --errno ENOSPC --first 20";
+const READS: &str = "error-points --class read --errno EIO --first 20";
+const SYNCS: &str = "error-points --class fsync --errno EIO --first 20";
+const EXCHANGE: &str = "exchange --root ROOT --victim ROOT-victim --swaps 20000 --runs 20";
+
+const CASES: &[Case] = &[
+    case(LISTED, "none", "not in the list of expected calls"),
+    case(AUDIT, "none", "leaves an access time"),
+    case("trace-audit", "atime", "etc/hostname was changed"),
+    case(AUDIT, "elsewhere", "/stray): changes"),
+    case(AUDIT, "program", "starts a program"),
+    case(AUDIT, "socket", "no conversion has a reason for this call"),
+    case("trace-audit", "touch", "etc/hostname was changed"),
+    content("trace-audit"),
+    case(KILL, "elsewhere", "left behind: stray"),
+    case(KILL, "in-place", "under the final name, and not whole"),
+    case(KILL, "early-rename", "under the final name, and not whole"),
+    case("kill-points --limit 9 --check false", "none", "the check: exit 1"),
+    content(KILL),
+    case(RANDOM, "in-place", "under the final name, and not whole"),
+    case(WRITES, "panic", "panic"),
+    case(WRITES, "deaf", "exit 0, not whole"),
+    case(WRITES, "litter", "leaves .ctx.partial"),
+    content(WRITES),
+    case(READS, "silent", "exit 0 with other"),
+    case(READS, "untold", "exit 3 without a loss"),
+    content(READS),
+    case(SYNCS, "final", "leaves ctx (whole)"),
+    content(SYNCS),
+    case(EXCHANGE, "none", "delta.tar holds what is the victim's"),
+];
+
+/// `self-test --scratch DIR`.
+pub fn run(words: &[String]) -> Result<bool> {
+    let args = Args::parse(words, &["scratch"], &[])?;
+    let scratch = args.one("scratch").map(PathBuf::from).ok_or("--scratch DIR is missing")?;
+    fs::create_dir_all(&scratch)?;
+    let mut problems = Problems::default();
+    for (number, case) in CASES.iter().enumerate() {
+        let place = scratch.join(number.to_string());
+        if let Some(problem) = attempt(case, &place)? {
+            problems.add(&format!("{} with fault {}", case.check, case.fault), &problem);
+        }
+        fs::remove_dir_all(&place)?;
+    }
+    report::end("self-test", CASES.len(), "faults reported, or good runs passed", &problems)
+}
+
+/// What is wrong with the check's answer.
+fn attempt(case: &Case, place: &Path) -> Result<Option<String>> {
+    let root = place.join("root");
+    fs::create_dir_all(&root)?;
+    if !case.check.starts_with("exchange") {
+        roots::make(&root)?;
+    }
+    let root = root.display().to_string();
+    let harness = std::env::current_exe()?.display().to_string();
+    let mut words: Vec<String> = case.check.split(' ').map(|word| word.replace("ROOT", &root)).collect();
+    let scratch = place.join("scratch").display().to_string();
+    words.extend(["--scratch", &scratch].map(str::to_owned));
+    if !case.check.starts_with("exchange") && !case.check.starts_with("mutate") {
+        words.extend(["--watch", &root].map(str::to_owned));
+    }
+    let command = ["--", &harness, "stand-in", "--root", &root, "--out", "{out}", "--fault", case.fault];
+    words.extend(command.map(str::to_owned));
+    let output = Command::new(&harness).args(&words).output()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let is_right = match case.expected {
+        None => output.status.code() == Some(0),
+        Some(expected) => output.status.code() == Some(1) && text.contains(expected),
+    };
+    Ok((!is_right).then(|| format!("{}: {text}", output.status)))
+}
