@@ -84,8 +84,9 @@ impl<'a> Probe<'a> {
             for problem in self.judge(end)? {
                 // Numbers of processes and descriptors would make every problem one of its own.
                 let place = general(&at);
-                let detail = format!("call {point} of class {}: {}", self.class, self.trial.output()?);
-                problems.add(&format!("{errno:?} from {place}: {problem}"), &detail);
+                let output = self.trial.output()?;
+                let detail = format!("first {errno:?} from call {point} of class {}: {output}", self.class);
+                problems.add(&format!("{place}: {problem}"), &detail);
             }
         }
         self.trial.clear()?;
@@ -95,10 +96,8 @@ impl<'a> Probe<'a> {
     fn judge(&self, end: End) -> Result<Vec<String>> {
         let mut problems = Vec::new();
         let output = self.trial.output()?;
-        if output.contains("panicked") {
-            problems.push(format!("panic, {end:?}"));
-        }
         match end {
+            _ if output.contains("panicked") => problems.push(format!("panic, {end:?}")),
             End::Exit(0) => problems.extend(self.judge_success()),
             End::Exit(3) => problems.extend(self.judge_loss()),
             End::Exit(code) if CODES.contains(&code) => {}

@@ -10,7 +10,10 @@ use crate::seal::{self, Seal};
 use crate::syscalls::{self, CHANGING};
 use crate::tracer::{End, Step};
 use crate::trial::{self, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,16 +21,24 @@ use std::time::{Duration, Instant};
 const NEXT_RUN_EVERY: usize = 50;
 /// Part of the random kills that must hit a running program, in per cent.
 const LEAST_INSIDE: usize = 80;
+/// Part of the signals that may come before the program handles them, in per cent.
+const MOST_UNPREPARED: usize = 20;
+/// Longest time in which a run ends after it was told to.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
-/// `kill-points [--limit N | --random N] [--clean PROGRAM] [--check SCRIPT] -- COMMAND...`.
+/// `kill-points [--limit N | --random N [--signal NAME]] [--clean PROGRAM] [--check SCRIPT] -- COMMAND...`.
 pub fn run(words: &[String]) -> Result<bool> {
-    let known = [trial::OPTIONS, &["limit", "random", "seed", "clean", "check"]].concat();
+    let known = [trial::OPTIONS, &["limit", "random", "seed", "signal", "clean", "check"]].concat();
     let args = Args::parse(words, &known, &[])?;
     let trial = Trial::new(&args)?;
     let cleaner = Cleaner::new(&args)?;
     let reference = trial.reference()?;
     match args.parsed("random")? {
-        Some(count) => at_random(&trial, &cleaner, &reference, count, args.parsed("seed")?.unwrap_or(1)),
+        Some(count) => {
+            let signal = args.parsed("signal")?.unwrap_or(Signal::SIGKILL);
+            let random = Random::new(args.parsed("seed")?.unwrap_or(1));
+            at_random(&trial, &cleaner, &reference, Shots { count, random, signal })
+        }
         None => at_points(&trial, &cleaner, &reference, args.parsed("limit")?),
     }
 }
@@ -76,25 +87,47 @@ fn at_points(trial: &Trial, cleaner: &Cleaner, reference: &Seal, limit: Option<u
     report::end("kill-points", killed, &note, &problems)
 }
 
-fn at_random(trial: &Trial, cleaner: &Cleaner, reference: &Seal, count: usize, seed: u64) -> Result<bool> {
-    let mut random = Random::new(seed);
+/// Signals at random times.
+struct Shots {
+    count: usize,
+    random: Random,
+    signal: Signal,
+}
+
+fn at_random(trial: &Trial, cleaner: &Cleaner, reference: &Seal, shots: Shots) -> Result<bool> {
+    let Shots { count, mut random, signal } = shots;
     let mut problems = Problems::default();
-    let usual = usual_duration(trial)?;
-    let mut inside = 0;
+    let mut usual = usual_duration(trial)?;
+    let (mut inside, mut unprepared) = (0, 0);
     for _ in 0..count {
         let mut child = trial.start()?;
-        let wait = random.below(usual.as_micros() as u64);
-        std::thread::sleep(Duration::from_micros(wait));
+        let pause = random.below(usual.as_micros() as u64);
+        std::thread::sleep(Duration::from_micros(pause));
         // Still not waited for, so that the number is this child's.
-        child.kill()?;
+        kill(Pid::from_raw(child.id() as i32), signal)?;
+        let began = Instant::now();
         let status = child.wait()?;
+        if began.elapsed() > LONGEST_END {
+            problems.add(&format!("{signal}: the end took longer than {} s", LONGEST_END.as_secs()), "");
+        }
         match (status.signal(), status.code()) {
-            (Some(libc::SIGKILL), _) => inside += 1,
-            (None, Some(0)) => {}
+            (Some(by), _) if by == signal as i32 => {
+                inside += 1;
+                unprepared += usize::from(signal != Signal::SIGKILL);
+            }
+            (None, Some(code)) if code == 128 + signal as i32 => {
+                inside += 1;
+                for path in trial.left()?.iter().filter(|path| **path != trial.out) {
+                    let left = list(path);
+                    problems.add(&format!("exit {code} leaves a partial directory"), &left);
+                }
+            }
+            // Too late: runs have become faster than those that were measured.
+            (None, Some(0)) => usual = (usual * 3 + Duration::from_micros(pause)) / 4,
             _ => problems.add(&trial::ended(status), &trial.output()?),
         }
         for problem in trial.after_kill(reference, cleaner)? {
-            problems.add(&problem, &format!("killed after {wait} us"));
+            problems.add(&problem, &format!("{signal} after {pause} us"));
         }
         trial.clear()?;
     }
@@ -102,8 +135,16 @@ fn at_random(trial: &Trial, cleaner: &Cleaner, reference: &Seal, count: usize, s
     if share < LEAST_INSIDE {
         problems.add(&format!("only {share} % of the kills hit a running program"), "");
     }
+    // Before a handler is there, nothing is there to be removed; that is an instant, not a share of the run.
+    if unprepared * 100 > count * MOST_UNPREPARED {
+        problems.add(&format!("{unprepared} of {count} signals were not handled"), "");
+    }
     let note = format!("{share} % inside runs of {} ms{}", usual.as_millis(), cleaner.note());
-    report::end("kill-random", count, &note, &problems)
+    report::end(&format!("kill-random {signal}"), count, &note, &problems)
+}
+
+fn list(directory: &Path) -> String {
+    seal::names(directory).unwrap_or_default().join(" ")
 }
 
 /// The shortest of some runs: most kills are to come before a run's end.
@@ -170,7 +211,7 @@ impl Cleaner {
             }
         }
         let Some(program) = &self.program else { return Ok(problems) };
-        let cleaned = Command::new(program).arg("clean").arg(&trial.parent).output()?;
+        let cleaned = Command::new(program).args(["clean", "--out"]).arg(&trial.out).output()?;
         if !cleaned.status.success() {
             problems.push(format!("clean: {}", trial::ended(cleaned.status)));
         }

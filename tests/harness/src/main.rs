@@ -2,12 +2,15 @@
 
 mod args;
 mod audit;
+mod bad_fs;
 mod call;
 mod contents;
 mod errors;
 mod exchange;
 mod filter;
+mod fuse;
 mod kill;
+mod mutate;
 mod points;
 mod random;
 mod report;
@@ -19,6 +22,7 @@ mod stand_in;
 mod syscalls;
 mod tracer;
 mod trial;
+mod writers;
 
 use std::process::ExitCode;
 
@@ -27,16 +31,18 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "\
 harness trace-audit  --scratch DIR [--watch DIR]... [--quiet-root DIR] [--syscalls FILE] [--list] -- COMMAND...
-harness kill-points  --scratch DIR [--watch DIR]... [--limit N | --random N [--seed N]] [--clean PROGRAM]
-                     [--check SCRIPT] -- COMMAND...
+harness kill-points  --scratch DIR [--watch DIR]... [--limit N | --random N [--signal NAME] [--seed N]]
+                     [--clean PROGRAM] [--check SCRIPT] -- COMMAND...
 harness error-points --scratch DIR [--watch DIR]... --class CLASS... --errno NAME... [--first N] -- COMMAND...
 harness exchange     --scratch DIR --root DIR --victim DIR [--swaps N] [--runs N]
                      [--resolver openat2|enosys|eperm] -- COMMAND...
+harness bad-fs       --scratch DIR --root DIR [--modes hang,slow,eio,changing] -- COMMAND...
+harness mutate       --scratch DIR --root DIR [--kinds KIND,...] [--cases N] -- COMMAND...
 harness self-test    --scratch DIR
 harness stand-in     --root DIR --out DIR [--fault NAME]
 harness make-root    DIR [--files N] [--bytes N]
 
-{out} in COMMAND is where its output goes. Exit code: 0 nothing wrong, 1 something found, 2 it could not be tried.";
+{out} in COMMAND is where its output goes; for bad-fs, {root} is its root. Exit code: 0 nothing wrong, 1 something found, 2 it could not be tried.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -54,7 +60,9 @@ fn main() -> ExitCode {
         "trace-audit" => audit::run(rest),
         "kill-points" => kill::run(rest),
         "error-points" => errors::run(rest),
+        "bad-fs" => bad_fs::run(rest),
         "exchange" => exchange::run(rest),
+        "mutate" => mutate::run(rest),
         "self-test" => self_test::run(rest),
         "make-root" => roots::run(rest),
         _ => Err(USAGE.into()),

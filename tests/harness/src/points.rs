@@ -15,7 +15,8 @@ pub fn choose(calls: &[String], limit: Option<usize>) -> Vec<usize> {
 
 fn evenly(places: &[usize], limit: usize) -> Vec<usize> {
     let wanted = limit.min(places.len());
-    (0..wanted).map(|step| places[step * places.len() / wanted]).collect()
+    // The first and the last among them: the end is where things get their names.
+    (0..wanted).map(|step| places[step * (places.len() - 1) / (wanted - 1).max(1)]).collect()
 }
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests {
         let calls: Vec<String> = "a b b b b c".split(' ').map(str::to_owned).collect();
         assert_eq!(choose(&calls, None), [0, 1, 2, 3, 4, 5]);
         assert_eq!(choose(&calls, Some(3)), [0, 1, 5]);
-        assert_eq!(choose(&calls, Some(5)), [0, 1, 2, 3, 5]);
+        assert_eq!(choose(&calls, Some(5)), [0, 1, 2, 4, 5]);
         assert_eq!(choose(&calls, Some(1)), [0]);
         assert!(choose(&[], Some(3)).is_empty());
     }

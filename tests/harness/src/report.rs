@@ -4,7 +4,7 @@ use crate::Result;
 use std::collections::BTreeMap;
 
 /// Kinds of problems that are shown; the rest is counted.
-const SHOWN: usize = 40;
+const SHOWN: usize = 100;
 /// Characters of a command's output that are shown with a problem.
 const DETAIL: usize = 400;
 

@@ -34,6 +34,9 @@ const READS: &str = "error-points --class read --errno EIO --first 20";
 const SYNCS: &str = "error-points --class fsync --errno EIO --first 20";
 const EXCHANGE: &str = "exchange --root ROOT --victim ROOT-victim --swaps 20000 --runs 20";
 
+const MAPPED: &str = "mutate --root ROOT --kinds mapped --cases 600";
+const OVERWRITE: &str = "mutate --root ROOT --kinds overwrite --cases 600";
+
 const CASES: &[Case] = &[
     case(LISTED, "none", "not in the list of expected calls"),
     case(AUDIT, "none", "leaves an access time"),
@@ -49,6 +52,7 @@ const CASES: &[Case] = &[
     case("kill-points --limit 9 --check false", "none", "the check: exit 1"),
     content(KILL),
     case(RANDOM, "in-place", "under the final name, and not whole"),
+    case("kill-points --random 60 --signal SIGTERM", "none", "signals were not handled"),
     case(WRITES, "panic", "panic"),
     case(WRITES, "deaf", "exit 0, not whole"),
     case(WRITES, "litter", "leaves .ctx.partial"),
@@ -59,6 +63,11 @@ const CASES: &[Case] = &[
     case(SYNCS, "final", "leaves ctx (whole)"),
     content(SYNCS),
     case(EXCHANGE, "none", "delta.tar holds what is the victim's"),
+    case(MAPPED, "none", "mapped: a torn copy"),
+    case("bad-fs --root ROOT --modes eio", "none", "Eio at /mnt/bad: was touched"),
+    case("bad-fs --root ROOT --modes eio", "silent", "Eio as the root: Some(0) instead of 3"),
+    case("bad-fs --root ROOT --modes changing", "none", "Changing as the root: Some(0) instead of 3"),
+    case(OVERWRITE, "none", "overwrite: a torn copy"),
 ];
 
 /// `self-test --scratch DIR`.
@@ -81,7 +90,8 @@ pub fn run(words: &[String]) -> Result<bool> {
 fn attempt(case: &Case, place: &Path) -> Result<Option<String>> {
     let root = place.join("root");
     fs::create_dir_all(&root)?;
-    if !case.check.starts_with("exchange") {
+    let makes_its_own = ["exchange", "mutate", "bad-fs"].iter().any(|check| case.check.starts_with(check));
+    if !makes_its_own {
         roots::make(&root)?;
     }
     let root = root.display().to_string();
@@ -89,10 +99,12 @@ fn attempt(case: &Case, place: &Path) -> Result<Option<String>> {
     let mut words: Vec<String> = case.check.split(' ').map(|word| word.replace("ROOT", &root)).collect();
     let scratch = place.join("scratch").display().to_string();
     words.extend(["--scratch", &scratch].map(str::to_owned));
-    if !case.check.starts_with("exchange") && !case.check.starts_with("mutate") {
+    if !makes_its_own {
         words.extend(["--watch", &root].map(str::to_owned));
     }
-    let command = ["--", &harness, "stand-in", "--root", &root, "--out", "{out}", "--fault", case.fault];
+    // The command's root is at times another one.
+    let converted = if case.check.starts_with("bad-fs") { "{root}" } else { &root };
+    let command = ["--", &harness, "stand-in", "--root", converted, "--out", "{out}", "--fault", case.fault];
     words.extend(command.map(str::to_owned));
     let output = Command::new(&harness).args(&words).output()?;
     let text = [output.stdout, output.stderr].concat();

@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Everything that a change to an object's content or inode shows in; access times too.
+/// Everything that a change to an object's content or inode shows in; access times too, but of files only: there is no way
+/// to read a link that leaves its access time alone, and the look at a directory here would set its own.
 #[derive(PartialEq, Eq)]
 struct Object {
     inode: (u64, u64),
@@ -49,8 +50,6 @@ impl Snapshot {
 
 fn add(objects: &mut BTreeMap<PathBuf, Object>, path: &Path) -> io::Result<()> {
     let stat = fs::symlink_metadata(path)?;
-    let is_directory = stat.is_dir();
-    // Reading a directory below would set its access time: the look at it comes before.
     let object = Object {
         inode: (stat.dev(), stat.ino()),
         mode: stat.mode(),
@@ -58,14 +57,13 @@ fn add(objects: &mut BTreeMap<PathBuf, Object>, path: &Path) -> io::Result<()> {
         owner: (stat.uid(), stat.gid()),
         size: stat.size(),
         times: [
-            // Only of files, which a snapshot does not open.
-            if is_directory { (0, 0) } else { (stat.atime(), stat.atime_nsec()) },
+            if stat.is_file() { (stat.atime(), stat.atime_nsec()) } else { (0, 0) },
             (stat.mtime(), stat.mtime_nsec()),
             (stat.ctime(), stat.ctime_nsec()),
         ],
     };
     objects.insert(path.to_owned(), object);
-    if is_directory {
+    if stat.is_dir() {
         for entry in fs::read_dir(path)? {
             add(objects, &entry?.path())?;
         }

@@ -81,8 +81,13 @@ impl Trial {
 
     /// Starts it without ptrace.
     pub fn start(&self) -> Result<Child> {
+        self.start_with(str::to_owned)
+    }
+
+    /// The same with something done to each word of the command.
+    pub fn start_with(&self, replace: impl Fn(&str) -> String) -> Result<Child> {
         self.forget_output()?;
-        let words = self.command();
+        let words: Vec<String> = self.command().iter().map(|word| replace(word)).collect();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
         command.stdout(self.output.try_clone()?).stderr(self.output.try_clone()?);
