@@ -31,7 +31,9 @@ pub fn run(words: &[String]) -> Result<bool> {
     let expected = args.one("syscalls").map(std::fs::read_to_string).transpose()?;
     let expected = expected.map(|text| text.split_whitespace().map(str::to_owned).collect());
     let partial = trial.parent.join(trial::PARTIAL).into_os_string().into_encoded_bytes();
-    let rules = Rules { out: trial.out.clone(), partial, quiet: args.paths("quiet-root"), expected };
+    let quiet =
+        args.paths("quiet-root").iter().map(|root| root.canonicalize()).collect::<std::io::Result<_>>()?;
+    let rules = Rules { out: trial.out.clone(), partial, quiet, expected };
     let mut used: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut problems = Problems::default();
     let end = trial.trace(&Filter::tracing_all(), |call| {

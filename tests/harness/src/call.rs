@@ -84,7 +84,7 @@ impl Call {
     }
 
     /// Whether the descriptor in this place is that of a file with a name: no pipe, socket, memory or terminal.
-    fn is_file(&self, place: usize) -> bool {
+    pub fn is_file(&self, place: usize) -> bool {
         let path = self.descriptor(self.arguments[place] as i32);
         let path = path.as_os_str().as_bytes();
         let others: [&[u8]; 4] = [b"/dev/null", b"/dev/pts/", b"/dev/tty", b"/memfd:"];

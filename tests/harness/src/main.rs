@@ -17,6 +17,7 @@ mod report;
 mod roots;
 mod seal;
 mod self_test;
+mod short;
 mod snapshot;
 mod stand_in;
 mod syscalls;
@@ -34,6 +35,7 @@ harness trace-audit  --scratch DIR [--watch DIR]... [--quiet-root DIR] [--syscal
 harness kill-points  --scratch DIR [--watch DIR]... [--limit N | --random N [--signal NAME] [--seed N]]
                      [--clean PROGRAM] [--check SCRIPT] -- COMMAND...
 harness error-points --scratch DIR [--watch DIR]... --class CLASS... --errno NAME... [--first N] -- COMMAND...
+harness short-io     --scratch DIR [--watch DIR]... -- COMMAND...
 harness exchange     --scratch DIR --root DIR --victim DIR [--swaps N] [--runs N]
                      [--resolver openat2|enosys|eperm] -- COMMAND...
 harness bad-fs       --scratch DIR --root DIR [--modes hang,slow,eio,changing] -- COMMAND...
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         "bad-fs" => bad_fs::run(rest),
         "exchange" => exchange::run(rest),
         "mutate" => mutate::run(rest),
+        "short-io" => short::run(rest),
         "self-test" => self_test::run(rest),
         "make-root" => roots::run(rest),
         _ => Err(USAGE.into()),

@@ -62,6 +62,8 @@ const CASES: &[Case] = &[
     content(READS),
     case(SYNCS, "final", "leaves ctx (whole)"),
     content(SYNCS),
+    case("short-io", "short", "not whole"),
+    content("short-io"),
     case(EXCHANGE, "none", "delta.tar holds what is the victim's"),
     case(MAPPED, "none", "mapped: a torn copy"),
     case("bad-fs --root ROOT --modes eio", "none", "Eio at /mnt/bad: was touched"),

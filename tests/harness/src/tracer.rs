@@ -24,6 +24,8 @@ pub enum Step {
     Fail(Errno),
     /// It is made, and the caller sees this error all the same.
     FailAfter(Errno),
+    /// It is made with this as its third argument: so many bytes.
+    Shorten(u64),
 }
 
 /// How a run ended.
@@ -132,6 +134,12 @@ impl Tracer {
                 let mut registers = ptrace::getregs(call.pid)?;
                 registers.orig_rax = u64::MAX;
                 registers.rax = -(errno as i64) as u64;
+                ptrace::setregs(call.pid, registers)?;
+                ptrace::cont(call.pid, None)
+            }
+            Step::Shorten(bytes) => {
+                let mut registers = ptrace::getregs(call.pid)?;
+                registers.rdx = bytes;
                 ptrace::setregs(call.pid, registers)?;
                 ptrace::cont(call.pid, None)
             }
