@@ -23,7 +23,7 @@ struct Rules {
     expected: Option<BTreeSet<String>>,
 }
 
-/// `trace-audit [--quiet-root DIR] [--syscalls FILE] -- COMMAND...`.
+/// `trace-audit [--quiet-root DIR]... [--syscalls FILE] [--exit CODE]... -- COMMAND...`.
 pub fn run(words: &[String]) -> Result<bool> {
     let known = [trial::OPTIONS, &["quiet-root", "syscalls", "exit"]].concat();
     let args = Args::parse(words, &known, &["list"])?;
@@ -43,8 +43,9 @@ pub fn run(words: &[String]) -> Result<bool> {
         }
         Step::Go
     })?;
-    let wanted = args.parsed("exit")?.unwrap_or(0);
-    if end != End::Exit(wanted) {
+    let codes = args.all("exit");
+    let is_wanted = |code: i32| codes.contains(&code.to_string()) || codes.is_empty() && code == 0;
+    if !matches!(end, End::Exit(code) if is_wanted(code)) {
         problems.add(&format!("the run ended with {end:?}"), &trial.output()?);
     }
     for problem in trial.changed()? {
@@ -92,6 +93,8 @@ impl Rules {
                 let writes = is_shared && protection & libc::PROT_WRITE != 0;
                 (writes && !self.allows(&file(fifth))).then(|| "maps a file for writing".to_owned())
             }
+            // Netlink asks the kernel, nobody else.
+            "socket" => (first as i32 != libc::AF_NETLINK).then(|| "opens a socket".to_owned()),
             "ioctl" => (!ASKING.contains(&second)).then(|| format!("ioctl {second:#x}")),
             "fcntl" => {
                 let acts = matches!(

@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
     case("trace-audit", "atime", "etc/hostname was changed"),
     case(AUDIT, "elsewhere", "/stray): changes"),
     case(AUDIT, "program", "starts a program"),
-    case(AUDIT, "socket", "no conversion has a reason for this call"),
+    case(AUDIT, "socket", "opens a socket"),
     case("trace-audit", "touch", "etc/hostname was changed"),
     content("trace-audit"),
     case(KILL, "elsewhere", "left behind: stray"),

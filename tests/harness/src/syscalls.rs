@@ -114,7 +114,6 @@ pub const FORBIDDEN: &[&str] = &[
     "inotify_init1",
     "ioperm",
     "iopl",
-    "socket",
     "connect",
     "bind",
     "listen",
