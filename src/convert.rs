@@ -86,13 +86,12 @@ pub struct Outcome {
 pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let target = target(options, scratch)?;
     let mut guard = Guard::enter(options.require_readonly)?;
-    let root = Root::open(&options.root)
-        .map_err(|cause| Error::io(format!("--root {}", options.root.display()), cause))?;
+    start_threads(options.threads)?;
+    let root = open(&options.root)?;
     let mut findings = Findings::default();
 
     let inventory = detect::detect(&root, &mut findings);
-    wait_for_packages(&root)?;
-    let packages_were = package_stamp(&root);
+    let packages_were = settled_packages(&root)?;
     let catalog = Catalog::load(&root, &mut findings);
     let client = options.network.clone().map(Client::new).transpose()?;
     let archives = catalog.as_ref().map(|catalog| Archives::of(&root, catalog, client.as_ref()));
@@ -125,6 +124,7 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let workload = services::decide(&root, &survey, &inventory, facts, &plan);
     let summary = summary::summarise(&inventory, &base, facts, &plan, workload);
     let traffic = client.as_ref().map(Client::figures);
+    findings.extend(root.take_faults());
     let Some(sink) = target else {
         return Ok(Outcome { summary, guard, sizes: None, traffic, findings });
     };
@@ -142,6 +142,12 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     check_packages(&root, packages_were, &mut findings);
     let sizes = emit::emit(&emission, sink, &mut findings)?;
     Ok(Outcome { summary, guard, sizes: Some(sizes), traffic, findings })
+}
+
+/// The threads that read databases, begun after the first doors are closed, so that they are behind them too.
+fn start_threads(threads: usize) -> Result<()> {
+    let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))
 }
 
 /// The output directory, begun; nothing for a dry run.
@@ -175,18 +181,23 @@ fn base(
     })
 }
 
-/// Waits for a package manager that is at work; what it leaves half way is no machine to convert.
-fn wait_for_packages(root: &Root) -> Result<()> {
+fn open(path: &Path) -> Result<Root> {
+    Root::open(path).map_err(|cause| Error::io(format!("--root {}", path.display()), cause))
+}
+
+/// Waits for a package manager that is at work; what it leaves half way is no machine to convert. Returns what tells whether
+/// another begins.
+fn settled_packages(root: &Root) -> Result<Option<Stamp>> {
     /// Most updates of a few packages are over by then.
     const SECONDS: u32 = 60;
     for _ in 0..SECONDS {
         if pkg::lock::holder(root, &std::fs::read("/proc/locks").unwrap_or_default()).is_none() {
-            return Ok(());
+            return Ok(package_stamp(root));
         }
         std::thread::sleep(Duration::from_secs(1));
     }
     let locks = std::fs::read("/proc/locks").unwrap_or_default();
-    let Some(process) = pkg::lock::holder(root, &locks) else { return Ok(()) };
+    let Some(process) = pkg::lock::holder(root, &locks) else { return Ok(package_stamp(root)) };
     Err(Error::new(Code::Refused, format!("process {process} is changing the machine's packages"))
         .hint("run again when apt or dpkg has finished"))
 }

@@ -10,7 +10,7 @@ use crate::policy::content::{Detection, Kind, Search};
 use crate::tree::{Md5, Sha256};
 use md5::Digest as _;
 use rustix::fs::{self, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
@@ -89,6 +89,7 @@ fn read_once(
     else {
         return Ok(Reading::Replaced);
     };
+    let began = Moment::now();
     let mut source = Source::new(File::from(file));
     let Digested { size, sha256, md5, secret } =
         digest(&mut source, before.st_size as u64, with_md5, search)?;
@@ -96,21 +97,21 @@ fn read_once(
     let file = if with_md5 { source.forget() } else { source.keep() };
     let after = fs::fstat(&file)?;
     let is_whole = size == before.st_size as u64;
-    let growing = !is_unchanged(&before, &after) && is_whole && is_prefix(&file, &before, &after, &sha256)?;
-    if growing || is_whole && is_unchanged(&before, &after) {
-        let stat = before;
+    let is_old = is_unchanged(&before, &after) && began.is_long_after(&after);
+    if is_whole && (is_old || reads_again(&file, &before, &sha256)?) {
+        let (stat, growing) = (before, fs::fstat(&file)?.st_size > before.st_size);
         return Ok(Reading::Stable(Box::new(StableFile { file, stat, size, sha256, md5, secret, growing })));
     }
     Ok(Reading::Changing(after))
 }
 
-/// Whether a file has only been written on at its end since: what it began with, of this digest, is a state that it had.
-pub fn is_prefix(file: &File, before: &fs::Stat, after: &fs::Stat, sha256: &Sha256) -> io::Result<bool> {
+/// Whether a file that may have changed meanwhile gives the same content once more, though it may have grown since: then it
+/// is a state that the file had.
+pub fn reads_again(file: &File, before: &fs::Stat, sha256: &Sha256) -> io::Result<bool> {
     let fields =
         |stat: &fs::Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid);
-    if fields(before) != fields(after) || after.st_size <= before.st_size {
-        return Ok(false);
-    }
+    // A write that is under way comes to its end.
+    std::thread::sleep(PAUSES[0]);
     let mut digest = sha2::Sha256::new();
     let mut at = 0;
     BYTES.with_borrow_mut(|buffer| {
@@ -118,18 +119,49 @@ pub fn is_prefix(file: &File, before: &fs::Stat, after: &fs::Stat, sha256: &Sha2
             let wanted = buffer.len().min((before.st_size as u64 - at) as usize);
             match rustix::io::pread(file, &mut buffer[..wanted], at)? {
                 0 => break,
-                got => digest.update(&buffer[..got]),
+                got => {
+                    digest.update(&buffer[..got]);
+                    at += got as u64;
+                }
             }
-            at += wanted as u64;
         }
         Ok::<(), io::Error>(())
     })?;
-    Ok(<Sha256>::from(digest.finalize()) == *sha256)
+    let after = fs::fstat(file)?;
+    let is_same = fields(before) == fields(&after) && after.st_size >= before.st_size;
+    Ok(is_same && <Sha256>::from(digest.finalize()) == *sha256)
 }
 
 /// Whether the disk could not give what it should hold.
 pub fn is_fault(cause: &io::Error) -> bool {
     cause.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// When a reading began.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Moment {
+    /// A write sets a file's times before its bytes are there, and times only change with the kernel's tick, of at most
+    /// 10 ms: a file written to so shortly before a reading may be written to still, with the same times.
+    const TICKS: i64 = 20_000_000;
+
+    /// Now, by the clock that files get their times from.
+    pub fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Moment { seconds: now.tv_sec, nanoseconds: now.tv_nsec as i64 }
+    }
+
+    /// Whether the file's last change is so long ago that its times tell whether there was another. A change in the future is
+    /// a clock that was set, and tells nothing.
+    pub fn is_long_after(self, stat: &fs::Stat) -> bool {
+        let since = (self.seconds - stat.st_ctime).saturating_mul(1_000_000_000)
+            + (self.nanoseconds - stat.st_ctime_nsec as i64);
+        !(-Self::TICKS..=Self::TICKS).contains(&since)
+    }
 }
 
 /// Opens a regular file without following a link, blocking on a FIFO or leaving an access time behind.
@@ -141,7 +173,7 @@ pub fn open_regular(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedF
 fn open_with_stat(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, fs::Stat)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = open_quietly(directory, name, flags)?;
-    let stat = fs::fstat(&file)?;
+    let stat = retry_on_intr(|| fs::fstat(&file))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok((file, stat)),
         _ => Err(io::ErrorKind::InvalidInput.into()),
@@ -150,8 +182,9 @@ fn open_with_stat(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd
 
 /// `openat(2)` with `O_NOATIME` where the kernel allows it: to the owner and to root.
 pub fn open_quietly(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    match fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => fs::openat(directory, name, flags, Mode::empty()),
+    let open = |flags| retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()));
+    match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags),
         result => result,
     }
 }
@@ -235,24 +268,26 @@ mod tests {
         std::fs::write(&path, "one\n").unwrap();
         let before = fs::stat(&path).unwrap();
         let digest = |content: &str| -> Sha256 { sha2::Sha256::digest(content).into() };
-        let is_prefix =
-            |digest| is_prefix(&File::open(&path).unwrap(), &before, &fs::stat(&path).unwrap(), &digest);
-        assert!(!is_prefix(digest("one\n")).unwrap(), "it did not grow");
+        let again = |content| reads_again(&File::open(&path).unwrap(), &before, &digest(content)).unwrap();
+        assert!(again("one\n"));
         File::options().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
-        assert!(is_prefix(digest("one\n")).unwrap());
-        assert!(!is_prefix(digest("eno\n")).unwrap(), "its beginning is another");
-        // Somebody writes on all the time.
+        assert!(again("one\n"));
+        assert!(!again("eno\n"), "its beginning is another");
+        File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
+        assert!(!again("on"), "it is shorter");
+        // Somebody writes on all the time; to read it takes a while.
+        std::fs::write(&path, vec![b'.'; 4 << 20]).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut log = File::options().append(true).open(&path).unwrap();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    log.write_all(&[b'x'; 4096]).unwrap();
+                    log.write_all(b"x").unwrap();
                     std::thread::sleep(Duration::from_micros(100));
                 }
             });
             let mut grew = 0;
-            for _ in 0..100 {
+            for _ in 0..5 {
                 let Reading::Stable(read) = read(fd.as_fd(), b"log", false, None).unwrap() else {
                     panic!("lost")
                 };
@@ -298,9 +333,11 @@ mod tests {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 let mut file = File::options().write(true).open(&path).unwrap();
+                let mut number = 0_u64;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    number += 1;
                     file.rewind().unwrap();
-                    file.write_all(b"x").unwrap();
+                    file.write_all(&number.to_le_bytes()).unwrap();
                     std::thread::sleep(Duration::from_micros(200));
                 }
             });

@@ -1,6 +1,7 @@
 //! Parses the command line, runs it, turns the result into an exit code.
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
@@ -8,6 +9,9 @@ use vm2docker_self::cli::Cli;
 use vm2docker_self::error::Code;
 use vm2docker_self::out::{self, Scratch};
 use vm2docker_self::{report, run};
+
+/// The signals that end a run.
+const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,13 +25,19 @@ fn main() -> ExitCode {
 fn clean_up_on_signals(scratch: &Scratch) {
     let scratch = Scratch::clone(scratch);
     // Without a handler a signal ends the run at once, which is what it asks for.
-    let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU]) else { return };
-    std::thread::spawn(move || {
+    let Ok(mut signals) = Signals::new(ENDING) else { return };
+    let others: SigSet = ENDING.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
+    let wait = move || {
+        let _ = others.thread_unblock();
         if let Some(signal) = signals.forever().next() {
             out::remove_scratch(&scratch);
             std::process::exit(128 + signal);
         }
-    });
+    };
+    // This thread, and all that it begins, may hang in a read that no signal wakes: then they go to the one that waits.
+    if std::thread::Builder::new().name("signals".to_owned()).spawn(wait).is_ok() {
+        let _ = others.thread_block();
+    }
 }
 
 /// A defect of ours ends the run as any failure does: with nothing left, a line that says where, and never what was read.

@@ -4,15 +4,18 @@
 //! by `openat2(2)` with `RESOLVE_IN_ROOT` where the kernel has it (5.6), else
 //! component by component. Both ways pass the same table of tests.
 
+use crate::detect::mounts::{self, Class};
 use crate::escape;
+use crate::findings::Findings;
 use crate::tree;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A database or configuration file larger than this is refused rather than read into memory.
 const READ_LIMIT: u64 = 256 << 20;
@@ -20,10 +23,16 @@ const READ_LIMIT: u64 = 256 << 20;
 const MAX_LINKS: usize = 40;
 
 /// An opened root directory.
+///
+/// What it could not give although it is there is kept, so that nobody who asks and can do without the answer makes it
+/// silent: see [`Root::take_faults`].
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    /// Mount points beneath it that are never entered: whoever serves them may not answer.
+    remote: Vec<Box<[u8]>>,
+    faults: Mutex<Findings>,
 }
 
 impl Root {
@@ -31,7 +40,33 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Root { directory: fs::open(&path, flags, Mode::empty())?, path })
+        let directory = fs::open(&path, flags, Mode::empty())?;
+        // Where there is no table, nothing is known; the inventory says so.
+        let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = mounts::parse(&mountinfo, path.as_os_str().as_bytes());
+        let remote = mounts.iter().filter(|mount| mount.class == Class::Remote && !mount.point.is_empty());
+        let remote = remote.map(|mount| mount.point.clone()).collect();
+        Ok(Root { directory, path, remote, faults: Mutex::default() })
+    }
+
+    /// Everything since the last call that is there and could not be read, as losses.
+    pub fn take_faults(&self) -> Findings {
+        std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps a failure that is none of the answers that people expect. The kernel's own interfaces refuse for many reasons.
+    fn checked<T>(&self, path: &[u8], result: io::Result<T>) -> io::Result<T> {
+        const ANSWERS: [Errno; 6] =
+            [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::INVAL, Errno::REMOTE, Errno::NAMETOOLONG];
+        if let Err(cause) = &result
+            && let Some(number) = cause.raw_os_error()
+            && !ANSWERS.contains(&Errno::from_raw_os_error(number))
+            && ![&b"proc"[..], b"sys"].iter().any(|directory| tree::is_within(path, directory))
+        {
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.loss("unreadable", path, cause.to_string());
+        }
+        result
     }
 
     /// Where the root was opened, absolute and without links, as the mount table writes it.
@@ -56,7 +91,11 @@ impl Root {
 
     /// The content of a regular file, following links inside the root.
     pub fn read(&self, path: &[u8]) -> io::Result<Vec<u8>> {
-        let file = File::from(self.open_file(path)?);
+        self.checked(path, self.read_whole(path))
+    }
+
+    fn read_whole(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let file = File::from(self.open_regular(path)?);
         let mut content = Vec::new();
         file.take(READ_LIMIT + 1).read_to_end(&mut content)?;
         if content.len() as u64 > READ_LIMIT {
@@ -69,8 +108,12 @@ impl Root {
     ///
     /// `O_NONBLOCK` keeps a FIFO that stands in the file's place from blocking the run.
     pub fn open_file(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.checked(path, self.open_regular(path))
+    }
+
+    fn open_regular(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let file = self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
+        match FileType::from_raw_mode(retry_on_intr(|| fs::fstat(&file))?.st_mode) {
             FileType::RegularFile => Ok(file),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
@@ -78,27 +121,35 @@ impl Root {
 
     /// The `stat` of what a path leads to, following links inside the root.
     pub fn stat(&self, path: &[u8]) -> io::Result<fs::Stat> {
-        Ok(fs::fstat(self.resolve(path, OFlags::PATH)?)?)
+        let object = self.resolve(path, OFlags::PATH)?;
+        Ok(retry_on_intr(|| fs::fstat(&object))?)
     }
 
     /// The names in a directory, sorted, following links inside the root; without `.` and `..`.
     pub fn list(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        let directory = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        list_directory(directory.as_fd())
+        let directory = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY);
+        self.checked(path, directory.and_then(|directory| list_directory(directory.as_fd())))
     }
 
     /// The target of a symbolic link; links before the last component are followed inside the root.
     pub fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let directory = self.resolve(tree::parent(path), OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(fs::readlinkat(&directory, tree::file_name(path), Vec::new())?.into_bytes())
+        let target = retry_on_intr(|| fs::readlinkat(&directory, tree::file_name(path), Vec::new()));
+        Ok(target?.into_bytes())
     }
 
     /// A directory, opened a component at a time; a link anywhere on the way is an error (`ELOOP` or `ENOTDIR`).
     pub fn open_directory_exactly(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut directory = fs::openat(&self.directory, ".", flags, Mode::empty())?;
+        if self.remote.iter().any(|point| tree::is_within(path, point)) {
+            return Err(Errno::REMOTE.into());
+        }
+        let open = |above: BorrowedFd<'_>, name: &[u8]| {
+            retry_on_intr(|| fs::openat(above, name, flags, Mode::empty()))
+        };
+        let mut directory = open(self.directory.as_fd(), b".")?;
         for component in path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()) {
-            directory = fs::openat(&directory, component, flags, Mode::empty())?;
+            directory = open(directory.as_fd(), component)?;
         }
         Ok(directory)
     }
@@ -108,7 +159,8 @@ impl Root {
         // openat2(2) takes O_NOATIME with O_PATH for a mistake; nothing is read then.
         let quietly = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NOATIME };
         match self.resolve_as_asked(path, quietly) {
-            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            // The kernel's answer to O_NOATIME; no right to the object itself is another (EACCES).
+            Err(cause) if cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 self.resolve_as_asked(path, flags)
             }
             result => result,
@@ -119,19 +171,25 @@ impl Root {
         match self.resolve_by_kernel(path, flags) {
             // Filters of old container engines answer EPERM for calls that they do not know.
             Err(Errno::NOSYS | Errno::PERM) => self.resolve_by_hand(path, flags),
+            // Another file system is on the way, and some of them are not to be entered.
+            Err(Errno::XDEV) if !self.remote.is_empty() => self.resolve_by_hand(path, flags),
             result => Ok(result?),
         }
     }
 
     fn resolve_by_kernel(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        fs::openat2(&self.directory, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
+        let mut how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        if !self.remote.is_empty() {
+            how |= ResolveFlags::NO_XDEV;
+        }
+        let flags = flags | OFlags::CLOEXEC;
+        retry_on_intr(|| fs::openat2(&self.directory, path, flags, Mode::empty(), how))
     }
 
     fn resolve_by_hand(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let inner = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut stack: Vec<OwnedFd> = Vec::new();
+        let mut stack: Vec<(OwnedFd, Vec<u8>)> = Vec::new();
         let mut todo: Vec<Vec<u8>> = components(path);
         let mut links = 0;
         while let Some(component) = todo.pop() {
@@ -139,9 +197,13 @@ impl Root {
                 stack.pop();
                 continue;
             }
-            let here = stack.last().map_or(self.directory.as_fd(), |fd| fd.as_fd());
-            let entry = fs::openat(here, component.as_slice(), inner, Mode::empty())?;
-            match FileType::from_raw_mode(fs::fstat(&entry)?.st_mode) {
+            let here = stack.last().map_or(self.directory.as_fd(), |(fd, _)| fd.as_fd());
+            let whole = tree::join(stack.last().map_or(b"", |(_, path)| path), &component);
+            if self.remote.iter().any(|point| **point == *whole) {
+                return Err(Errno::REMOTE.into());
+            }
+            let entry = retry_on_intr(|| fs::openat(here, component.as_slice(), inner, Mode::empty()))?;
+            match FileType::from_raw_mode(retry_on_intr(|| fs::fstat(&entry))?.st_mode) {
                 FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -153,16 +215,17 @@ impl Root {
                     }
                     todo.extend(components(&target));
                 }
-                FileType::Directory => stack.push(entry),
+                FileType::Directory => stack.push((entry, whole)),
                 _ if todo.is_empty() => {
                     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    return Ok(fs::openat(here, component.as_slice(), flags, Mode::empty())?);
+                    let open = || fs::openat(here, component.as_slice(), flags, Mode::empty());
+                    return Ok(retry_on_intr(open)?);
                 }
                 _ => return Err(Errno::NOTDIR.into()),
             }
         }
-        let here = stack.last().map_or(self.directory.as_fd(), |fd| fd.as_fd());
-        Ok(fs::openat(here, ".", flags | OFlags::CLOEXEC, Mode::empty())?)
+        let here = stack.last().map_or(self.directory.as_fd(), |(fd, _)| fd.as_fd());
+        Ok(retry_on_intr(|| fs::openat(here, ".", flags | OFlags::CLOEXEC, Mode::empty()))?)
     }
 }
 
@@ -193,7 +256,8 @@ pub fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
 
 /// `lstat` of a name in an opened directory.
 pub fn stat_at(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<fs::Stat> {
-    Ok(fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?)
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(retry_on_intr(|| fs::statat(directory, name, flags))?)
 }
 
 /// The components of a path in reverse, ready to be popped.

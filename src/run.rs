@@ -120,6 +120,7 @@ fn inspect(root: &Path, common: &Common) -> Result<Code> {
     let catalog = Catalog::load(&root, &mut findings);
     let live = inventory.live.as_ref();
     let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings);
+    findings.extend(root.take_faults());
     let services: Vec<String> =
         survey.candidates.iter().map(|candidate| escape::escape(&candidate.unit)).collect();
     let packages = catalog.map(|catalog| {

@@ -1,7 +1,7 @@
 //! The doors that a run closes, tried one after the other by somebody who wants through: first open, then closed.
 //!
 //! Has no harness, because what is closed stays closed for the whole process: one of its own.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a test")]
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Timestamps};
 use std::fs::File;
@@ -51,7 +51,7 @@ const ATTEMPTS: &[Attempt] = &[
     ("truncate by opening", |v| File::options().write(true).truncate(true).open(v.fresh("f")).map(drop)),
     ("make a file", |v| File::create_new(v.fresh("new")).map(drop)),
     ("make a file without a name", |v| {
-        Ok(drop(fs::open(&v.path, OFlags::TMPFILE | OFlags::WRONLY, Mode::RWXU)?))
+        fs::open(&v.path, OFlags::TMPFILE | OFlags::WRONLY, Mode::RWXU).map(drop).map_err(io::Error::from)
     }),
     ("make a directory", |v| std::fs::create_dir(v.fresh("new"))),
     ("remove a file", |v| std::fs::remove_file(v.fresh("f"))),
@@ -77,10 +77,10 @@ const ATTEMPTS: &[Attempt] = &[
     ("set a time by descriptor", |v| Ok(fs::futimens(&v.file, &now())?)),
     ("make a file through an old descriptor", |v| {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        Ok(drop(fs::openat(&v.directory, "new", flags, Mode::RWXU)?))
+        fs::openat(&v.directory, "new", flags, Mode::RWXU).map(drop).map_err(io::Error::from)
     }),
     ("write to a file through an old descriptor", |v| {
-        Ok(drop(fs::openat(&v.directory, "held", OFlags::WRONLY, Mode::empty())?))
+        fs::openat(&v.directory, "held", OFlags::WRONLY, Mode::empty()).map(drop).map_err(io::Error::from)
     }),
     ("make a directory through an old descriptor", |v| Ok(fs::mkdirat(&v.directory, "newer", Mode::RWXU)?)),
     ("remove a file through an old descriptor", |v| {
@@ -106,7 +106,9 @@ const ATTEMPTS: &[Attempt] = &[
         "change the root",
         |v| Ok(rustix::process::chroot(&v.path).and_then(|()| rustix::process::chroot("."))?),
     ),
-    ("make memory that can be run", |_| Ok(drop(fs::memfd_create("x", fs::MemfdFlags::empty())?))),
+    ("make memory that can be run", |_| {
+        fs::memfd_create("x", fs::MemfdFlags::empty()).map(drop).map_err(io::Error::from)
+    }),
     ("set the host's name", |_| {
         let name = std::fs::read("/proc/sys/kernel/hostname")?;
         Ok(rustix::system::sethostname(name.trim_ascii_end())?)

@@ -147,22 +147,20 @@ impl<'a> Shipper<'a> {
         let mut pauses = hash::PAUSES.iter();
         let mut last = None;
         loop {
-            let archived = self.attempt(archive, found);
-            let digest = archived.as_ref().ok().and_then(Option::as_ref).and_then(digest_of);
-            let settled = match &archived {
-                // A file that is mapped and written to changes without changing its times: what two readings
-                // agree on is taken for whole.
-                Ok(Some(now)) => {
-                    now.stat != found.node.stat || digest == digest_of(&found.node) || digest == last
-                }
+            let attempt = self.attempt(archive, found);
+            let digest = attempt.as_ref().ok().and_then(Option::as_ref).and_then(|now| digest_of(&now.node));
+            let settled = match &attempt {
+                // What two readings agree on is whole: a file may change without its times, if it is mapped, and
+                // after them, while it is written.
+                Ok(Some(now)) => now.proven || digest == digest_of(&found.node) || digest == last,
                 Ok(None) => false,
                 Err(AttemptError::Read(cause)) => !hash::is_fault(cause),
                 Err(AttemptError::Write(_)) => true,
             };
             match pauses.next() {
-                _ if settled => return archived,
+                _ if settled => return attempt.map(|now| now.map(|now| now.node)),
                 Some(pause) => std::thread::sleep(*pause),
-                None => return archived.map(|_| None),
+                None => return attempt.map(|_| None),
             }
             last = digest;
         }
@@ -174,7 +172,7 @@ impl<'a> Shipper<'a> {
         &mut self,
         archive: &mut Writer<impl Write>,
         found: &Found,
-    ) -> Result<Option<Node>, AttemptError> {
+    ) -> Result<Option<Archived>, AttemptError> {
         let node = &found.node;
         let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
         let file =
@@ -204,16 +202,16 @@ impl<'a> Shipper<'a> {
         source: Source,
         before: &fs::Stat,
         changed: bool,
-    ) -> Result<Option<Node>, AttemptError> {
+    ) -> Result<Option<Archived>, AttemptError> {
         let size = before.st_size as u64;
         let mut content = Vec::with_capacity(size as usize);
         let mut source = source.take(size);
         source.read_to_end(&mut content).map_err(AttemptError::Read)?;
         let file = source.into_inner().forget();
         let sha256: Sha256 = sha2::Sha256::digest(&content).into();
-        if content.len() as u64 != size || !is_settled(&file, before, &sha256)? {
+        let Some(proven) = is_whole(&file, before, &sha256)?.filter(|_| content.len() as u64 == size) else {
             return Ok(None);
-        }
+        };
         if changed {
             refuse(self.new_secret(found, |kind| {
                 let mut search = Search::new(kind);
@@ -223,7 +221,7 @@ impl<'a> Shipper<'a> {
         }
         archive.append_file(&expressible(&now), &mut &content[..]).map_err(AttemptError::Write)?;
         now.kind = Kind::File { size, sha256: Some(sha256) };
-        Ok(Some(now))
+        Ok(Some(Archived { node: now, proven }))
     }
 
     fn stream(
@@ -234,7 +232,7 @@ impl<'a> Shipper<'a> {
         mut source: Source,
         before: &fs::Stat,
         changed: bool,
-    ) -> Result<Option<Node>, AttemptError> {
+    ) -> Result<Option<Archived>, AttemptError> {
         if changed {
             refuse(self.new_secret(found, |kind| content::search_file(source.file(), kind)))?;
         }
@@ -243,11 +241,11 @@ impl<'a> Shipper<'a> {
             return Err(AttemptError::Read(cause));
         }
         let file = source.forget();
-        if written.short || !is_settled(&file, before, &written.sha256)? {
+        let Some(proven) = is_whole(&file, before, &written.sha256)?.filter(|_| !written.short) else {
             return Ok(None);
-        }
+        };
         now.kind = Kind::File { size: before.st_size as u64, sha256: Some(written.sha256) };
-        Ok(Some(now))
+        Ok(Some(Archived { node: now, proven }))
     }
 
     /// The secret that a file has now; nothing if it had one before and is in the image all the same.
@@ -313,11 +311,22 @@ fn digest_of(node: &Node) -> Option<Sha256> {
     if let Kind::File { sha256, .. } = node.kind { sha256 } else { None }
 }
 
-/// Whether what was read is a state that the file had: it is the same still, or has only grown since.
-fn is_settled(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<bool, AttemptError> {
+/// A file as it went into the archive.
+struct Archived {
+    node: Node,
+    /// Whether it was read twice already.
+    proven: bool,
+}
+
+/// Whether what was read is a state that the file had: it is the same still, or has only grown since, which is proven by
+/// reading its beginning again. Nothing if it is neither.
+fn is_whole(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<Option<bool>, AttemptError> {
     let after = fs::fstat(file).map_err(|cause| AttemptError::Read(cause.into()))?;
-    let grew = || hash::is_prefix(file, before, &after, sha256).map_err(AttemptError::Read);
-    Ok(hash::is_unchanged(before, &after) || grew()?)
+    if hash::is_unchanged(before, &after) {
+        return Ok(Some(false));
+    }
+    let again = hash::reads_again(file, before, sha256).map_err(AttemptError::Read)?;
+    Ok(again.then_some(true))
 }
 
 /// A secret that came after the walk keeps its file out.

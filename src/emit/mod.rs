@@ -91,6 +91,7 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     descriptions(&mut sink, emission, archive.as_deref())?;
     services::write(&mut sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
     binary(&mut sink)?;
+    findings.extend(emission.root.take_faults());
     json_lines(&mut sink, FINDINGS, &findings.sorted())?;
     sink.finish()?;
     Ok(sizes)

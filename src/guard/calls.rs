@@ -93,7 +93,7 @@ pub(super) const SOCKETS: &[libc::c_long] =
     &[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen];
 
 /// Requests of `ioctl(2)` that only ask: a terminal's settings and size, and whether a socket blocks.
-const ASKING: [u64; 3] = [libc::TCGETS as u64, libc::TIOCGWINSZ as u64, libc::FIONBIO as u64];
+const ASKING: [u64; 3] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONBIO];
 
 /// Refuses the calls, and all requests to devices but those that ask, for every thread. Whether the kernel does.
 pub(super) fn forbid(calls: &[libc::c_long]) -> bool {

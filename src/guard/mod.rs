@@ -53,7 +53,9 @@ impl Guard {
     /// Closes the last: from now on the output is the only place that can be written to, and nobody can be talked to. `/proc`
     /// of other processes cannot be read any more.
     pub fn shut(&mut self, output: Option<&Sink>) {
-        self.writes = writes::only_in(output.map(Sink::directory));
+        // Landlock takes one thread at a time: this one, from which others will come, and those that are there.
+        let shut = || writes::only_in(output.map(Sink::directory));
+        self.writes = rayon::broadcast(|_| shut()).into_iter().all(|shut| shut) && shut();
         self.calls &= calls::forbid(calls::SOCKETS);
     }
 }

@@ -6,17 +6,14 @@
 
 use crate::detect::mounts::{self, Class};
 use crate::escape;
+use nix::sched::CloneFlags;
 use rustix::mount::{self, MountFlags, MountPropagationFlags};
-use rustix::thread::UnshareFlags;
 
 /// Returns the number of file systems, or why nothing was changed.
 pub(super) fn make_read_only() -> Result<usize, String> {
     let mountinfo =
         std::fs::read("/proc/self/mountinfo").map_err(|cause| format!("the mount table: {cause}"))?;
-    // It is unsafe for what it may do to descriptors, which stay as they are here.
-    #[expect(deprecated, reason = "the successor is an unsafe function; CLONE_NEWNS touches no memory")]
-    let entered = rustix::thread::unshare(UnshareFlags::NEWNS);
-    entered.map_err(|cause| format!("a mount namespace: {cause}"))?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|cause| format!("a mount namespace: {cause}"))?;
     // What the administrator unmounts meanwhile goes here too; nothing goes the other way.
     let follow = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount::mount_change("/", follow).map_err(|cause| format!("its propagation: {cause}"))?;

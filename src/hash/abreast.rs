@@ -1,6 +1,6 @@
 //! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
-use super::{Reading, Source, StableFile, is_unchanged, open_with_stat};
+use super::{Moment, Reading, Source, StableFile, is_unchanged, open_with_stat};
 use crate::tree::Md5;
 use md5::Digest as _;
 use md5_lanes::{BLOCK, LANES, START, State};
@@ -127,6 +127,7 @@ struct Lane<T> {
     wanted: T,
     file: Source,
     before: fs::Stat,
+    began: Moment,
     size: u64,
     sha256: sha2::Sha256,
     md5: State,
@@ -145,6 +146,7 @@ impl<T> Lane<T> {
             wanted,
             file,
             before,
+            began: Moment::now(),
             size: 0,
             sha256: sha2::Sha256::new(),
             md5: START,
@@ -189,13 +191,14 @@ impl<T> Lane<T> {
 
     /// What the file was; nothing if it did not hold still.
     fn end(self) -> (Box<[u8]>, Arc<OwnedFd>, T, Option<Reading>) {
-        let Lane { directory, wanted, file, before, size, sha256, buffer, .. } = self;
+        let Lane { directory, wanted, file, before, began, size, sha256, buffer, .. } = self;
         let mut md5 = Md5::default();
         md5.as_chunks_mut().0.iter_mut().zip(self.md5).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
         let file = file.forget();
         let stat = fs::fstat(&file)
             .ok()
-            .filter(|after| is_unchanged(&before, after) && after.st_size as u64 == size);
+            .filter(|after| is_unchanged(&before, after) && after.st_size as u64 == size)
+            .filter(|after| began.is_long_after(after));
         let reading = stat.map(|stat| {
             let sha256 = sha256.finalize().into();
             Reading::Stable(Box::new(StableFile {

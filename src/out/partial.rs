@@ -6,12 +6,13 @@ use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::root;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 /// A file in a partial directory that says whose it is; gone when the context gets its name.
 const MARKER: &str = ".vm2docker-self";
@@ -54,21 +55,26 @@ impl Partial {
     /// Code 11 where another run is making the same context; 20 where the file system keeps nobody out and `insecure` does
     /// not allow that.
     pub fn create(place: &Place, insecure: bool) -> Result<Self> {
-        check_siblings(place)?;
-        let name = [&prefix(place), std::process::id().to_string().as_bytes()].concat();
+        let shown = beside(place, &prefix(place));
         let failed = |cause: Errno| {
-            Error::io(format!("cannot make {}", beside(place, &name)), cause.into())
+            Error::io(format!("cannot make {shown}*"), cause.into())
                 .hint("--out needs a parent directory that root can write to")
         };
         let parent = rustix::io::fcntl_dupfd_cloexec(place.parent(), 0).map_err(failed)?;
-        fs::mkdirat(&parent, name.as_slice(), Mode::RWXU).map_err(failed)?;
+        let name = make_directory(parent.as_fd(), place).map_err(failed)?;
         let directory = open_directory(parent.as_fd(), &name).map_err(failed)?;
         let partial = Named { parent, name, directory };
-        match partial.prepare(insecure) {
+        // Of two runs that begin at once each has its own lock before it looks for the other's, so that never both go on.
+        let prepared = partial.prepare(insecure).and_then(|()| check_siblings(place, &partial.name));
+        match prepared {
             Ok(()) => partial.keep().map_err(|cause| Error::io(place.shown(), cause)),
             Err(error) => {
                 let _ = partial.remove();
                 Err(match error {
+                    Unfit::Taken(name) => {
+                        let what = format!("another run is writing {}", beside(place, &name));
+                        Error::new(Code::Locked, what).hint("wait for it, or choose another --out")
+                    }
                     Unfit::Io(cause) => Error::io(beside(place, &partial.name), cause),
                     Unfit::Open => Error::new(
                         Code::Refused,
@@ -106,7 +112,9 @@ impl Partial {
 impl Named {
     /// Locks, says whose it is, and closes what the parent's default list of rights (`acl(5)`) may have opened.
     fn prepare(&self, insecure: bool) -> std::result::Result<(), Unfit> {
-        fs::flock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
+        if fs::flock(&self.directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(Unfit::Taken(self.name.clone()));
+        }
         for list in ["system.posix_acl_default", "system.posix_acl_access"] {
             match fs::fremovexattr(&self.directory, list) {
                 Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -130,9 +138,13 @@ impl Named {
     /// Gives the directory its final name, in place of an empty directory and nothing else (`rename(2)`).
     fn settle(&self, to: &OsStr) -> io::Result<()> {
         fs::unlinkat(&self.directory, MARKER, AtFlags::empty())?;
-        fs::fsync(&self.directory)?;
+        retry_on_intr(|| fs::fsync(&self.directory))?;
         fs::renameat(&self.parent, self.name.as_slice(), &self.parent, to.as_bytes())?;
-        Ok(fs::fsync(&self.parent)?)
+        // Whether the new name is on the disk is not known: whoever is told of a failure finds nothing under it.
+        retry_on_intr(|| fs::fsync(&self.parent)).or_else(|cause| {
+            fs::renameat(&self.parent, to.as_bytes(), &self.parent, self.name.as_slice())?;
+            Err(cause.into())
+        })
     }
 
     /// Removes the directory and what is in it.
@@ -143,19 +155,32 @@ impl Named {
         if !named.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (mine.st_dev, mine.st_ino)) {
             return Ok(());
         }
-        empty(self.directory.as_fd())?;
-        Ok(fs::unlinkat(&self.parent, self.name.as_slice(), AtFlags::REMOVEDIR)?)
+        // A signal may come while the run makes one more file; it makes no second one then.
+        for _ in 0..100 {
+            empty(self.directory.as_fd())?;
+            match fs::unlinkat(&self.parent, self.name.as_slice(), AtFlags::REMOVEDIR) {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => std::thread::sleep(Duration::from_millis(1)),
+                result => return Ok(result?),
+            }
+        }
+        Err(Errno::NOTEMPTY.into())
     }
 
     /// Hands the name to a thread.
     fn keep(self) -> io::Result<Partial> {
-        let directory = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?;
+        let kept = Arc::new(self);
+        Named::hand_over(&kept).inspect_err(|_| drop(kept.remove()))
+    }
+
+    fn hand_over(kept: &Arc<Self>) -> io::Result<Partial> {
+        let directory = rustix::io::fcntl_dupfd_cloexec(&kept.directory, 0)?;
+        let keeper = Arc::clone(kept);
         let (orders, ordered) = mpsc::channel::<(Order, mpsc::Sender<io::Result<()>>)>();
         let keep = move || {
             for (order, answer) in ordered {
                 let done = match order {
-                    Order::Settle(name) => self.settle(&name),
-                    Order::Remove => self.remove(),
+                    Order::Settle(name) => keeper.settle(&name),
+                    Order::Remove => keeper.remove(),
                 };
                 // Who has asked waits.
                 let _ = answer.send(done);
@@ -187,7 +212,7 @@ pub struct Cleaned {
 /// under the name that a run gives, whose run is over, and which says itself what it is.
 pub fn clean(place: &Place) -> Result<Cleaned> {
     let mut cleaned = Cleaned::default();
-    for name in siblings(place)? {
+    for name in siblings(place).map_err(|cause| Error::io(place.shown(), cause))? {
         let shown = beside(place, &name);
         match claim(place.parent(), &name) {
             Ok(partial) => {
@@ -230,20 +255,20 @@ fn is_marked(directory: BorrowedFd<'_>) -> bool {
 }
 
 /// Refuses to begin beside a run for the same output that is not over.
-fn check_siblings(place: &Place) -> Result<()> {
-    for name in siblings(place)? {
+fn check_siblings(place: &Place, own: &[u8]) -> std::result::Result<(), Unfit> {
+    for name in siblings(place).map_err(Unfit::Io)? {
         let Ok(directory) = open_directory(place.parent(), &name) else { continue };
-        if fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            let what = format!("another run is writing {}", beside(place, &name));
-            return Err(Error::new(Code::Locked, what).hint("wait for it, or choose another --out"));
+        let lock = || fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
+        if name != own && lock() == Err(Errno::WOULDBLOCK) {
+            return Err(Unfit::Taken(name));
         }
     }
     Ok(())
 }
 
 /// The names that runs for this output give, sorted.
-fn siblings(place: &Place) -> Result<Vec<Vec<u8>>> {
-    let names = root::list_directory(place.parent()).map_err(|cause| Error::io(place.shown(), cause))?;
+fn siblings(place: &Place) -> io::Result<Vec<Vec<u8>>> {
+    let names = root::list_directory(place.parent())?;
     let prefix = prefix(place);
     let is_ours = |name: &Vec<u8>| {
         name.strip_prefix(prefix.as_slice())
@@ -273,7 +298,11 @@ fn empty(directory: BorrowedFd<'_>) -> io::Result<()> {
         let mode = root::stat_at(directory, &name)?.st_mode;
         if FileType::from_raw_mode(mode) == FileType::Directory {
             empty(open_directory(directory, &name)?.as_fd())?;
-            fs::unlinkat(directory, name.as_slice(), AtFlags::REMOVEDIR)?;
+            match fs::unlinkat(directory, name.as_slice(), AtFlags::REMOVEDIR) {
+                // Found again by whoever empties the directory above.
+                Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                Err(cause) => return Err(cause.into()),
+            }
         } else {
             fs::unlinkat(directory, name.as_slice(), AtFlags::empty())?;
         }
@@ -281,10 +310,25 @@ fn empty(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a directory under a name of this process; of an earlier one with the same number something may be left.
+fn make_directory(parent: BorrowedFd<'_>, place: &Place) -> std::result::Result<Vec<u8>, Errno> {
+    let mut number = u64::from(std::process::id());
+    loop {
+        let name = [&prefix(place), number.to_string().as_bytes()].concat();
+        match fs::mkdirat(parent, name.as_slice(), Mode::RWXU) {
+            Err(Errno::EXIST) => number += 1 << 32,
+            made => return made.map(|()| name),
+        }
+    }
+}
+
 /// Why a directory that was made cannot hold a context.
 enum Unfit {
     Io(io::Error),
+    /// Whoever has the disk can read it.
     Open,
+    /// Another run has this one locked.
+    Taken(Vec<u8>),
 }
 
 impl From<Errno> for Unfit {

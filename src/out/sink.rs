@@ -34,7 +34,9 @@ impl Sink {
         // A signal that comes in between waits until there is something that it can remove.
         let mut growing = scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let partial = Partial::create(&place, insecure)?;
-        let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0)
+        let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0);
+        let directory = directory
+            .inspect_err(|_| drop(partial.remove()))
             .map_err(|cause| Error::io(place.shown(), cause.into()))?;
         *growing = Some(partial);
         drop(growing);

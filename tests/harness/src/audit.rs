@@ -97,6 +97,10 @@ impl Rules {
             }
             // Netlink asks the kernel, nobody else.
             "socket" => (first as i32 != libc::AF_NETLINK).then(|| "opens a socket".to_owned()),
+            // A mount namespace of its own, in which what is mounted is made read-only where it is; that nothing changes
+            // outside shows the mount table afterwards.
+            "unshare" => (first != libc::CLONE_NEWNS as u64).then(|| format!("unshare {first:#x}")),
+            "mount" => (!only_closes(fourth)).then(|| format!("mount with flags {fourth:#x}")),
             "ioctl" => (!ASKING.contains(&second)).then(|| format!("ioctl {second:#x}")),
             "fcntl" => {
                 let acts = matches!(
@@ -132,10 +136,22 @@ impl Rules {
         file.starts_with(&self.out)
             || is_partial
             || bytes == b"/dev/null"
+            || is_own_score(bytes)
             // Pipes, sockets, memory: no file that anybody else sees.
             || !bytes.starts_with(b"/")
             || bytes.starts_with(b"/memfd:")
     }
+}
+
+/// Where a process asks to be the first to go when memory runs out.
+fn is_own_score(file: &[u8]) -> bool {
+    file.starts_with(b"/proc/") && file.ends_with(b"/oom_score_adj")
+}
+
+/// Whether the flags of `mount(2)` only take rights away from a mount, or only cut off what would be told to others.
+fn only_closes(flags: u64) -> bool {
+    let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+    flags & read_only == read_only || flags & !libc::MS_REC == libc::MS_SLAVE
 }
 
 fn is_own(call: &Call, process: u64) -> bool {

@@ -59,13 +59,11 @@ pub const CHANGING: &[&str] = &[
     "fdatasync",
     "syncfs",
     "flock",
-    "mount",
     "umount2",
 ];
 
 /// Calls for which there is no reason at all in a conversion of a directory without network.
 pub const FORBIDDEN: &[&str] = &[
-    "mount",
     "umount2",
     "mount_setattr",
     "move_mount",
@@ -99,7 +97,6 @@ pub const FORBIDDEN: &[&str] = &[
     "ptrace",
     "process_vm_writev",
     "setns",
-    "unshare",
     "io_uring_setup",
     "io_uring_enter",
     "shmget",
