@@ -213,7 +213,7 @@ struct Digested {
     secret: Option<Detection>,
 }
 
-/// At `expected` bytes the file is taken to end: a longer one has another size afterwards.
+/// At `expected` bytes the file is taken to end, though it may have grown since.
 fn digest(file: &mut Source, expected: u64, with_md5: bool, search: Option<Kind>) -> io::Result<Digested> {
     let mut sha256 = sha2::Sha256::new();
     let mut md5 = with_md5.then(md5::Md5::new);
@@ -221,7 +221,8 @@ fn digest(file: &mut Source, expected: u64, with_md5: bool, search: Option<Kind>
     let mut size = 0;
     BYTES.with_borrow_mut(|buffer| {
         loop {
-            let got = file.read(buffer)?;
+            let rest = expected.saturating_sub(size).min(buffer.len() as u64) as usize;
+            let got = file.read(&mut buffer[..rest])?;
             let bytes = &buffer[..got];
             size += got as u64;
             if let Some(search) = &mut search {
@@ -286,15 +287,15 @@ mod tests {
                     std::thread::sleep(Duration::from_micros(100));
                 }
             });
+            let readings: Vec<Reading> =
+                (0..5).map(|_| read(fd.as_fd(), b"log", false, None).unwrap()).collect();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
             let mut grew = 0;
-            for _ in 0..5 {
-                let Reading::Stable(read) = read(fd.as_fd(), b"log", false, None).unwrap() else {
-                    panic!("lost")
-                };
+            for reading in readings {
+                let Reading::Stable(read) = reading else { panic!("lost") };
                 grew += u32::from(read.growing);
                 assert_eq!(read.stat.st_size as u64, read.size);
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(grew > 0, "it never grew during a reading");
         });
     }

@@ -305,7 +305,7 @@ fn processes_that_come_and_go_are_never_mixed_up() {
         while Instant::now() < end {
             let spawn = |_| {
                 let mut command = Command::new("/bin/sh");
-                command.arg0("storm-sh").args(["-c", "MARK=sleep exec /bin/sleep 0.01"]).env_clear();
+                command.arg0("storm-sh").args(["-c", "MARK=sleep exec /bin/sleep 0.1"]).env_clear();
                 command.env("MARK", "sh").spawn().unwrap()
             };
             let children: Vec<Child> = (0..24).map(spawn).collect();
