@@ -146,7 +146,7 @@ const WRAPPED: &[(&str, &str)] = &[
     ("slack", "xoxb-@@\n"),
     ("stripe", "sk_live_@@\n"),
     ("vault", "hvs.@@\n"),
-    ("npm", "//registry.npmjs.org/:_authToken=@@\n"),
+    ("npm", "//registry.example.org/:_authToken=@@\n"),
     ("jwt", "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyIjoiYWxpY2UifQ.@@\n"),
     ("url", "db = postgres://shop:@@@db.internal/shop\n"),
     ("git", "[remote \"origin\"]\n\turl = https://bob:@@@git.internal/a.git\n"),
@@ -170,18 +170,18 @@ fn plant_contents(machine: &mut Machine<'_>) {
                 ("utf16", text().encode_utf16().flat_map(u16::to_le_bytes).collect()),
             ];
             for (form, content) in forms {
-                machine.plant(&format!("{home}/work/{name}.{form}"), content);
+                machine.plant(&format!("{home}/desk/{name}.{form}"), content);
             }
             if matches!(*name, "pem" | "openssh" | "pgp") {
                 let encoded = base64(wrapped.replace("@@", &machine.canary()).as_bytes());
-                machine.plant(&format!("{home}/work/{name}.b64"), format!("data: {encoded}\n"));
+                machine.plant(&format!("{home}/desk/{name}.b64"), format!("data: {encoded}\n"));
             }
-            machine.link(&format!("{home}/work/{name}.txt"));
+            machine.link(&format!("{home}/desk/{name}.txt"));
         }
         let canary = machine.canary();
         let login = base64(format!("bob:{canary}").as_bytes());
         machine.plant(
-            &format!("{home}/work/registry.json"),
+            &format!("{home}/desk/registry.json"),
             format!("{{\"auths\":{{\"r\":{{\"auth\":\"{login}\"}}}}}}"),
         );
         // What only its name tells, in files that are there for it.

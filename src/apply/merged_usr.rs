@@ -1,15 +1,13 @@
 //! The image's `/usr`, merged before the first package is unpacked.
 
-use super::failed;
 use super::target::Target;
+use super::{failed, look};
 use crate::context;
-use crate::detect::mounts;
 use crate::error::{Code, Error, Result};
 use crate::manifest;
 use crate::merged_usr::{self, Link};
-use crate::root::{self, Root};
+use crate::root::Root;
 use crate::tree::{Kind, Node};
-use crate::walk::{self, Progress, Scope};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -18,7 +16,7 @@ use std::path::Path;
 /// objects moved. Until the end no program in the root runs that needs a library.
 pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
     let links = read(&context.join(context::MERGED_USR))?;
-    let merged = merged_usr::merge(survey(context, root, threads)?, &links);
+    let merged = merged_usr::merge(look(context, root, &|_| false, threads)?, &links);
     let mut target = Target::new(root);
     for path in &merged.lost {
         target.remove(path, false).map_err(|cause| failed("remove", path, cause))?;
@@ -43,22 +41,6 @@ fn read(list: &Path) -> Result<Vec<Link>> {
     let damaged =
         || Error::new(Code::Failed, format!("{} is not what this program writes", context::MERGED_USR));
     text.lines().map(|line| link(line).ok_or_else(damaged)).collect()
-}
-
-fn survey(context: &Path, root: &Root, threads: usize) -> Result<Vec<Node>> {
-    let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let ours: Vec<(u64, u64)> = root::identity_of(context).into_iter().collect();
-    let scope = Scope {
-        policy: None,
-        mounts: &mounts::parse(&mountinfo, root.absolute()),
-        ours: &ours,
-        md5: &|_| false,
-        content: &|_| false,
-        published: &|_, _| false,
-        progress: &Progress::default(),
-    };
-    let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;
-    Ok(tree.found.into_iter().map(|found| found.node).collect())
 }
 
 fn move_all(target: &mut Target<'_>, moves: &[(Box<[u8]>, Node)]) -> Result<()> {

@@ -73,14 +73,25 @@ pub fn apply(context: &Context, root: &Root, threads: usize) -> Result<Applied> 
 pub fn survey(context: &Context, root: &Root, records: &[Record], threads: usize) -> Result<Vec<Node>> {
     let files: HashSet<&[u8]> =
         records.iter().filter(|record| equal::counts(record)).map(|record| &*record.node.path).collect();
-    let ours = root::identity_of(&context.path("")).map(|identity| vec![identity]).unwrap_or_default();
+    look(&context.path(""), root, &|path| files.contains(path), threads)
+}
+
+/// Everything beneath the root but the context, with the digests of the files that `content` chooses. What cannot be read ends
+/// the build.
+fn look(
+    context: &Path,
+    root: &Root,
+    content: &(dyn Fn(&[u8]) -> bool + Sync),
+    threads: usize,
+) -> Result<Vec<Node>> {
+    let ours: Vec<(u64, u64)> = root::identity_of(context).into_iter().collect();
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let scope = Scope {
         policy: None,
         mounts: &mounts::parse(&mountinfo, root.absolute()),
         ours: &ours,
         md5: &|_| false,
-        content: &|path| files.contains(path),
+        content,
         published: &|_, _| false,
         progress: &Progress::default(),
     };

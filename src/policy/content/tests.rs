@@ -61,7 +61,7 @@ fn tokens() -> Vec<(Secret, String)> {
         let token = token(prefix, *length);
         [token.clone(), format!("export TOKEN={token}\n"), format!("{{\"t\":\"{token}\"}}")]
     });
-    let npmrc = format!("//registry.npmjs.org/:_authToken={}", token("", 36));
+    let npmrc = format!("//registry.example.org/:_authToken={}", token("", 36));
     forms.chain([npmrc]).map(|text| (Secret::AccessToken, text)).collect()
 }
 

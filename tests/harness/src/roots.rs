@@ -24,7 +24,7 @@ const FILES: &[(&str, &str)] = &[
         "[Unit]\nDescription=app\n[Service]\nExecStart=/usr/bin/app --port 8080\nUser=www\n[Install]\nWantedBy=multi-user.target\n",
     ),
     ("etc/cron.d/app", "5 4 * * * root /usr/bin/app --rotate\n"),
-    ("etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n"),
+    ("etc/apt/sources.list", "deb http://example.org/debian bookworm main\n"),
     ("usr/bin/app", "#!/bin/sh\nexec sleep 1d\n"),
     ("usr/bin/hello", "#!/bin/sh\necho hello\n"),
     ("usr/share/doc/hello/copyright", "free\n"),
