@@ -319,7 +319,7 @@ pub fn guard(guard: &Guard) -> String {
         refused(guard.writes, "writes outside --out"),
         refused(guard.calls, "programs, mode and owner changes, sockets"),
     ];
-    format!("the machine       {}\n", lines.join(", "))
+    format!("guard              {}\n", lines.join(", "))
 }
 
 /// What `clean` did.

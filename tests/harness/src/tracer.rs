@@ -100,7 +100,11 @@ impl Tracer {
     ) -> io::Result<()> {
         let resumed = match status {
             WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP) => {
-                let call = Call::of(pid)?;
+                let call = match Call::of(pid) {
+                    // The process ended while this thread, which never does by itself, stood at a call.
+                    Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+                    call => call?,
+                };
                 let is_start = !self.started && call.name() == "execve";
                 self.started |= is_start;
                 let step = if is_start { Step::Go } else { decide(&call) };
