@@ -198,8 +198,23 @@ fresh() { [[ -s $1 && $(find "$1" -mtime "-${V2D_MAX_AGE_DAYS:-3}") ]]; }
 # lock NAME: only one process at a time builds a thing; held until the script ends.
 lock() { exec 9>"$V2D_CACHE/$1.lock"; flock 9; }
 
-# alive PIDFILE
-alive() { [[ -s $1 ]] && kill -0 "$(<"$1")" 2>/dev/null; }
+# incarnation PID: tells a running process from every other that had or will have its number; nothing for one that ended.
+incarnation() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+  # The name, in parentheses, may hold blanks. After it: the state, and as the 20th the start, in ticks since the boot.
+  read -ra stat <<<"${stat##*) }"
+  [[ ${stat[0]} == Z ]] || echo "$(</proc/sys/kernel/random/boot_id) ${stat[19]}"
+}
+
+# running PIDFILE PID: what `alive` asks later.
+running() {
+  incarnation "$2" >"$1.of"
+  echo "$2" >"$1"
+}
+
+# alive PIDFILE: that very process still runs. After a reboot, or many processes later, the number is another's.
+alive() { [[ -s $1 && -s $1.of && $(incarnation "$(<"$1")") == "$(<"$1.of")" ]]; }
 
 # in_root ROOT CMD...: chroot with what maintainer scripts and systemctl expect to be mounted; the mounts live and die with it.
 in_root() {
