@@ -7,6 +7,7 @@
 use crate::detect::mounts::{self, Class};
 use crate::escape;
 use crate::findings::Findings;
+use crate::hash::Source;
 use crate::tree;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -95,7 +96,7 @@ impl Root {
     }
 
     fn read_whole(&self, path: &[u8]) -> io::Result<Vec<u8>> {
-        let file = File::from(self.open_regular(path)?);
+        let file = Source::new(File::from(self.open_regular(path)?));
         let mut content = Vec::new();
         file.take(READ_LIMIT + 1).read_to_end(&mut content)?;
         if content.len() as u64 > READ_LIMIT {

@@ -6,6 +6,7 @@ use super::signed;
 use super::sources::Source;
 use crate::archive::compression;
 use crate::findings::Findings;
+use crate::hash;
 use crate::root::Root;
 use crate::tree::Sha256;
 use sha2::Digest;
@@ -107,8 +108,8 @@ impl Cached<'_> {
         }
     }
 
-    fn file(&self) -> io::Result<File> {
-        Ok(File::from(self.cache.root.open_file(&self.path())?))
+    fn file(&self) -> io::Result<hash::Source> {
+        Ok(hash::Source::new(File::from(self.cache.root.open_file(&self.path())?)))
     }
 }
 

@@ -5,17 +5,17 @@ use crate::archive::{Reader, compression};
 use crate::context;
 use crate::error::{Code, Error, Result};
 use crate::escape;
+use crate::hash::Source;
 use crate::plan::Facts;
 use crate::tree::{Kind, Sha256};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 
 /// Proves that an archive holds the content of every file in `shipped` (indices of the tree), as it was read.
 ///
 /// Code 5 where it does not, or cannot be taken apart; what was lost meanwhile (see `changes`) is not looked for.
 pub(super) fn prove(
-    archive: File,
+    archive: Source,
     name: &str,
     facts: Facts<'_>,
     changes: &Changes,

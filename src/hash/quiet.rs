@@ -8,6 +8,9 @@ use std::io::{self, IoSliceMut, Read};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// The most that is asked of a disk at a time, in bytes, when others may want it.
+const PIECE: usize = 64 << 10;
+
 /// A file that is read from beginning to end once.
 ///
 /// What was in memory before stays there, for production has it there; what had to come from the disk for this process goes
@@ -26,6 +29,10 @@ pub struct Source {
 impl Source {
     /// A file, from its beginning.
     pub fn new(file: File) -> Self {
+        if pace::is_polite() {
+            // No reading ahead, which is 8 MiB on some machines: what the disk has begun makes all others wait.
+            let _ = fs::fadvise(&file, 0, None::<NonZeroU64>, Advice::Random);
+        }
         Source { file, position: 0, cold_from: None, tells: pace::is_polite() }
     }
 
@@ -49,6 +56,8 @@ impl Source {
     }
 
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let most = if pace::is_polite() { PIECE.min(buffer.len()) } else { buffer.len() };
+        let buffer = &mut buffer[..most];
         if self.tells && self.cold_from.is_none() {
             let buffers = &mut [IoSliceMut::new(buffer)];
             match rustix::io::preadv2(&self.file, buffers, self.position, ReadWriteFlags::NOWAIT) {

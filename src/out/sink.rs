@@ -6,6 +6,8 @@ use super::room::Room;
 use crate::context::{self, COMPLETE};
 use crate::error::{Code, Error, Result};
 use crate::escape;
+use crate::hash::Source;
+use crate::pace;
 use crate::tree::Sha256;
 use rustix::fs::{self, Advice, Mode, OFlags};
 use rustix::io::Errno;
@@ -13,6 +15,7 @@ use sha2::Digest;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
@@ -86,6 +89,7 @@ impl Sink {
             file: BufWriter::new(File::from(file)),
             sha256: sha2::Sha256::new(),
             size: 0,
+            pushed: 0,
         })
     }
 
@@ -109,11 +113,11 @@ impl Sink {
     }
 
     /// A file that is finished, from its beginning and from the disk, not from memory.
-    pub fn read_back(&self, name: &str) -> Result<File> {
+    pub fn read_back(&self, name: &str) -> Result<Source> {
         let file = self.open(name).map_err(|cause| Error::io(name, cause.into()))?;
         // Only pages that are on the disk already can go; a file system that cannot do it reads what it has.
         let _ = fs::fadvise(&file, 0, None, Advice::DontNeed);
-        Ok(File::from(file))
+        Ok(Source::new(File::from(file)))
     }
 
     fn open(&self, name: &str) -> std::result::Result<OwnedFd, Errno> {
@@ -183,7 +187,12 @@ pub struct SinkFile<'a> {
     file: BufWriter<File>,
     sha256: sha2::Sha256,
     size: u64,
+    /// Up to where the content is on its way to the disk.
+    pushed: u64,
 }
+
+/// Bytes that are sent to the disk at a time: a file that is left to the kernel arrives there all at once.
+const STEP: u64 = 256 << 10;
 
 impl SinkFile<'_> {
     /// Puts the content on the disk and returns its size.
@@ -193,6 +202,16 @@ impl SinkFile<'_> {
         file.sync_all().map_err(failed)?;
         self.sink.digests.insert(self.name, self.sha256.finalize().into());
         Ok(self.size)
+    }
+
+    /// Sends what was written to the disk, without waiting for it to arrive (`posix_fadvise(2)`, "POSIX_FADV_DONTNEED").
+    fn push(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        let (from, length) = (self.pushed, self.size - self.pushed);
+        let _ = fs::fadvise(self.file.get_ref(), from, NonZeroU64::new(length), Advice::DontNeed);
+        self.pushed = self.size;
+        pace::rest_after_writing(length);
+        Ok(())
     }
 }
 
@@ -204,6 +223,9 @@ impl Write for SinkFile<'_> {
         let length = self.file.write(bytes)?;
         self.sha256.update(&bytes[..length]);
         self.size += length as u64;
+        if self.size - self.pushed >= STEP {
+            self.push()?;
+        }
         Ok(length)
     }
 

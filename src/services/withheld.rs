@@ -7,6 +7,7 @@ use super::survey::{Candidate, Survey};
 use crate::detect::Live;
 use crate::diff::{Change, Delta};
 use crate::findings::Findings;
+use crate::hash::Source;
 use crate::root::Root;
 use crate::tree::Kind;
 use crate::units::environment;
@@ -144,14 +145,11 @@ impl Secrets {
 }
 
 fn holds(root: &Root, path: &[u8], finders: &[Finder<'_>]) -> std::io::Result<bool> {
-    let mut file = File::from(root.open_file(path)?);
+    let mut file = Source::new(File::from(root.open_file(path)?));
     let mut buffer = vec![0; CHUNK + LONGEST];
     let mut kept = 0;
     loop {
-        let got = match file.read(&mut buffer[kept..]) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
-            got => got?,
-        };
+        let got = file.read(&mut buffer[kept..])?;
         let filled = kept + got;
         if finders.iter().any(|finder| finder.find(&buffer[..filled]).is_some()) {
             return Ok(true);
