@@ -54,6 +54,9 @@ pub struct Convert {
     /// Rules that come before the built-in ones: lines of keep|drop|withhold|volume PATTERN [REASON]
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_POLICY")]
     pub policy: Option<PathBuf>,
+    /// Put the withheld files into the context too, encrypted to this key (age1..., of age or rage)
+    #[arg(long, value_name = "RECIPIENT", env = "VM2DOCKER_INCLUDE_SECRETS")]
+    pub include_secrets: Option<String>,
     /// Leave out what matches; adds to the built-in rules
     #[arg(long, value_name = "GLOB", env = "VM2DOCKER_EXCLUDE")]
     pub exclude: Vec<String>,

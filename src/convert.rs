@@ -4,6 +4,7 @@ use crate::apt;
 use crate::archives::Archives;
 use crate::base::{self, Base, BaseFrom, Knowledge, Ladder};
 use crate::compress::Compression;
+use crate::detect::mappings::Watch;
 use crate::detect::{self, Inventory};
 use crate::diff::{self, Delta};
 use crate::emit::{self, Emission, Sizes};
@@ -26,6 +27,7 @@ use crate::services::{self, Secrets, Selection};
 use crate::summary::{self, Summary};
 use crate::tree::Md5;
 use crate::walk::{self, Progress, Scope, Tree};
+use age::x25519::Recipient;
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -63,6 +65,8 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process.
     pub require_readonly: bool,
+    /// Who may have the withheld files.
+    pub recipient: Option<Recipient>,
     /// Write to a file system that keeps no owners and permissions.
     pub insecure_target: bool,
 }
@@ -86,7 +90,7 @@ pub struct Outcome {
 pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let target = target(options, scratch)?;
     let mut guard = Guard::enter(options.require_readonly)?;
-    start_threads(options.threads)?;
+    let watch = &start_threads(options.threads)?;
     let root = open(&options.root)?;
     let mut findings = Findings::default();
 
@@ -109,15 +113,14 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let live = inventory.live.as_ref();
     let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
     let secrets = Secrets::of(&root, &survey, live);
-    let policy = policy(&root, options, &secrets, &inventory);
+    let policy = &policy(&root, options, &secrets, &inventory);
     guard.shut(target.as_ref());
-    let tree = walk(&root, &policy, &inventory, &expected, options, target.as_ref())?;
+    let tree = &walk(&root, policy, &inventory, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
-    let delta: Delta = diff::diff(&tree, &expected);
-    let rewritten = rewrite_files(&root, &tree, &policy, packages, &mut findings);
+    let delta: &Delta = &diff::diff(tree, &expected);
+    let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
     let generated = &Generated::load(&root, catalog.as_ref(), &tree.found, &mut findings);
-    let secret_holders = &secrets.holders(&root, &tree, &delta, &mut findings);
-    let (tree, delta, policy, rewritten) = (&tree, &delta, &policy, &rewritten);
+    let secret_holders = &secrets.holders(&root, tree, delta, &mut findings);
     let facts = Facts { tree, delta, policy, packages, rewritten, generated, secret_holders };
     let plan = plan::decide(facts);
     findings.extend(plan.findings.clone());
@@ -128,12 +131,13 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     let Some(sink) = target else {
         return Ok(Outcome { summary, guard, sizes: None, traffic, findings });
     };
-    sink.check_room(least(&summary))?;
     let emission = Emission {
         root: &root,
         inventory: &inventory,
         facts,
         sources: &offered.sources,
+        watch,
+        recipient: options.recipient.as_ref(),
         plan: &plan,
         summary: &summary,
         compression: options.compression,
@@ -144,10 +148,12 @@ pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
     Ok(Outcome { summary, guard, sizes: Some(sizes), traffic, findings })
 }
 
-/// The threads that read databases, begun after the first doors are closed, so that they are behind them too.
-fn start_threads(threads: usize) -> Result<()> {
+/// The threads that read databases, and the one that looks into others' memory maps, begun after the first doors are closed, so
+/// that they are behind them too.
+fn start_threads(threads: usize) -> Result<Watch> {
     let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))
+    started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))?;
+    Watch::start()
 }
 
 /// The output directory, begun; nothing for a dry run.
@@ -348,12 +354,4 @@ fn rewrite_links(tree: &Tree, rewritten: &mut BTreeMap<Box<[u8]>, Rewritten>) {
             rewritten.entry(found.node.path.clone()).or_insert_with(|| content.clone());
         }
     }
-}
-
-/// Bytes that the archives need at least: what compresses well needs less than it holds.
-fn least(summary: &Summary) -> u64 {
-    let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == Way::Carry);
-    let packages = if carried { summary.files.packages.bytes } else { 0 };
-    // The least that zstd has ever left of a whole system is about a fifth.
-    (summary.forecast.top_at_most + packages) / 5
 }

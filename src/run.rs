@@ -19,6 +19,7 @@ use crate::report::{self, ProgressMode};
 use crate::root::Root;
 use crate::services::{self, Selection};
 use crate::verify::{self, Subject};
+use age::x25519::Recipient;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -108,7 +109,15 @@ fn options(args: &Convert) -> Result<Options> {
         compression: args.compress,
         progress,
         require_readonly: args.require_readonly,
+        recipient: args.include_secrets.as_deref().map(recipient).transpose()?,
         insecure_target: args.allow_insecure_target,
+    })
+}
+
+fn recipient(key: &str) -> Result<Recipient> {
+    key.parse().map_err(|cause| {
+        Error::new(Code::Usage, format!("--include-secrets: no key that can be encrypted to: {cause}"))
+            .hint("give the public key that age-keygen prints; it begins with age1")
     })
 }
 

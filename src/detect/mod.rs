@@ -7,6 +7,7 @@ mod fixtures;
 pub mod hardware;
 #[cfg(test)]
 mod hardware_tests;
+pub mod mappings;
 pub mod mounts;
 pub mod os_release;
 pub mod peers;

@@ -131,6 +131,20 @@ pub(super) fn maps(text: &[u8]) -> BTreeMap<Vec<u8>, bool> {
     mapped
 }
 
+/// `/proc/PID/maps`: device, inode and path of the files that are mapped shared and writable.
+pub(super) fn shared_and_writable(text: &[u8]) -> impl Iterator<Item = (u64, u64, Vec<u8>)> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| {
+        let ([_, rights, _, device, inode], rest) = split_fields::<5>(line)?;
+        let path = rest.trim_ascii_start();
+        let is_wanted =
+            rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's') && path.first() == Some(&b'/');
+        let (major, minor) = std::str::from_utf8(device).ok().filter(|_| is_wanted)?.split_once(':')?;
+        let number = |digits| u32::from_str_radix(digits, 16).ok();
+        let device = rustix::fs::makedev(number(major)?, number(minor)?);
+        Some((device, decimal(inode)?, unescape_newline(path)))
+    })
+}
+
 /// `flags` of `/proc/PID/fdinfo/N` (`open(2)`).
 pub(super) fn open_flags(text: &[u8]) -> Option<u32> {
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;

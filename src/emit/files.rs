@@ -1,6 +1,8 @@
 //! The machine's files into an archive: read again, digested on the way, and proven to be what the walk saw.
 
 use crate::archive::Writer;
+use crate::context::SECRETS;
+use crate::detect::mappings::Mappings;
 use crate::findings::Findings;
 use crate::hash::{self, Source};
 use crate::manifest::{Layer, Verdict};
@@ -41,6 +43,10 @@ pub struct Shipper<'a> {
     last: Option<(Vec<u8>, OwnedFd)>,
     /// The regular files that the last archive got the content of.
     pub shipped: Vec<usize>,
+    /// Whether what is archived may hold a secret.
+    withheld: bool,
+    /// By device and inode, those whose content this run has read.
+    read: BTreeMap<(u64, u64), usize>,
     /// What changed since the walk.
     pub changes: Changes,
     /// The same for people.
@@ -51,7 +57,21 @@ impl<'a> Shipper<'a> {
     /// A shipper of what the plan says.
     pub fn new(root: &'a Root, facts: Facts<'a>, plan: &'a Plan) -> Self {
         let (shipped, changes, findings) = (Vec::new(), Changes::new(), Findings::default());
-        Shipper { root, facts, plan, last: None, shipped, changes, findings }
+        let (last, withheld, read) = (None, false, BTreeMap::new());
+        Shipper { root, facts, plan, last, shipped, withheld, read, changes, findings }
+    }
+
+    /// Tells which of the files are written to through memory.
+    pub fn tell_mapped(&mut self, mappings: &Mappings) {
+        let root = self.root.absolute().strip_suffix(b"/").unwrap_or(self.root.absolute());
+        for (&identity, &index) in &self.read {
+            let path = &self.facts.tree.found[index].node.path;
+            if mappings.holds(identity, &[root, b"/", path].concat()) {
+                let text = "a process writes to it through memory, which leaves no trace; what the image has may be half \
+                            of a change: run again when that service is stopped, or make it a volume (--policy)";
+                self.findings.loss("unstable", path, text);
+            }
+        }
     }
 
     /// Writes every object that the image gets from one of `layers` and that `wanted` chooses: what is the
@@ -81,6 +101,41 @@ impl<'a> Shipper<'a> {
                     self.shipped.push(index);
                 }
                 _ => archive.append(&expressible(node))?,
+            }
+        }
+        archive.finish()?.flush()
+    }
+
+    /// Writes every object that is withheld, as it is now. What cannot be read is told, and is nowhere.
+    pub fn ship_withheld(&mut self, out: impl Write) -> io::Result<()> {
+        let mut archive = Writer::new(out);
+        let mut leaders: HashMap<u32, &[u8]> = HashMap::new();
+        self.withheld = true;
+        let decisions = self.plan.decisions.iter().enumerate();
+        for (index, _) in decisions.filter(|(_, decision)| decision.verdict == Verdict::Withhold) {
+            let node = &self.facts.tree.found[index].node;
+            let first = leaders.get(&node.group).filter(|_| node.group != 0).copied();
+            let lost = match (&node.kind, first) {
+                (_, Some(first)) => {
+                    archive.append_link(node, first)?;
+                    None
+                }
+                (Kind::File { .. }, None) => match self.attempts(&mut archive, index) {
+                    Ok(Some(_)) => None,
+                    Ok(None) => Some("changed each time it was read".to_owned()),
+                    Err(AttemptError::Read(cause)) => Some(cause.to_string()),
+                    Err(AttemptError::Write(cause)) => return Err(cause),
+                },
+                _ => {
+                    archive.append(&expressible(node))?;
+                    None
+                }
+            };
+            match lost {
+                Some(cause) => {
+                    self.findings.loss("unstable", &node.path, format!("{cause}; it is not in {SECRETS}"));
+                }
+                None => drop(leaders.entry(node.group).or_insert(&node.path)),
             }
         }
         archive.finish()?.flush()
@@ -125,7 +180,7 @@ impl<'a> Shipper<'a> {
             node.kind = Kind::File { size: rewritten.content.len() as u64, sha256: Some(rewritten.sha256) };
             return archive.append_file(&node, &mut &rewritten.content[..]).map(drop);
         }
-        match self.attempts(archive, &self.facts.tree.found[index]) {
+        match self.attempts(archive, index) {
             Ok(Some(now)) => self.note(index, node, now),
             Ok(None) => self.lose(index, "changed each time it was read"),
             Err(AttemptError::Read(cause)) if cause.kind() == io::ErrorKind::NotFound => {
@@ -142,12 +197,13 @@ impl<'a> Shipper<'a> {
     fn attempts(
         &mut self,
         archive: &mut Writer<impl Write>,
-        found: &Found,
+        index: usize,
     ) -> Result<Option<Node>, AttemptError> {
+        let found = &self.facts.tree.found[index];
         let mut pauses = hash::PAUSES.iter();
         let mut last = None;
         loop {
-            let attempt = self.attempt(archive, found);
+            let attempt = self.attempt(archive, index);
             let digest = attempt.as_ref().ok().and_then(Option::as_ref).and_then(|now| digest_of(&now.node));
             let settled = match &attempt {
                 // What two readings agree on is whole: a file may change without its times, if it is mapped, and
@@ -171,13 +227,15 @@ impl<'a> Shipper<'a> {
     fn attempt(
         &mut self,
         archive: &mut Writer<impl Write>,
-        found: &Found,
+        index: usize,
     ) -> Result<Option<Archived>, AttemptError> {
+        let found = &self.facts.tree.found[index];
         let node = &found.node;
         let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
         let file =
             hash::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
         let before = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
+        self.read.insert((before.st_dev, before.st_ino), index);
         let now = Node {
             stat: walk::portable_stat(&before),
             kind: Kind::File { size: before.st_size as u64, sha256: None },
@@ -254,7 +312,7 @@ impl<'a> Shipper<'a> {
         found: &Found,
         search: impl FnOnce(content::Kind) -> io::Result<Option<Detection>>,
     ) -> io::Result<Option<Detection>> {
-        if found.secret.is_some_and(|secret| secret.certain) {
+        if self.withheld || found.secret.is_some_and(|secret| secret.certain) {
             return Ok(None);
         }
         // By its name it is one: it was empty, or as its package ships it.

@@ -15,8 +15,9 @@ mod text;
 
 use crate::apt::Source;
 use crate::compress::{Compression, Format};
-use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN};
+use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS};
 use crate::detect::Inventory;
+use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
 use crate::findings::Findings;
 use crate::layer::{Role, Way};
@@ -25,6 +26,7 @@ use crate::out::{Sink, SinkFile};
 use crate::plan::{Facts, Plan};
 use crate::root::Root;
 use crate::summary::Summary;
+use age::x25519::Recipient;
 use files::{Changes, Shipped, Shipper};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -51,6 +53,10 @@ pub struct Emission<'a> {
     pub facts: Facts<'a>,
     /// The apt sources that the build is given.
     pub sources: &'a [Source],
+    /// Who writes to files without a trace.
+    pub watch: &'a Watch,
+    /// Who may have the withheld files.
+    pub recipient: Option<&'a Recipient>,
     /// The plan.
     pub plan: &'a Plan,
     /// The same in figures.
@@ -61,9 +67,10 @@ pub struct Emission<'a> {
     pub threads: u32,
 }
 
-/// Writes the context into `sink` and gives it its name; on failure nothing is left there. Returns the sizes and adds to
+/// Writes the context into `sink` and gives it its name; on failure (code 10 where there is no room) nothing is left there. Returns the sizes and adds to
 /// the findings.
 pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) -> Result<Sizes> {
+    sink.check_room(least(emission.summary))?;
     let mut shipper = Shipper::new(emission.root, emission.facts, emission.plan);
     let mut sizes = Sizes::default();
     if carries_packages(emission) {
@@ -72,6 +79,10 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     }
     let layers = [Layer::Delta, Layer::Generated];
     sizes.delta = archive(&mut sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
+    if let Some(recipient) = emission.recipient {
+        withheld(&mut sink, &mut shipper, recipient)?;
+    }
+    shipper.tell_mapped(&emission.watch.finish());
     findings.extend(std::mem::take(&mut shipper.findings));
     let todo = manifest(&mut sink, emission, &shipper.changes)?;
     sink.write("SECRETS.todo", todo.as_bytes())?;
@@ -93,8 +104,17 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     binary(&mut sink)?;
     findings.extend(emission.root.take_faults());
     json_lines(&mut sink, FINDINGS, &findings.sorted())?;
+    proof::refuse_secrets(&sink)?;
     sink.finish()?;
     Ok(sizes)
+}
+
+/// Bytes that the archives need at least: what compresses well needs less than it holds.
+fn least(summary: &Summary) -> u64 {
+    let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == Way::Carry);
+    let packages = if carried { summary.files.packages.bytes } else { 0 };
+    // The least that zstd has ever left of a whole system is about a fifth.
+    (summary.forecast.top_at_most + packages) / 5
 }
 
 /// What the containers are called together: as the machine.
@@ -137,6 +157,17 @@ fn archive(
     let size = encoder.finish().map_err(failed)?.finish()?;
     proof::prove(sink.read_back(name)?, name, emission.facts, &shipper.changes, &shipper.shipped)?;
     Ok(size)
+}
+
+/// Writes what is withheld, encrypted: nobody without the key reads it, this program's own proof included.
+fn withheld(sink: &mut Sink, shipper: &mut Shipper<'_>, recipient: &Recipient) -> Result<()> {
+    let failed = |cause| Error::io(SECRETS, cause);
+    let recipients = std::iter::once(recipient as &dyn age::Recipient);
+    let encryptor =
+        age::Encryptor::with_recipients(recipients).map_err(|cause| failed(io::Error::other(cause)))?;
+    let mut encrypted = encryptor.wrap_output(sink.file(SECRETS)?).map_err(failed)?;
+    shipper.ship_withheld(&mut encrypted).map_err(failed)?;
+    encrypted.finish().map_err(failed)?.finish().map(drop)
 }
 
 /// Writes the manifest and returns the text of `SECRETS.todo`.
@@ -184,6 +215,7 @@ fn descriptions(sink: &mut Sink, emission: &Emission<'_>, archive: Option<&str>)
     sink.write("Dockerfile", text::dockerfile(summary, archive).as_bytes())?;
     sink.write(".dockerignore", text::dockerignore(&delta, archive).as_bytes())?;
     let readme = text::readme(summary, &delta)
+        + emission.recipient.map_or("", |_| secrets::README)
         + &services::readme(&emission.summary.workload, project(emission.inventory));
     sink.write("README.md", readme.as_bytes())?;
     let mut program = sink.program("build.sh")?;

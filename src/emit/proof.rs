@@ -2,14 +2,16 @@
 
 use super::files::{Changes, Shipped};
 use crate::archive::{Reader, compression};
-use crate::context;
+use crate::context::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::hash::Source;
+use crate::out::Sink;
 use crate::plan::Facts;
-use crate::tree::{Kind, Sha256};
+use crate::policy::content::{Kind, Search};
+use crate::tree::{self, Sha256};
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 
 /// Proves that an archive holds the content of every file in `shipped` (indices of the tree), as it was read.
 ///
@@ -59,7 +61,58 @@ fn expected(facts: Facts<'_>, changes: &Changes, index: usize) -> Option<Sha256>
         Some(Shipped::Newer(node)) => node,
         None => &facts.tree.found[index].node,
     };
-    let Kind::File { sha256, .. } = node.kind else { return None };
+    let tree::Kind::File { sha256, .. } = node.kind else { return None };
     let rewritten = facts.rewritten.get(&node.path).map(|rewritten| rewritten.sha256);
     rewritten.or(sha256)
+}
+
+/// Lists of paths, and what is packed: a machine's own names are no secrets, and contents were searched when they were read.
+const UNSEARCHED: [&str; 8] =
+    [BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS, "SECRETS.todo"];
+
+/// Refuses (code 1) a context whose descriptions hold a secret: rules keep secrets out of them, and this shows it.
+pub(super) fn refuse_secrets(sink: &Sink) -> Result<()> {
+    let is_searched = |name: &&str| !UNSEARCHED.iter().any(|stem| name.starts_with(stem));
+    for name in sink.names().filter(is_searched) {
+        let failed = |cause| Error::io(name, cause);
+        let mut search = Search::new(Kind::Any);
+        let mut buffer = vec![0; 64 << 10];
+        let mut text = sink.read_back(name)?;
+        loop {
+            match text.read(&mut buffer).map_err(failed)? {
+                0 => break,
+                got => search.feed(&buffer[..got]),
+            }
+        }
+        if let Some(secret) = search.finish().filter(|secret| secret.certain) {
+            let what = format!("{} would hold a secret: {}", escape::escape(name.as_bytes()), secret.name());
+            return Err(Error::new(Code::Failed, what).hint(
+                "if it is one service's, leave that out (--services); this should not happen: please report it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::out::room::Room;
+    use crate::out::{Place, Scratch};
+
+    #[test]
+    fn a_description_that_holds_a_secret_is_refused_and_a_list_of_names_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::open(&dir.path().join("ctx")).unwrap();
+        let room = Room::of(place.parent(), false).unwrap();
+        let mut sink = Sink::create(place, room, false, &Scratch::default()).unwrap();
+        let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n", "MIIEpAIBAAKCAQEAx4f1".repeat(9));
+        sink.write("Dockerfile", b"FROM debian:12\n").unwrap();
+        sink.write(DELETIONS, key.as_bytes()).unwrap();
+        refuse_secrets(&sink).unwrap();
+        sink.write("services/web/Dockerfile", format!("ENV KEY=\"{key}\"").as_bytes()).unwrap();
+        let error = refuse_secrets(&sink).unwrap_err();
+        assert_eq!(error.code, Code::Failed);
+        assert!(error.to_string().contains("services/web/Dockerfile") && !error.to_string().contains("MIIE"));
+    }
 }

@@ -14,6 +14,16 @@ pub(super) const HEAD: &str = "\
 # PATH\tMODE\tUID:GID\tREASON\tMOUNT
 ";
 
+/// What the README says where they travel.
+pub(super) const README: &str = "
+## Secrets
+
+`secrets.tar.age` has the withheld files, encrypted to the key that the run was given; no build reads it. On the machine that
+runs the containers, with SECRETS as in `SECRETS.todo`:
+
+    age --decrypt --identity KEY secrets.tar.age | sudo tar --extract --preserve-permissions --numeric-owner --directory \"$SECRETS\"
+";
+
 /// The line of a file that is withheld.
 pub(super) fn line(record: &Record) -> Option<String> {
     let node = &record.node;

@@ -112,6 +112,11 @@ impl Sink {
         file.finish().map(drop)
     }
 
+    /// The files that are finished.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.digests.keys().map(String::as_str)
+    }
+
     /// A file that is finished, from its beginning and from the disk, not from memory.
     pub fn read_back(&self, name: &str) -> Result<Source> {
         let file = self.open(name).map_err(|cause| Error::io(name, cause.into()))?;
