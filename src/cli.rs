@@ -4,6 +4,7 @@ use crate::compress::Compression;
 use crate::layer::Way;
 use crate::report::ProgressMode;
 use crate::services::Selection;
+use crate::upload::Form;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ Examples:
                                                      is that image this machine?
 
 Exit codes: 0 complete, 1 failed, 2 usage, 3 done but some objects could not be read or kept, 5 not equal,
-10 no space, 11 another run has the same output, 20 refused before any work, 128+N by signal N.";
+10 no space, 11 another run has the same output, 12 complete but not delivered, 20 refused before any work, 128+N by signal N.";
 
 /// Converting a machine.
 #[derive(Args, Debug)]
@@ -63,6 +64,12 @@ pub struct Convert {
     /// How the archives are packed: zstd, gzip or none, the first two with a level (zstd:9)
     #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
     pub compress: Compression,
+    /// Send the finished context there: https://HOST/DIRECTORY/, a signed address, or a tus server's
+    #[arg(long, value_name = "URL", env = "VM2DOCKER_UPLOAD")]
+    pub upload: Option<String>,
+    /// How it is sent.
+    #[command(flatten)]
+    pub delivery: DeliveryArgs,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process
     #[arg(long, env = "VM2DOCKER_REQUIRE_READONLY")]
     pub require_readonly: bool,
@@ -103,7 +110,7 @@ pub struct BaseArgs {
 /// How the network is used.
 #[derive(Args, Debug)]
 pub struct NetworkArgs {
-    /// No network at all
+    /// Fetch nothing from the network
     #[arg(long, env = "VM2DOCKER_OFFLINE")]
     pub offline: bool,
     /// Certificates (PEM) to trust beside the machine's own and Mozilla's
@@ -112,6 +119,17 @@ pub struct NetworkArgs {
     /// Talk HTTP without TLS to the registry; loopback registries need no flag
     #[arg(long, env = "VM2DOCKER_PLAIN_HTTP")]
     pub plain_http: bool,
+}
+
+/// How a context is sent.
+#[derive(Args, Debug)]
+pub struct DeliveryArgs {
+    /// Send it as one archive, or file by file
+    #[arg(long, value_enum, value_name = "FORM", env = "VM2DOCKER_UPLOAD_AS", default_value_t = Form::Tar)]
+    pub upload_as: Form,
+    /// What the server is shown: a bearer's token, or a scheme and its value (Basic ...); else VM2DOCKER_TOKEN has it
+    #[arg(long, value_name = "FILE", env = "VM2DOCKER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// What most actions take.
@@ -182,6 +200,25 @@ pub enum Command {
         /// Which layer of the image this is
         #[arg(long, value_enum, default_value_t = ApplyLayer::System)]
         layer: ApplyLayer,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Send a finished context to a server, again or for the first time
+    Upload {
+        /// The context
+        context: PathBuf,
+        /// Where to: https://HOST/DIRECTORY/, a signed address, or a tus server's
+        url: String,
+        /// How it is sent.
+        #[command(flatten)]
+        delivery: DeliveryArgs,
+        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
+        ca_file: Option<PathBuf>,
+        /// Wait for a line on standard input first: what a conversion begins before its doors close
+        #[arg(long, hide = true)]
+        when_told: bool,
         /// What most actions take.
         #[command(flatten)]
         common: Common,

@@ -71,6 +71,11 @@ impl Context {
         self.directory.join(name)
     }
 
+    /// The files that are sealed, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.digests.keys().map(String::as_str)
+    }
+
     /// Whether the context has a file of this name.
     pub fn has(&self, name: &str) -> bool {
         self.digests.contains_key(name)

@@ -55,6 +55,8 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// The file that they came from.
     pub policy_file: Option<PathBuf>,
+    /// The file of what a server is shown.
+    pub token_file: Option<PathBuf>,
     /// Stop after the plan.
     pub dry_run: bool,
     /// Worker threads.
@@ -280,8 +282,9 @@ fn ours(options: &Options, target: Option<&Sink>) -> Vec<(u64, u64)> {
         BaseFrom::Auto | BaseFrom::Registry | BaseFrom::Packages | BaseFrom::None => None,
     };
     let certificates = options.network.as_ref().and_then(|network| network.ca_file.as_deref());
-    let paths = [Some(Path::new("/proc/self/exe")), input, options.policy_file.as_deref(), certificates];
-    let files = paths.into_iter().flatten().filter_map(|path| root::identity_of(path).ok());
+    let given = [options.policy_file.as_deref(), options.token_file.as_deref()];
+    let paths = [Some(Path::new("/proc/self/exe")), input, certificates].into_iter().chain(given);
+    let files = paths.flatten().filter_map(|path| root::identity_of(path).ok());
     files.chain(target.into_iter().flat_map(Sink::identities)).collect()
 }
 

@@ -20,6 +20,8 @@ pub enum Code {
     NoSpace = 10,
     /// Another run has the same output.
     Locked = 11,
+    /// The context is complete here, and not delivered.
+    NotDelivered = 12,
     /// Refused before any work.
     Refused = 20,
 }

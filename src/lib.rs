@@ -55,5 +55,6 @@ pub mod services;
 pub mod summary;
 pub mod tree;
 pub mod units;
+pub mod upload;
 pub mod verify;
 pub mod walk;

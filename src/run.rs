@@ -1,7 +1,7 @@
 //! From the command line to an exit code.
 
 use crate::apply;
-use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
+use crate::cli::{ApplyLayer, Cli, Command, Common, Convert, DeliveryArgs};
 use crate::context::Context;
 use crate::convert::{self, Options};
 use crate::detect;
@@ -18,11 +18,15 @@ use crate::policy::{self, Rule};
 use crate::report::{self, ProgressMode};
 use crate::root::Root;
 use crate::services::{self, Selection};
+use crate::upload::courier::{self, Courier};
+use crate::upload::token::Token;
+use crate::upload::{self, Patience};
 use crate::verify::{self, Subject};
 use age::x25519::Recipient;
 use serde_json::json;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Carries out the command line. `scratch` names what has to be removed if a signal ends the run.
@@ -38,6 +42,10 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
             verify(&context, &subject, &common)
         }
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
+        Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
+            let options = upload_options(&context, &url, &delivery, ca_file);
+            options.and_then(|options| upload(&options, when_told, &common))
+        }
         Some(Command::Clean { out }) => clean(&out),
         Some(Command::Explain { context, path, common }) => explain(&context, &path, &common),
     };
@@ -51,16 +59,19 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
     let begun = Instant::now();
     need_root()?;
     let options = options(args)?;
+    let courier = courier(args, &options)?;
     if !args.full_speed {
         pace::be_polite();
     }
     let outcome = convert::convert(&options, scratch)?;
+    let delivered = courier.map(Courier::deliver).transpose()?;
     if args.common.json {
         let findings = outcome.findings.sorted();
         let network = outcome.traffic;
+        let receipt = delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref());
         report::json(&json!({
             "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings,
-            "guard": outcome.guard
+            "guard": outcome.guard, "receipt": receipt
         }));
     } else if !args.common.quiet {
         report::tell(&report::summary(&outcome.summary));
@@ -78,6 +89,9 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
         }
     }
     report::tell_if(&report::losses(&outcome.findings));
+    if let Some(failed) = delivered.filter(|delivered| !delivered.done) {
+        return Ok(failed.code());
+    }
     Ok(if outcome.findings.losses() > 0 { Code::Incomplete } else { Code::Done })
 }
 
@@ -104,6 +118,7 @@ fn options(args: &Convert) -> Result<Options> {
         services: args.services.clone(),
         rules,
         policy_file: args.policy.clone(),
+        token_file: args.delivery.token_file.clone(),
         dry_run: args.dry_run,
         threads: threads(&args.common),
         compression: args.compress,
@@ -112,6 +127,45 @@ fn options(args: &Convert) -> Result<Options> {
         recipient: args.include_secrets.as_deref().map(recipient).transpose()?,
         insecure_target: args.allow_insecure_target,
     })
+}
+
+/// The process that will deliver the context; nothing if nobody wants it.
+fn courier(args: &Convert, options: &Options) -> Result<Option<Courier>> {
+    let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok(None) };
+    let ca_file = args.network.ca_file.clone();
+    // What can be refused is refused before the work.
+    upload::check(&upload_options(&options.out, url, &args.delivery, ca_file.clone())?)?;
+    let mut flags: Vec<OsString> = vec!["--upload-as".into(), args.delivery.upload_as.name().into()];
+    for (flag, file) in [("--token-file", &args.delivery.token_file), ("--ca-file", &ca_file)] {
+        flags.extend(file.iter().flat_map(|file| [flag.into(), file.as_os_str().to_owned()]));
+    }
+    flags.extend(args.common.json.then(|| "--json".into()));
+    flags.extend(args.common.quiet.then(|| "--quiet".into()));
+    Courier::call(&options.out, url, &flags).map(Some)
+}
+
+fn upload_options(
+    context: &Path,
+    url: &str,
+    delivery: &DeliveryArgs,
+    ca_file: Option<PathBuf>,
+) -> Result<upload::Options> {
+    let token = Token::find(delivery.token_file.as_deref())?;
+    let (context, url, patience) = (context.to_owned(), url.to_owned(), Patience::default());
+    Ok(upload::Options { context, url, form: delivery.upload_as, token, ca_file, patience })
+}
+
+fn upload(options: &upload::Options, when_told: bool, common: &Common) -> Result<Code> {
+    if when_told && !courier::is_told() {
+        return Ok(Code::Failed);
+    }
+    let receipt = upload::upload(options)?;
+    if common.json {
+        report::json(&json!(receipt));
+    } else if !common.quiet {
+        report::tell(&receipt.text());
+    }
+    Ok(Code::Done)
 }
 
 fn recipient(key: &str) -> Result<Recipient> {

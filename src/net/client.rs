@@ -1,5 +1,6 @@
 //! Requests: sent, repeated, redirected, answered.
 
+use super::answered::AnswersFirst;
 use super::body::{Body, Terms};
 use super::connector::EachAddress;
 use super::failure::{self, Failure};
@@ -8,17 +9,22 @@ use super::traffic::{Figures, Traffic};
 use super::trust;
 use super::url::{Origin, Url};
 use crate::error::Result as RunResult;
+use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use ureq::http::{self, HeaderMap, Method, header};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector};
-use ureq::{Agent, config::Config};
+use ureq::{Agent, SendBody, config::Config};
 
 const USER_AGENT: &str = concat!("vm2docker-self/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
+/// The longest time that a server may make us wait before the next try.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 64 << 10;
+/// Bytes of an answer to something that was sent.
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// How the network is used in this run.
 #[derive(Clone, Debug)]
@@ -90,10 +96,24 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A successful answer.
+/// A request that brings something.
+pub struct Sending<'a> {
+    /// What is to be done with it.
+    pub method: Method,
+    /// An absolute `http` or `https` address.
+    pub url: &'a str,
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// More headers.
+    pub headers: &'a [(&'static str, String)],
+    /// What it brings, and its length in bytes.
+    pub body: Option<(&'a mut dyn Read, u64)>,
+}
+
+/// An answer.
 #[derive(Debug)]
 pub struct Response {
-    /// 200 to 299; 206 if only the range is coming.
+    /// 200 to 299, 206 if only the range is coming; anything where something was sent.
     pub status: u16,
     /// Where it came from after redirects, as it may be shown.
     pub url: String,
@@ -103,6 +123,17 @@ pub struct Response {
 }
 
 impl Response {
+    /// The answer as a failure, with what it says of another time.
+    pub fn refusal(&self) -> Failure {
+        let challenges = self.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        Failure::Status {
+            url: self.url.clone(),
+            status: self.status,
+            challenges: challenges.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect(),
+            retry_after: self.header("retry-after").and_then(|value| retry_after(value, SystemTime::now())),
+        }
+    }
+
     /// The first header of this name, in text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -141,7 +172,8 @@ impl Client {
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(EachAddress::new(times.connect))
-                .chain(RustlsConnector::default());
+                .chain(RustlsConnector::default())
+                .chain(AnswersFirst);
         let agent = Agent::with_parts(config, connector, SystemResolver::of_this_system());
         Ok(Client { agent, traffic: Traffic::new(settings.budget), settings })
     }
@@ -180,7 +212,7 @@ impl Client {
                 Err(failure) if failure.is_passing() => failure,
                 result => return result,
             };
-            let pause = failure.pause(pause);
+            let pause = failure.pause(pause, MAX_RETRY_AFTER);
             if self.traffic.left()? <= pause {
                 return Err(failure);
             }
@@ -197,7 +229,12 @@ impl Client {
         for _ in 0..=MAX_REDIRECTS {
             let origin = url.origin();
             let shown_to = authorization.as_deref().filter(|_| origin == home);
-            let response = self.exchange(method, &url, &origin, request, shown_to)?;
+            let message = message(method, &url, request, shown_to);
+            let response = self.exchange(&url, &origin, message, request.limit).inspect_err(|failure| {
+                if matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. }) {
+                    self.traffic.silence(&origin, failure);
+                }
+            })?;
             let Some(next) = redirect(&url, response.status, response.header("location"))? else {
                 return accept(response, request);
             };
@@ -211,14 +248,35 @@ impl Client {
         self.agent.config().proxy().is_some_and(|proxy| !proxy.is_no_proxy(&url.uri()))
     }
 
+    /// Sends something, once. Whatever the server answers comes back, redirects and refusals too.
+    pub fn send(&self, sending: Sending<'_>) -> Result<Response, Failure> {
+        let url = Url::parse(sending.url)?;
+        let mut message = http::Request::builder().method(&sending.method).uri(url.uri());
+        for (name, value) in sending.headers {
+            message = message.header(*name, value);
+        }
+        if let Some(authorization) = sending.authorization {
+            message = message.header(header::AUTHORIZATION, authorization);
+        }
+        let origin = url.origin();
+        let Some((body, length)) = sending.body else {
+            return self.exchange(&url, &origin, message.body(SendBody::none()), MAX_ANSWER);
+        };
+        if length > 0 {
+            // Who refuses or redirects does so before anything of it is on the way.
+            message = message.header(header::EXPECT, "100-continue");
+        }
+        let message = message.header(header::CONTENT_LENGTH, length).body(SendBody::from_reader(body));
+        self.exchange(&url, &origin, message, MAX_ANSWER)
+    }
+
     /// One request and its headers.
     fn exchange(
         &self,
-        method: &Method,
         url: &Url,
         origin: &Origin,
-        request: &Request<'_>,
-        authorization: Option<&str>,
+        message: Result<http::Request<SendBody<'_>>, http::Error>,
+        limit: u64,
     ) -> Result<Response, Failure> {
         let busy = self.traffic.begin()?;
         let slot = self.traffic.connect(origin)?;
@@ -228,17 +286,14 @@ impl Client {
             if let (Failure::Offline { cause, .. }, true) = (&mut failure, self.has_proxy(url)) {
                 cause.push_str(", through the proxy that the environment names");
             }
-            if matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. }) {
-                self.traffic.silence(origin, &failure);
-            }
             failure
         };
-        let message = message(method, url, request, authorization)
-            .map_err(|error| failure::of_client(error.into(), &host, &shown))?;
+        let message = message.map_err(|error| failure::of_client(error.into(), &host, &shown))?;
+        let is_head = message.method() == Method::HEAD;
         let (parts, body) = self.agent.run(message).map_err(fault)?.into_parts();
-        let announced = body.content_length().filter(|_| method != Method::HEAD);
+        let announced = body.content_length().filter(|_| !is_head);
         let patience = self.settings.times.stall;
-        let terms = Terms { url: shown.clone(), host, limit: request.limit, announced, patience };
+        let terms = Terms { url: shown.clone(), host, limit, announced, patience };
         Ok(Response {
             status: parts.status.as_u16(),
             url: shown,
@@ -259,7 +314,7 @@ fn message(
     url: &Url,
     request: &Request<'_>,
     authorization: Option<&str>,
-) -> Result<http::Request<()>, http::Error> {
+) -> Result<http::Request<SendBody<'static>>, http::Error> {
     let mut message = http::Request::builder().method(method).uri(url.uri());
     if !request.accept.is_empty() {
         message = message.header(header::ACCEPT, request.accept.join(", "));
@@ -270,7 +325,7 @@ fn message(
     if let Some(Range { start, end }) = request.range {
         message = message.header(header::RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
     }
-    message.body(())
+    message.body(SendBody::none())
 }
 
 /// Where the answer sends us, if it does; never from TLS to none.
@@ -289,15 +344,7 @@ fn redirect(from: &Url, status: u16, location: Option<&str>) -> Result<Option<Ur
 fn accept(response: Response, request: &Request<'_>) -> Result<Response, Failure> {
     let protocol = |cause: &str| Failure::Protocol { url: response.url.clone(), cause: cause.to_owned() };
     if !(200..300).contains(&response.status) {
-        let challenges = response.headers.get_all(header::WWW_AUTHENTICATE).iter();
-        return Err(Failure::Status {
-            url: response.url.clone(),
-            status: response.status,
-            challenges: challenges.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect(),
-            retry_after: response
-                .header("retry-after")
-                .and_then(|value| retry_after(value, SystemTime::now())),
-        });
+        return Err(response.refusal());
     }
     match (request.range, response.status) {
         (Some(range), 206) if begin(&response) != Some(range.start) => {

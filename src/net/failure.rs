@@ -6,9 +6,6 @@ use std::io;
 use std::time::Duration;
 use ureq::Timeout;
 
-/// The longest time that a server may make us wait before the next try.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
-
 /// Why a request failed. Addresses are shown without user names, passwords and query strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -108,10 +105,22 @@ impl Failure {
         }
     }
 
-    /// How long to wait before the next try, if the server does not say otherwise.
-    pub(super) fn pause(&self, usual: Duration) -> Duration {
+    /// Whether the same may succeed later; somebody who waits for a long time asks so.
+    pub fn may_pass(&self) -> bool {
         match self {
-            Failure::Status { retry_after: Some(asked), .. } => (*asked).min(MAX_RETRY_AFTER),
+            Failure::Status { status, .. } => {
+                matches!(status, 408 | 409 | 423 | 425 | 429 | 460)
+                    || (500..600).contains(status) && *status != 501 && *status != 507
+            }
+            Failure::Offline { .. } | Failure::TimedOut { .. } | Failure::CutOff { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How long to wait before the next try, if the server does not say otherwise, and at most.
+    pub fn pause(&self, usual: Duration, most: Duration) -> Duration {
+        match self {
+            Failure::Status { retry_after: Some(asked), .. } => (*asked).min(most),
             _ => usual,
         }
     }
@@ -253,8 +262,19 @@ fn of_tls(error: &TlsError, host: &str) -> Failure {
             UnknownIssuer => {
                 ("its certificate is from an authority that is not known here".to_owned(), TRUST)
             }
-            NotValidYet | NotValidYetContext { .. } => ("its certificate is not valid yet".to_owned(), CLOCK),
-            Expired | ExpiredContext { .. } => ("its certificate has expired".to_owned(), CLOCK),
+            NotValidYetContext { time, not_before } => {
+                let (begin, now) = (utc(not_before.as_secs()), utc(time.as_secs()));
+                (
+                    format!("its certificate is valid from {begin} on, and this machine says it is {now}"),
+                    CLOCK,
+                )
+            }
+            ExpiredContext { time, not_after } => {
+                let (end, now) = (utc(not_after.as_secs()), utc(time.as_secs()));
+                (format!("its certificate was valid until {end}, and this machine says it is {now}"), CLOCK)
+            }
+            NotValidYet => ("its certificate is not valid yet".to_owned(), CLOCK),
+            Expired => ("its certificate has expired".to_owned(), CLOCK),
             NotValidForName | NotValidForNameContext { .. } => {
                 ("its certificate is for another name".to_owned(), "")
             }
@@ -267,6 +287,21 @@ fn of_tls(error: &TlsError, host: &str) -> Failure {
         other => (other.to_string(), ""),
     };
     Failure::Tls { host: host.to_owned(), cause: crate::escape::escape(cause.as_bytes()), advice }
+}
+
+/// A time as people write it, in UTC, to the minute.
+fn utc(seconds: u64) -> String {
+    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    // Years begin in March, so that the leap day is the last; 400 of them are an era of 146,097 days.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (year, month) =
+        (era * 400 + year + u64::from(month > 9), if month > 9 { month - 9 } else { month + 3 });
+    format!("{year}-{month:02}-{date:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
 #[cfg(test)]
@@ -299,6 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_clock_is_told_with_both_times() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+            (1_798_761_599, "2026-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(utc(seconds), text);
+        }
+    }
+
+    #[test]
     fn a_server_may_make_us_wait_for_half_a_minute() {
         let status = |retry_after: Option<u64>| Failure::Status {
             url: String::new(),
@@ -307,7 +355,8 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
         };
         for (asked, seconds) in [(None, 4), (Some(0), 0), (Some(7), 7), (Some(3600), 30)] {
-            assert_eq!(status(asked).pause(Duration::from_secs(4)).as_secs(), seconds);
+            let pause = status(asked).pause(Duration::from_secs(4), Duration::from_secs(30));
+            assert_eq!(pause.as_secs(), seconds);
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! - [`Client`]: requests, redirects, repetitions, limits of time and size.
 //! - [`resolver`], [`dns`]: names of hosts without the C library.
+//! - `answered`: what was refused is known at once.
 //! - `connector`: one address after the other.
 //! - `traffic`: what all requests of a run share.
 //! - `trust`: the authorities whose certificates are accepted.
 //! - [`Failure`]: why something did not come.
 
+mod answered;
 mod body;
 mod client;
 mod connector;
@@ -20,7 +22,8 @@ mod trust;
 mod url;
 
 pub use body::Body;
-pub use client::{Client, Request, Response, Settings, Times};
+pub use client::{Client, Request, Response, Sending, Settings, Times};
 pub use failure::Failure;
 pub use traffic::Figures;
-pub use url::basic;
+pub use ureq::http::Method;
+pub use url::{Address, base64, basic};

@@ -98,6 +98,69 @@ impl Url {
     }
 }
 
+/// An address that somebody typed to send something to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Url);
+
+impl Address {
+    /// Refuses what is no address, what has a password in it, and what is neither secure nor on this machine.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let url = Url::parse(text)?;
+        let fault = |cause: &str| Failure::Protocol { url: url.shown(), cause: cause.to_owned() };
+        if url.authorization.is_some() {
+            return Err(fault("a password in an address is seen by everybody who sees the address"));
+        }
+        let host = url.uri.host().unwrap_or_default();
+        let is_here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if !url.is_secure() && !is_here {
+            return Err(fault("without https everybody on the way reads what is sent"));
+        }
+        Ok(Address(url))
+    }
+
+    /// Whether it is that of a directory, which things are put into.
+    pub fn is_directory(&self) -> bool {
+        self.0.uri.path().ends_with('/')
+    }
+
+    /// Whether it is good for one object only, as a signed one is.
+    pub fn has_query(&self) -> bool {
+        self.0.uri.query().is_some()
+    }
+
+    /// The address of something in this directory. The query stays with the directory.
+    pub fn child(&self, name: &str) -> Result<Self, Failure> {
+        let shown = self.0.shown();
+        Url::parse(&format!("{}/{}", shown.trim_end_matches('/'), encode(name))).map(Address)
+    }
+
+    /// Where a `Location` leads, if that is the same scheme, host and port.
+    pub fn same_origin(&self, location: &str) -> Option<Self> {
+        let next = self.0.join(location).ok()?;
+        (next.origin() == self.0.origin()).then_some(Address(next))
+    }
+
+    /// In full, for requests.
+    pub fn text(&self) -> String {
+        self.0.uri.to_string()
+    }
+
+    /// For messages: no query string.
+    pub fn shown(&self) -> String {
+        self.0.shown()
+    }
+}
+
+/// A path's bytes as an address has them (RFC 3986, 2.3).
+fn encode(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    path.bytes().fold(String::new(), |text, byte| match plain(byte) {
+        true => text + &char::from(byte).to_string(),
+        false => text + &format!("%{byte:02X}"),
+    })
+}
+
 /// An address from anywhere as it may be shown.
 fn shown(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
@@ -151,7 +214,7 @@ pub fn basic(name: &[u8], password: &[u8]) -> String {
 }
 
 /// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

@@ -6,4 +6,5 @@ pub(crate) mod fixture;
 pub(crate) mod images;
 pub(crate) mod look;
 pub(crate) mod matrix;
+pub(crate) mod store;
 pub(crate) mod tool;

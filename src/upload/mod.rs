@@ -1,0 +1,256 @@
+//! The finished context on a server, and proof that it is there.
+//!
+//! - [`payload`]: what is sent.
+//! - [`courier`]: the process that does it beside a conversion.
+//! - `put`: an object by one request (WebDAV, S3 and its like, presigned addresses).
+//! - `tus`: an object in parts, taken up where the server has it (<https://tus.io/protocols/resumable-upload>).
+//! - `proof`: whether the server has what was sent.
+//! - [`token`]: what the server is shown.
+
+pub mod courier;
+mod payload;
+mod proof;
+mod put;
+pub mod token;
+mod tus;
+
+use crate::context::{COMPLETE, Context};
+use crate::error::{Code, Error, Result};
+use crate::escape;
+use crate::net::{Address, Client, Failure, Settings, Times};
+use crate::report::bytes;
+use payload::Payload;
+use proof::Proof;
+use serde::Serialize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use token::Token;
+
+/// How the context is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// As one archive.
+    Tar,
+    /// File by file: a server without resumption loses no more than one of them.
+    Files,
+}
+
+impl Form {
+    /// As the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Tar => "tar",
+            Form::Files => "files",
+        }
+    }
+}
+
+/// How long a server is borne with.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Tries in a row that bring nothing on.
+    pub tries: u32,
+    /// Before the second of them; it doubles from one to the next.
+    pub first: Duration,
+    /// The longest pause, whatever the server asks for.
+    pub longest: Duration,
+    /// All tries together.
+    pub deadline: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Patience { tries: 7, first: seconds(1), longest: seconds(60), deadline: seconds(24 * 60 * 60) }
+    }
+}
+
+/// What is to be sent, and to where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The context.
+    pub context: PathBuf,
+    /// As it was typed.
+    pub url: String,
+    /// As one archive or file by file.
+    pub form: Form,
+    /// What the server is shown.
+    pub token: Option<Token>,
+    /// More certificate authorities that are trusted: PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How long a server is borne with.
+    pub patience: Patience,
+}
+
+/// What is on the server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Receipt {
+    /// Without query string.
+    pub url: String,
+    /// Objects there.
+    pub objects: usize,
+    /// Bytes there.
+    pub bytes: u64,
+    /// How the server has shown that it has them; the weakest of all objects.
+    pub proof: Proof,
+}
+
+impl Receipt {
+    /// For people.
+    pub fn text(&self) -> String {
+        let objects =
+            if self.objects == 1 { "object".to_owned() } else { format!("{} objects", self.objects) };
+        format!("sent to {}: {objects}, {}; {}\n", self.url, bytes(self.bytes), self.proof.text())
+    }
+}
+
+/// Refuses (code 2) an address that nothing may be sent to.
+pub fn check(options: &Options) -> Result<Address> {
+    let address =
+        Address::parse(&options.url).map_err(|failure| Error::new(Code::Usage, failure.to_string()))?;
+    if options.form == Form::Files && address.has_query() {
+        let what = format!("{}: a signed address is good for one object only", address.shown());
+        return Err(Error::new(Code::Usage, what).hint("leave --upload-as files out"));
+    }
+    Ok(address)
+}
+
+/// Sends a context and returns when the server has shown that it has it.
+///
+/// Code 2 for an address or a token that cannot be used, 1 or 5 for a context that is not whole, else 12.
+pub fn upload(options: &Options) -> Result<Receipt> {
+    let address = check(options)?;
+    let context = Arc::new(Context::open(&options.context)?);
+    context.check_all()?;
+    let uploader = Uploader::new(options)?;
+    let delivered = match options.form {
+        Form::Files => uploader.files(&context, &address),
+        Form::Tar => uploader.archive(&context, &address, archive_name(&options.context)),
+    };
+    delivered.map_err(|undelivered| match undelivered {
+        Undelivered::Here(error) => error,
+        Undelivered::There(failure) => failed(options, &address, &failure),
+    })
+}
+
+/// Why nothing is confirmed.
+enum Undelivered {
+    Here(Error),
+    There(Failure),
+}
+
+impl From<Error> for Undelivered {
+    fn from(error: Error) -> Self {
+        Undelivered::Here(error)
+    }
+}
+
+impl From<Failure> for Undelivered {
+    fn from(failure: Failure) -> Self {
+        Undelivered::There(failure)
+    }
+}
+
+fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
+    let context = escape::escape(options.context.as_os_str().as_bytes());
+    let mut hint = format!(
+        "the context is whole in {context}; to try again:\n  vm2docker-self upload {context} {}",
+        address.shown()
+    );
+    if address.has_query() {
+        hint += "?... (signed addresses expire: get a new one)";
+    }
+    if matches!(failure, Failure::Status { status: 413, .. }) {
+        hint = format!("it takes nothing as large: --upload-as files sends smaller objects; {hint}");
+    }
+    Error::new(Code::NotDelivered, format!("not delivered: {failure}")).hint(hint)
+}
+
+/// The archive's name where the address is that of a directory.
+fn archive_name(context: &Path) -> String {
+    let absolute = std::fs::canonicalize(context).unwrap_or_else(|_| context.to_owned());
+    let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
+    format!("{}.tar", name.unwrap_or_else(|| "context".to_owned()))
+}
+
+/// One server that things are sent to.
+struct Uploader<'a> {
+    client: Client,
+    options: &'a Options,
+    begun: Instant,
+}
+
+impl<'a> Uploader<'a> {
+    fn new(options: &'a Options) -> Result<Self> {
+        let seconds = Duration::from_secs;
+        let deadline = options.patience.deadline;
+        let times = Times {
+            connect: seconds(15),
+            headers: seconds(60),
+            stall: seconds(60),
+            request: deadline,
+            ..Times::default()
+        };
+        let settings =
+            Settings { ca_file: options.ca_file.clone(), budget: deadline, times, ..Settings::default() };
+        Ok(Uploader { client: Client::new(settings)?, options, begun: Instant::now() })
+    }
+
+    fn authorization(&self) -> Option<&str> {
+        self.options.token.as_ref().map(Token::header)
+    }
+
+    fn archive(
+        &self,
+        context: &Arc<Context>,
+        address: &Address,
+        name: String,
+    ) -> std::result::Result<Receipt, Undelivered> {
+        if let Some(offer) = tus::offer(self, address)? {
+            let payload = Payload::archive(context, Some(name))?;
+            let proof = tus::send(self, address, &offer, &payload)?;
+            return Ok(Receipt { url: address.shown(), objects: 1, bytes: payload.length, proof });
+        }
+        let payload = Payload::archive(context, address.is_directory().then_some(name))?;
+        let target = match &payload.name {
+            Some(name) => address.child(name)?,
+            None => address.clone(),
+        };
+        let proof = put::put(self, &target, &payload)?;
+        Ok(Receipt { url: target.shown(), objects: 1, bytes: payload.length, proof })
+    }
+
+    fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, Undelivered> {
+        let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Proof::ReadBack };
+        // What is not complete on the server has no COMPLETE there.
+        for name in context.names().chain([COMPLETE]) {
+            let payload = Payload::file(context, name)?;
+            let proof = put::put(self, &address.child(name)?, &payload)?;
+            receipt.objects += 1;
+            receipt.bytes += payload.length;
+            receipt.proof = receipt.proof.max(proof);
+        }
+        Ok(receipt)
+    }
+
+    /// Waits before the next try; what has failed comes back when there is none any more. `tried` counts those in a row
+    /// that brought nothing on.
+    fn pause(&self, failure: Failure, tried: u32) -> std::result::Result<(), Failure> {
+        let patience = &self.options.patience;
+        let usual =
+            (patience.first * 2u32.saturating_pow(tried.min(16).saturating_sub(1))).min(patience.longest);
+        // Half of it by chance: a thousand machines that were refused together do not come back together.
+        let nanos =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
+        let usual = usual / 2 + usual / 2 * (nanos % 1000) / 1000;
+        let pause = failure.pause(usual, patience.longest);
+        if tried >= patience.tries || self.begun.elapsed() + pause >= patience.deadline || !failure.may_pass()
+        {
+            return Err(failure);
+        }
+        std::thread::sleep(pause);
+        Ok(())
+    }
+}

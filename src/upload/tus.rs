@@ -1,0 +1,168 @@
+//! An object in parts, taken up where the server has it: tus 1.0 with creation and, where there is one, checksum.
+
+use super::Uploader;
+use super::payload::Payload;
+use super::proof::{self, Proof, other};
+use crate::net::{Address, Failure, Method, Response, Sending, base64};
+use sha2::Digest as _;
+use std::io::Read;
+
+/// Bytes of a part, which is held in memory.
+const PART: u64 = 8 << 20;
+const VERSION: (&str, &str) = ("tus-resumable", "1.0.0");
+
+/// What a server offers.
+pub(super) struct Offer {
+    /// It checks the SHA-256 of each part.
+    checks: bool,
+}
+
+/// Asks whether a server speaks tus; one that does not answer at all is the failure of what follows.
+pub(super) fn offer(uploader: &Uploader<'_>, address: &Address) -> Result<Option<Offer>, Failure> {
+    // A signed address is good for the one request that it was signed for.
+    if address.has_query() {
+        return Ok(None);
+    }
+    let mut tried = 0;
+    let response = loop {
+        tried += 1;
+        match request(uploader, Method::OPTIONS, address, &[], None) {
+            Ok(response) => break response,
+            Err(failure) => uploader.pause(failure, tried)?,
+        }
+    };
+    let lists = |name: &str, wanted: &str| {
+        response.header(name).is_some_and(|list| list.split(',').any(|item| item.trim() == wanted))
+    };
+    let speaks = (200..300).contains(&response.status) && lists("tus-version", VERSION.1);
+    let checks = lists("tus-extension", "checksum") && lists("tus-checksum-algorithm", "sha256");
+    Ok((speaks && lists("tus-extension", "creation")).then_some(Offer { checks }))
+}
+
+/// Sends an object until the server has shown that it has it.
+pub(super) fn send(
+    uploader: &Uploader<'_>,
+    address: &Address,
+    offer: &Offer,
+    payload: &Payload,
+) -> Result<Proof, Failure> {
+    let mut tried = 0;
+    let place = loop {
+        tried += 1;
+        match create(uploader, address, payload) {
+            Ok(place) => break place,
+            Err(failure) => uploader.pause(failure, tried)?,
+        }
+    };
+    let (mut offset, mut tried) = (0, 0);
+    let mut content = None;
+    while offset < payload.length {
+        let failure = match part(uploader, &place, offer, payload, offset, &mut content) {
+            Ok(next) if next > offset && next <= payload.length => {
+                (offset, tried) = (next, 0);
+                continue;
+            }
+            Ok(_) => other(&place.shown(), "the server takes a part and stays where it was"),
+            Err(failure) => failure,
+        };
+        tried += 1;
+        content = None;
+        uploader.pause(failure, tried)?;
+        // If it cannot be asked, the next part tells.
+        if let Ok(now) = position(uploader, &place).map(|now| now.min(payload.length)) {
+            tried = if now > offset { 0 } else { tried };
+            offset = now;
+        }
+    }
+    if position(uploader, &place)? != payload.length {
+        return Err(other(&place.shown(), "the server has lost what it took"));
+    }
+    proof::read_back(uploader, &place, payload).or_else(|failure| match &failure {
+        // Not every server gives back what it took; then it has to have checked it.
+        Failure::Protocol { cause, .. } if offer.checks && cause.contains("does not show") => {
+            Ok(Proof::Parts)
+        }
+        _ => Err(failure),
+    })
+}
+
+fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Address, Failure> {
+    let name = payload.name.as_deref().unwrap_or("context.tar");
+    let headers = [
+        ("upload-length", payload.length.to_string()),
+        ("upload-metadata", format!("filename {}", base64(name.as_bytes()))),
+    ];
+    let response = request(uploader, Method::POST, address, &headers, Some(&[]))?;
+    if response.status != 201 {
+        return Err(response.refusal());
+    }
+    let place = response.header("location").and_then(|location| address.same_origin(location));
+    place.ok_or_else(|| other(&address.shown(), "the server names no place of its own for the upload"))
+}
+
+/// Sends the part at `offset`; returns where the server is then. `content` is the payload from there on, if it is open.
+fn part(
+    uploader: &Uploader<'_>,
+    place: &Address,
+    offer: &Offer,
+    payload: &Payload,
+    offset: u64,
+    content: &mut Option<Box<dyn Read>>,
+) -> Result<u64, Failure> {
+    let fault =
+        |cause: std::io::Error| other(&place.shown(), &format!("the context cannot be read: {cause}"));
+    let reader = match content {
+        Some(reader) => reader,
+        None => content.insert(payload.open_at(offset).map_err(fault)?),
+    };
+    let mut bytes = Vec::with_capacity(PART as usize);
+    reader.take(PART).read_to_end(&mut bytes).map_err(fault)?;
+    let mut headers = vec![
+        ("upload-offset", offset.to_string()),
+        ("content-type", "application/offset+octet-stream".to_owned()),
+    ];
+    if offer.checks {
+        headers.push(("upload-checksum", format!("sha256 {}", base64(&sha2::Sha256::digest(&bytes)))));
+    }
+    let response = request(uploader, Method::PATCH, place, &headers, Some(&bytes))?;
+    match response.status {
+        200..300 => number(&response, "upload-offset")
+            .filter(|next| *next == offset + bytes.len() as u64)
+            .ok_or_else(|| other(&place.shown(), "the server is not where it should be after a part")),
+        _ => Err(response.refusal()),
+    }
+}
+
+/// Where the server is.
+fn position(uploader: &Uploader<'_>, place: &Address) -> Result<u64, Failure> {
+    let response = request(uploader, Method::HEAD, place, &[], None)?;
+    match response.status {
+        200..300 => number(&response, "upload-offset")
+            .ok_or_else(|| other(&place.shown(), "the server does not say how much it has")),
+        _ => Err(response.refusal()),
+    }
+}
+
+fn number(response: &Response, name: &str) -> Option<u64> {
+    response.header(name)?.trim().parse().ok()
+}
+
+fn request(
+    uploader: &Uploader<'_>,
+    method: Method,
+    address: &Address,
+    headers: &[(&'static str, String)],
+    body: Option<&[u8]>,
+) -> Result<Response, Failure> {
+    let headers = [&[(VERSION.0, VERSION.1.to_owned())], headers].concat();
+    let mut body = body;
+    let length = body.map_or(0, <[u8]>::len) as u64;
+    let body = body.as_mut().map(|bytes| (bytes as &mut dyn Read, length));
+    uploader.client.send(Sending {
+        method,
+        url: &address.text(),
+        authorization: uploader.authorization(),
+        headers: &headers,
+        body,
+    })
+}

@@ -1,0 +1,279 @@
+//! A server that things are sent to: honest, or not, by plain PUT or by tus, over connections that may be cut.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// What it does with a body that is put.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Manner {
+    /// Stores it, shows it, names no digest.
+    Plain,
+    /// Stores it, names its SHA-256 (RFC 9530), shows nothing.
+    Digest,
+    /// Stores it, tags it with its MD5 as S3 does, shows nothing.
+    Tag,
+    /// Says yes and stores nothing.
+    Forgets,
+    /// Says yes and names no digest and shows nothing.
+    Hides,
+    /// Stores all but the end.
+    Truncates(usize),
+    /// Stores something else at this byte.
+    Flips(usize),
+    /// Stores something else at this byte and names the digest of that.
+    FlipsAndTells(usize),
+    /// Appends to what it stores.
+    Appends,
+    /// Answers so for so many times, then as `Plain`.
+    Status(u16, usize),
+    /// Sends away.
+    Redirects(String),
+    /// Speaks tus; whether it checks digests, and whether it gives back.
+    Tus { checks: bool, shows: bool },
+}
+
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) objects: BTreeMap<String, Vec<u8>>,
+    /// Method, path, `Authorization` and bytes of body that came.
+    pub(crate) requests: Vec<(String, String, Option<String>, usize)>,
+    /// Bytes of bodies after which the next connections break.
+    pub(crate) cuts: Vec<usize>,
+    /// Where an upload by tus should end.
+    lengths: BTreeMap<String, usize>,
+    refused: usize,
+}
+
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    manner: Manner,
+}
+
+struct Asked {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.header(name)?.parse().ok()
+    }
+}
+
+impl Store {
+    pub(crate) fn new(manner: Manner) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let store = Store { address: listener.local_addr().unwrap(), seen: Arc::default(), manner };
+        let served = store.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let store = served.clone();
+                std::thread::spawn(move || store.serve(stream));
+            }
+        });
+        store
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn object(&self, path: &str) -> Option<Vec<u8>> {
+        self.seen.lock().unwrap().objects.get(path).cloned()
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(asked) = read_head(&mut reader) {
+            if self.answer(&asked, &mut reader, &stream).is_none() {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+        }
+    }
+
+    /// Nothing where the connection is to break.
+    fn answer(&self, asked: &Asked, reader: &mut impl Read, mut stream: &TcpStream) -> Option<()> {
+        let length = asked.number("content-length").unwrap_or(0);
+        let early = self.early(asked);
+        let mut body = Vec::new();
+        let mut is_cut = false;
+        if early.is_none() && length > 0 {
+            if asked.header("expect").is_some() {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+            }
+            let cut = self.seen.lock().unwrap().cuts.pop();
+            let most = cut.map_or(length, |cut| cut.min(length));
+            reader.take(most as u64).read_to_end(&mut body).ok()?;
+            is_cut = cut.is_some() || body.len() < length;
+        }
+        let (method, path) = (asked.method.clone(), asked.path.clone());
+        let shown = asked.header("authorization").map(str::to_owned);
+        self.seen.lock().unwrap().requests.push((method, path, shown, body.len()));
+        let answered = early.unwrap_or_else(|| self.act(asked, body, is_cut));
+        if is_cut {
+            return None;
+        }
+        let (status, headers, body) = answered;
+        let mut text = format!("HTTP/1.1 {status} X\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if status != 204 {
+            text += &format!("content-length: {}\r\n", body.len());
+        }
+        stream.write_all((text + "\r\n").as_bytes()).ok()?;
+        if asked.method != "HEAD" {
+            stream.write_all(&body).ok()?;
+        }
+        if length > 0 && is_refused(status) {
+            // The connection is of no use any more, but stays open: whoever waits for its end waits for long.
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            return None;
+        }
+        Some(())
+    }
+
+    /// An answer that needs no body.
+    fn early(&self, asked: &Asked) -> Option<Answered> {
+        let mut seen = self.seen.lock().unwrap();
+        match &self.manner {
+            Manner::Status(status, times) if asked.method == "PUT" && seen.refused < *times => {
+                seen.refused += 1;
+                Some((*status, vec![("retry-after", "0".to_owned())], Vec::new()))
+            }
+            Manner::Redirects(to) if asked.method == "PUT" && !asked.path.starts_with("/moved") => {
+                Some((307, vec![("location", to.clone())], Vec::new()))
+            }
+            _ if asked.header("if-none-match").is_some() && seen.objects.contains_key(&asked.path) => {
+                Some((412, Vec::new(), Vec::new()))
+            }
+            _ => None,
+        }
+    }
+
+    fn act(&self, asked: &Asked, mut body: Vec<u8>, is_cut: bool) -> Answered {
+        let mut seen = self.seen.lock().unwrap();
+        if let Manner::Tus { checks, shows } = self.manner {
+            return tus(&mut seen, asked, &body, is_cut, (checks, shows));
+        }
+        match asked.method.as_str() {
+            "PUT" if is_cut => (500, Vec::new(), Vec::new()),
+            "PUT" => {
+                let sent = digest(&body);
+                let md5 = format!("\"{}\"", md5(&body));
+                match &self.manner {
+                    Manner::Truncates(by) => body.truncate(body.len() - by.min(&body.len())),
+                    Manner::Flips(at) | Manner::FlipsAndTells(at) => {
+                        let at = at % body.len();
+                        body[at] ^= 1;
+                    }
+                    Manner::Appends => body.push(0),
+                    _ => {}
+                }
+                let headers = match &self.manner {
+                    Manner::Digest => vec![("repr-digest", sent)],
+                    Manner::FlipsAndTells(_) => vec![("repr-digest", digest(&body))],
+                    Manner::Tag => vec![("etag", md5)],
+                    // As nginx tags: no digest.
+                    _ => vec![("etag", format!("\"64ab-{:x}\"", body.len()))],
+                };
+                if self.manner != Manner::Forgets {
+                    seen.objects.insert(asked.path.clone(), body);
+                }
+                (201, headers, Vec::new())
+            }
+            "GET" => match seen.objects.get(&asked.path) {
+                _ if matches!(self.manner, Manner::Digest | Manner::Tag | Manner::Hides) => {
+                    (403, Vec::new(), Vec::new())
+                }
+                Some(body) => (200, Vec::new(), body.clone()),
+                None => (404, Vec::new(), Vec::new()),
+            },
+            _ => (405, Vec::new(), Vec::new()),
+        }
+    }
+}
+
+type Answered = (u16, Vec<(&'static str, String)>, Vec<u8>);
+
+fn is_refused(status: u16) -> bool {
+    status >= 300
+}
+
+fn tus(seen: &mut Seen, asked: &Asked, body: &[u8], is_cut: bool, (checks, shows): (bool, bool)) -> Answered {
+    let offset = |seen: &Seen| seen.objects.get(&asked.path).map_or(0, Vec::len);
+    match asked.method.as_str() {
+        "OPTIONS" => {
+            let extension = if checks { "creation,checksum" } else { "creation" };
+            let mut headers =
+                vec![("tus-version", "1.0.0".to_owned()), ("tus-extension", extension.to_owned())];
+            if checks {
+                headers.push(("tus-checksum-algorithm", "md5,sha256".to_owned()));
+            }
+            (204, headers, Vec::new())
+        }
+        "POST" => {
+            let path = "/files/1".to_owned();
+            seen.lengths.insert(path.clone(), asked.number("upload-length").unwrap());
+            seen.objects.insert(path.clone(), Vec::new());
+            (201, vec![("location", path)], Vec::new())
+        }
+        "HEAD" => (200, vec![("upload-offset", offset(seen).to_string())], Vec::new()),
+        "PATCH" => {
+            if asked.number("upload-offset") != Some(offset(seen)) {
+                return (409, Vec::new(), Vec::new());
+            }
+            let claimed = asked.header("upload-checksum").map(str::to_owned);
+            let is_wrong =
+                claimed.is_some_and(|claimed| claimed != format!("sha256 {}", base64(&sha256(body))));
+            if checks && !is_cut && is_wrong {
+                return (460, Vec::new(), Vec::new());
+            }
+            seen.objects.entry(asked.path.clone()).or_default().extend_from_slice(body);
+            (204, vec![("upload-offset", offset(seen).to_string())], Vec::new())
+        }
+        "GET" if shows => (200, Vec::new(), seen.objects.get(&asked.path).cloned().unwrap_or_default()),
+        _ => (405, Vec::new(), Vec::new()),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).to_vec()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    vm2docker_self::net::base64(bytes)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha-256=:{}:", base64(&sha256(bytes)))
+}
+
+fn md5(bytes: &[u8]) -> String {
+    use md5::Digest as _;
+    md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|&length| length > 0)?;
+    let mut words = line.split(' ').map(str::to_owned);
+    let mut asked = Asked { method: words.next()?, path: words.next()?, headers: BTreeMap::new() };
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|&length| length > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { return Some(asked) };
+        asked.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+}

@@ -1,0 +1,320 @@
+//! Contexts that are sent: stored as they are and proven to be, or not delivered and never said to be.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use sha2::Digest as _;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use support::store::{Manner, Store};
+use support::tool::{Place, Ran, binary, finish};
+use vm2docker_self::archive::Reader;
+use vm2docker_self::context::{BINARY, COMPLETE, seal_line};
+use vm2docker_self::error::{Code, Error};
+use vm2docker_self::upload::{Form, Options, Patience, Receipt, upload};
+
+/// A sealed context of about this size, with bytes that differ everywhere.
+fn context(at: &Path, size: usize) -> PathBuf {
+    let mut state = 88_172_645_463_325_252_u64;
+    let random = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    let delta: Vec<u8> = random.take(size).collect();
+    let files: [(&str, &[u8]); 4] = [
+        ("README.md", b"read me"),
+        ("delta.tar.zst", &delta),
+        ("services/a b/Dockerfile", b"FROM x"),
+        (BINARY, b"#!"),
+    ];
+    let mut seal = String::new();
+    for (name, content) in files {
+        std::fs::create_dir_all(at.join(name).parent().unwrap()).unwrap();
+        std::fs::write(at.join(name), content).unwrap();
+        seal += &seal_line(name, &sha2::Sha256::digest(content).into());
+    }
+    std::fs::write(at.join(COMPLETE), seal).unwrap();
+    std::fs::write(at.join("not ours"), "stays here").unwrap();
+    at.to_owned()
+}
+
+fn options(context: &Path, url: String, form: Form) -> Options {
+    let millis = Duration::from_millis;
+    let patience =
+        Patience { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
+    Options { context: context.to_owned(), url, form, token: None, ca_file: None, patience }
+}
+
+fn send(context: &Path, store: &Store, path: &str, form: Form) -> Result<Receipt, Error> {
+    upload(&options(context, store.url(path), form))
+}
+
+/// The members of an archive.
+fn unpack(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut reader = Reader::new(archive);
+    let mut files = BTreeMap::new();
+    while let Some(mut entry) = reader.next_entry().unwrap() {
+        let mut content = Vec::new();
+        entry.content.read_to_end(&mut content).unwrap();
+        files.insert(String::from_utf8(entry.node.path.to_vec()).unwrap(), content);
+    }
+    files
+}
+
+fn is_the_context(files: &BTreeMap<String, Vec<u8>>, context: &Path) {
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    assert_eq!(names, [COMPLETE, "README.md", "delta.tar.zst", "services/a b/Dockerfile", BINARY]);
+    for (name, content) in files {
+        assert!(std::fs::read(context.join(name)).unwrap() == *content, "{name}");
+    }
+}
+
+#[test]
+fn honest_servers_of_every_kind_get_the_whole_context_and_are_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 300_000);
+    for (manner, proof) in [(Manner::Plain, "read back"), (Manner::Digest, "digest"), (Manner::Tag, "digest")]
+    {
+        let store = Store::new(manner);
+        let receipt = send(&context, &store, "/put/", Form::Tar).unwrap();
+        assert!(receipt.text().contains(proof), "{}", receipt.text());
+        let archive = store.object("/put/ctx.tar").unwrap();
+        assert_eq!(receipt.bytes, archive.len() as u64);
+        is_the_context(&unpack(&archive), &context);
+        // The same context is the same object, and it is known that it is there.
+        send(&context, &store, "/named?sig=1", Form::Tar).unwrap();
+        assert_eq!(store.object("/named?sig=1").unwrap(), archive);
+    }
+    let store = Store::new(Manner::Plain);
+    let receipt = send(&context, &store, "/dir", Form::Files).unwrap();
+    assert_eq!(receipt.objects, 5);
+    let requests = store.seen.lock().unwrap().requests.clone();
+    let sent: Vec<&str> =
+        requests.iter().filter(|asked| asked.0 == "PUT").map(|asked| asked.1.as_str()).collect();
+    assert_eq!(sent.last().unwrap(), &format!("/dir/{COMPLETE}"), "what is not all there has no seal");
+    assert_eq!(store.object("/dir/services/a%20b/Dockerfile").unwrap(), b"FROM x");
+    // Again: everything is there already, and is compared.
+    assert_eq!(send(&context, &store, "/dir", Form::Files).unwrap().objects, 5);
+}
+
+#[test]
+fn a_server_that_lies_is_never_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 9_000);
+    let mut liars = vec![Manner::Forgets, Manner::Hides, Manner::Appends];
+    liars.extend((0..40).map(|step| Manner::Truncates(1 + step * 251)));
+    liars.extend((0..90).map(|step| Manner::Flips(step * 157)));
+    liars.extend((0..90).map(|step| Manner::FlipsAndTells(step * 157)));
+    let mut count = 0;
+    for manner in liars {
+        let store = Store::new(manner.clone());
+        let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
+        assert_eq!(error.code, Code::NotDelivered, "{manner:?}");
+        assert!(error.to_string().contains("to try again"), "{error}");
+        count += 1;
+    }
+    assert!(count >= 200);
+    assert!(Path::new(&context).join(COMPLETE).exists());
+}
+
+#[test]
+fn an_upload_that_is_cut_goes_on_where_the_server_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = 64 << 20;
+    let context = context(&dir.path().join("ctx"), size);
+    let mut cuts = 0;
+    for (checks, shows) in [(true, true), (false, true), (true, false)] {
+        let store = Store::new(Manner::Tus { checks, shows });
+        let planned: Vec<usize> = (0..80).map(|step| step * 997 * 641 % (1 << 20) + 1).collect();
+        let count = planned.len();
+        store.seen.lock().unwrap().cuts = planned;
+        let receipt = send(&context, &store, "/files/", Form::Tar).unwrap();
+        let archive = store.object("/files/1").unwrap();
+        assert_eq!(receipt.bytes, archive.len() as u64);
+        is_the_context(&unpack(&archive), &context);
+        assert!(
+            receipt.text().contains(if shows { "read back" } else { "part by part" }),
+            "{}",
+            receipt.text()
+        );
+        let seen = store.seen.lock().unwrap();
+        assert_eq!(seen.cuts.len(), 0, "all of them have happened");
+        let sent: usize = seen.requests.iter().map(|asked| asked.3).sum();
+        // What the server had before a cut is not sent again.
+        assert_eq!(sent, archive.len(), "bytes that came");
+        cuts += count;
+    }
+    assert!(cuts >= 200);
+    // Neither checked nor shown is not proven.
+    let store = Store::new(Manner::Tus { checks: false, shows: false });
+    assert_eq!(send(&context, &store, "/files/", Form::Tar).unwrap_err().code, Code::NotDelivered);
+}
+
+#[test]
+fn a_plain_server_is_sent_the_object_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 200_000);
+    for step in 0..60 {
+        let store = Store::new(Manner::Plain);
+        store.seen.lock().unwrap().cuts = vec![step * 3389];
+        send(&context, &store, "/x", Form::Tar).unwrap();
+        is_the_context(&unpack(&store.object("/x").unwrap()), &context);
+    }
+    // Cut each time: given up, and said so.
+    let store = Store::new(Manner::Plain);
+    store.seen.lock().unwrap().cuts = vec![1000; 50];
+    assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 5_000);
+    let tries =
+        |store: &Store| store.seen.lock().unwrap().requests.iter().filter(|asked| asked.0 == "PUT").count();
+    for status in [408, 409, 423, 425, 429, 500, 502, 503, 504] {
+        let store = Store::new(Manner::Status(status, 2));
+        send(&context, &store, "/x", Form::Tar).unwrap();
+        assert_eq!(tries(&store), 3, "{status}");
+        let store = Store::new(Manner::Status(status, usize::MAX));
+        let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
+        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 4), "{status} for ever");
+    }
+    let begun = std::time::Instant::now();
+    for status in [400, 401, 403, 404, 410, 413, 501, 507] {
+        let store = Store::new(Manner::Status(status, usize::MAX));
+        let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
+        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 1), "{status}");
+        let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
+        assert_eq!(bytes, 0, "{status}: it said so before anything was sent");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "a refusal is known at once, though the connection stays open"
+    );
+}
+
+#[test]
+fn redirects_lead_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 5_000);
+    let store = Store::new(Manner::Redirects("/moved/x".to_owned()));
+    send(&context, &store, "/x", Form::Tar).unwrap();
+    is_the_context(&unpack(&store.object("/moved/x").unwrap()), &context);
+    let other = Store::new(Manner::Plain);
+    for to in [other.url("/x"), format!("https://{}/x", other.address)] {
+        let store = Store::new(Manner::Redirects(to));
+        assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
+        let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
+        assert_eq!(bytes, 0);
+    }
+    assert_eq!(other.seen.lock().unwrap().requests.len(), 0, "nobody else was asked");
+}
+
+#[test]
+fn an_object_of_somebody_else_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 5_000);
+    let store = Store::new(Manner::Plain);
+    store.seen.lock().unwrap().objects.insert("/x".to_owned(), b"mine".to_vec());
+    let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
+    assert!(error.to_string().contains("there already"), "{error}");
+    assert_eq!(store.object("/x").unwrap(), b"mine");
+}
+
+#[test]
+fn an_address_that_nothing_may_be_sent_to_is_a_usage_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 5_000);
+    let refused = |url: &str, form| upload(&options(&context, url.to_owned(), form)).unwrap_err();
+    for url in
+        ["http://example.org/x", "https://user:pass@example.org/x", "example.org", "file:///x", "https://"]
+    {
+        let error = refused(url, Form::Tar);
+        assert_eq!(error.code, Code::Usage, "{url}");
+        assert!(!error.to_string().contains("pass@"), "{error}");
+    }
+    assert_eq!(refused("https://example.org/x?sig=1", Form::Files).code, Code::Usage);
+    std::fs::write(context.join("README.md"), "changed").unwrap();
+    let store = Store::new(Manner::Plain);
+    assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::Failed);
+    assert_eq!(store.seen.lock().unwrap().requests.len(), 0, "a damaged context is sent to nobody");
+}
+
+const TOKEN: &str = "token-that-nobody-else-may-see";
+
+/// Converts a small machine and has it sent.
+fn convert(place: &Place, store: &Store, more: &[&str]) -> Ran {
+    let token = place.path("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    convert_with(place, &store.url("/in/"), &token, more)
+}
+
+fn convert_with(place: &Place, url: &str, token: &Path, more: &[&str]) -> Ran {
+    let mut command = binary();
+    command.arg("--root").arg(place.path("machine")).arg("--out").arg(place.path("ctx"));
+    command.args(["--base-from", "none", "--upload", url]).arg("--token-file").arg(token);
+    finish(command.args(more))
+}
+
+fn machine() -> Place {
+    let place = Place::new();
+    place.root("machine", "file 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
+    place
+}
+
+#[test]
+fn a_conversion_delivers_what_it_made() {
+    let (place, store) = (machine(), Store::new(Manner::Plain));
+    let ran = convert(&place, &store, &["--json"]).ends(0);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["receipt"]["proof"], "read-back");
+    let archive = store.object("/in/ctx.tar").unwrap();
+    assert_eq!(document["receipt"]["bytes"], archive.len());
+    let files = unpack(&archive);
+    for (name, content) in &files {
+        assert!(std::fs::read(place.path("ctx").join(name)).unwrap() == *content, "{name}");
+        assert!(memchr::memmem::find(content, TOKEN.as_bytes()).is_none(), "{name} has the token");
+    }
+    let seen = store.seen.lock().unwrap();
+    assert!(seen.requests.iter().all(|asked| asked.2.as_deref() == Some(&format!("Bearer {TOKEN}"))));
+    drop(seen);
+    // A dry run sends nothing.
+    let before = store.seen.lock().unwrap().requests.len();
+    convert(&machine(), &store, &["--dry-run"]).ends(0);
+    assert_eq!(store.seen.lock().unwrap().requests.len(), before);
+}
+
+#[test]
+fn what_is_not_delivered_stays_and_can_be_sent_again() {
+    let (place, store) = (machine(), Store::new(Manner::Status(507, 1)));
+    let ran = convert(&place, &store, &[]).ends(12).says(&["507", "upload", "try again"]);
+    assert!(!ran.err.contains(TOKEN) && !ran.out.contains(TOKEN));
+    assert!(place.path("ctx").join(COMPLETE).exists());
+    let mut again = binary();
+    again.arg("upload").arg(place.path("ctx")).arg(store.url("/in/")).env("VM2DOCKER_TOKEN", TOKEN);
+    finish(&mut again).ends(0).says(&["sent to", "read back"]);
+    assert!(store.object("/in/ctx.tar").is_some());
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_before_the_work() {
+    let (place, store) = (machine(), Store::new(Manner::Plain));
+    let nowhere = Path::new("/nowhere/token");
+    convert_with(&place, &store.url("/in/"), nowhere, &[]).ends(1).says(&["--token-file"]);
+    let empty = place.path("empty");
+    std::fs::write(&empty, "x").unwrap();
+    std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    convert_with(&place, "http://example.org/", &empty, &[]).ends(2).says(&["https"]);
+    assert!(!place.path("ctx").exists());
+    // A conversion that fails has nothing to deliver, and nobody waits for it.
+    std::fs::create_dir(place.path("ctx")).unwrap();
+    std::fs::write(place.path("ctx").join("mine"), "").unwrap();
+    convert(&place, &store, &[]).ends(2);
+    assert_eq!(store.seen.lock().unwrap().requests.len(), 0);
+}
