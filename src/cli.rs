@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Turns the machine it runs on into a container image that is provably that machine.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version = VERSION, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// What to do instead of converting.
     #[command(subcommand)]
@@ -19,6 +19,10 @@ pub struct Cli {
     #[command(flatten)]
     pub convert: Convert,
 }
+
+/// The version, and of which commit and for which target this program was built.
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("V2D_COMMIT"), ", ", env!("V2D_TARGET"), ")");
 
 const EXAMPLES: &str = "\
 Examples:

@@ -301,7 +301,13 @@ fn help_names_every_option_and_the_exit_codes() {
     let verify = run(["verify", "--help"]).ends(0).out;
     assert!(verify.contains("--tar") && verify.contains("--root") && verify.contains("CONTEXT"));
     let version = run(["--version"]).ends(0).out;
-    assert_eq!(version, format!("vm2docker-self {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version, format!("vm2docker-self {}\n", vm2docker_self::cli::VERSION));
+    let built = version.split(['(', ')']).nth(1).expect("of which commit, and for what");
+    let (commit, target) = built.split_once(", ").expect("two parts");
+    assert!(target.starts_with(std::env::consts::ARCH) && target.contains("linux"), "{target}");
+    // A commit and its date, or a source without its history.
+    let known = commit.split_once(' ').is_some_and(|(commit, date)| commit.len() == 12 && date.len() == 10);
+    assert!(known || commit == "unknown", "{commit}");
 }
 
 #[test]
