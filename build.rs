@@ -1,5 +1,5 @@
 //! What the program knows of its own making, and how it is linked.
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "git is asked, cargo is answered")]
+#![expect(clippy::disallowed_methods, reason = "git is asked, cargo is answered")]
 
 use std::env;
 use std::path::Path;
