@@ -39,7 +39,7 @@ fn link_smaller() {
     // Addresses that only move with the program take a bit each in place of 24 bytes (the C library's start knows that form
     // since 2.36), and what compiles to the same code is there once.
     let mut arguments = vec!["-z,pack-relative-relocs".to_owned(), "--icf=safe".to_owned()];
-    // Where a panic ends the program nothing is unwound.
+    // Where a panic ends the program nothing is unwound; who would walk the stack is kept off it by `no-backtrace`.
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         let script = env::var("CARGO_MANIFEST_DIR").unwrap_or_default() + "/link/no-unwinding.lds";
         arguments.extend(["--no-eh-frame-hdr".to_owned(), format!("-T,{script}")]);

@@ -329,12 +329,15 @@ mod tests {
     fn a_file_that_never_holds_still_is_given_up() {
         let (dir, fd) = directory();
         let path = dir.path().join("busy");
-        std::fs::write(&path, vec![0; 8 << 20]).unwrap();
+        // Long enough for the writer to have its turn during each reading, however busy the machine is.
+        std::fs::write(&path, vec![0; 32 << 20]).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
+        let begun = std::sync::Barrier::new(2);
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 let mut file = File::options().write(true).open(&path).unwrap();
                 let mut number = 0_u64;
+                begun.wait();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     number += 1;
                     file.rewind().unwrap();
@@ -342,6 +345,7 @@ mod tests {
                     std::thread::sleep(Duration::from_micros(200));
                 }
             });
+            begun.wait();
             let reading = read(fd.as_fd(), b"busy", false, None).unwrap();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(matches!(reading, Reading::Changing(_)), "{reading:?}");

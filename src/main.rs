@@ -14,6 +14,7 @@ use vm2docker_self::{report, run};
 const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 
 fn main() -> ExitCode {
+    no_backtrace::keep_off();
     let cli = Cli::parse();
     let scratch = Scratch::default();
     clean_up_on_signals(&scratch);

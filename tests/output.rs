@@ -116,7 +116,9 @@ fn begun(place: &Place) -> (Child, PathBuf) {
     run.arg("--root").arg(place.path("machine")).arg("--out").arg(out.join("ctx"));
     let child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let since = Instant::now();
-    while names(&out).is_empty() {
+    // Something in it, and not only itself: it is locked then. Of two that are not yet, either may be the first.
+    let is_locked = || names(&out).first().is_some_and(|partial| !names(&out.join(partial)).is_empty());
+    while !is_locked() {
         assert!(since.elapsed() < Duration::from_secs(30), "no output begun");
         std::thread::sleep(Duration::from_millis(1));
     }

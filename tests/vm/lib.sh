@@ -241,7 +241,8 @@ find_program() {
   fi
   [[ -x ${V2D_BIN:-} ]] || fail "no program at '${V2D_BIN:-}'"
   V2D_BIN=$(readlink -f "$V2D_BIN")
-  export V2D_BIN
+  # A release has no tables for backtraces, and must not mind being asked for them.
+  export V2D_BIN RUST_BACKTRACE=1
 }
 
 # verified CONTEXT ARGUMENT...: verify must say equal.
