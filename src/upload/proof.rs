@@ -54,22 +54,20 @@ pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option
     Ok((tag == Some(hex(&payload.md5))).then_some(Proof::Digest))
 }
 
-/// Fetches the object and compares.
+/// Fetches the object and compares. Nothing but the failure to fetch it where the server does not show it.
 pub(super) fn read_back(
     uploader: &Uploader<'_>,
     address: &Address,
     payload: &Payload,
-) -> Result<Proof, Failure> {
+) -> Result<Result<Proof, Hidden>, Failure> {
     let url = address.text();
     let request = Request { authorization: uploader.authorization(), ..Request::new(&url, payload.length) };
     let different = || other(&address.shown(), "what the server gives back is not what was sent");
-    let mut response = uploader.client.get(&request).map_err(|failure| match failure {
-        Failure::TooLarge { .. } => different(),
-        failure => other(
-            &address.shown(),
-            &format!("the server names no digest and does not show what it has ({failure})"),
-        ),
-    })?;
+    let mut response = match uploader.client.get(&request) {
+        Ok(response) => response,
+        Err(Failure::TooLarge { .. }) => return Err(different()),
+        Err(failure) => return Ok(Err(Hidden(failure))),
+    };
     let mut sha256 = sha2::Sha256::new();
     let mut buffer = vec![0; 128 << 10];
     loop {
@@ -84,7 +82,18 @@ pub(super) fn read_back(
             }
         }
     }
-    if sha256.finalize()[..] == payload.sha256 { Ok(Proof::ReadBack) } else { Err(different()) }
+    if sha256.finalize()[..] == payload.sha256 { Ok(Ok(Proof::ReadBack)) } else { Err(different()) }
+}
+
+/// Why a server does not show what it has.
+pub(super) struct Hidden(Failure);
+
+impl Hidden {
+    /// As the failure that it is where nothing else proves anything.
+    pub(super) fn failure(self, address: &Address) -> Failure {
+        let text = format!("the server names no digest and does not show what it has ({})", self.0);
+        other(&address.shown(), &text)
+    }
 }
 
 /// The answer is not what a server should give.

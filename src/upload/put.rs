@@ -31,16 +31,19 @@ fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Res
                     None => {
                         // The connection is free for the reading.
                         drop(response);
-                        proof::read_back(uploader, &address, payload)
+                        proof::read_back(uploader, &address, payload)?
+                            .map_err(|hidden| hidden.failure(&address))
                     }
                 };
             }
             // Something is there: of an earlier try perhaps, whose answer was lost.
             412 => {
                 drop(response);
-                return proof::read_back(uploader, &address, payload).map_err(|failure| {
-                    other(&address.shown(), &format!("an object is there already ({failure})"))
-                });
+                let there = |cause: Failure| {
+                    other(&address.shown(), &format!("an object is there already ({cause})"))
+                };
+                let shown = proof::read_back(uploader, &address, payload).map_err(there)?;
+                return shown.map_err(|hidden| there(hidden.failure(&address)));
             }
             307 | 308 => {
                 let next = response.header("location").and_then(|location| address.same_origin(location));

@@ -58,11 +58,10 @@ pub(super) fn send(
     let mut content = None;
     while offset < payload.length {
         let failure = match part(uploader, &place, offer, payload, offset, &mut content) {
-            Ok(next) if next > offset && next <= payload.length => {
+            Ok(next) => {
                 (offset, tried) = (next, 0);
                 continue;
             }
-            Ok(_) => other(&place.shown(), "the server takes a part and stays where it was"),
             Err(failure) => failure,
         };
         tried += 1;
@@ -77,13 +76,12 @@ pub(super) fn send(
     if position(uploader, &place)? != payload.length {
         return Err(other(&place.shown(), "the server has lost what it took"));
     }
-    proof::read_back(uploader, &place, payload).or_else(|failure| match &failure {
+    match proof::read_back(uploader, &place, payload)? {
+        Ok(proof) => Ok(proof),
         // Not every server gives back what it took; then it has to have checked it.
-        Failure::Protocol { cause, .. } if offer.checks && cause.contains("does not show") => {
-            Ok(Proof::Parts)
-        }
-        _ => Err(failure),
-    })
+        Err(_) if offer.checks => Ok(Proof::Parts),
+        Err(hidden) => Err(hidden.failure(&place)),
+    }
 }
 
 fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Address, Failure> {
