@@ -88,7 +88,11 @@ fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Resu
     let name = payload.name.as_deref().unwrap_or("context.tar");
     let headers = [
         ("upload-length", payload.length.to_string()),
-        ("upload-metadata", format!("filename {}", base64(name.as_bytes()))),
+        // The names that servers know; some take nothing without both.
+        (
+            "upload-metadata",
+            format!("filename {},filetype {}", base64(name.as_bytes()), base64(b"application/x-tar")),
+        ),
     ];
     let response = request(uploader, Method::POST, address, &headers, Some(&[]))?;
     if response.status != 201 {
