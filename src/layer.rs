@@ -134,6 +134,7 @@ const HARDWARE: &[(&str, &str)] = &[
     ("shim-*", "boot loader: a container does not boot"),
     ("efibootmgr", "boot loader: a container does not boot"),
     ("os-prober", "boot loader: a container does not boot"),
+    (env!("CARGO_PKG_NAME"), "this program: it is no part of the machine"),
 ];
 
 /// Decides every package's role.

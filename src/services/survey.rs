@@ -140,7 +140,9 @@ impl<'a> Surveyor<'a, '_> {
         let unit_of = cgroup::units(&live.processes, &BTreeMap::new());
         let mut by_unit: BTreeMap<&[u8], Vec<&'a Process>> = BTreeMap::new();
         // What looks at the machine is no part of it.
-        for process in live.processes.iter().filter(|process| process.pid != std::process::id()) {
+        let own = std::process::id();
+        let is_machines = |process: &&Process| process.pid != own && process.parent != own;
+        for process in live.processes.iter().filter(is_machines) {
             let unit = unit_of.get(&process.pid).filter(|unit| unit.ends_with(b".service"));
             if let Some(unit) = unit {
                 by_unit.entry(unit).or_default().push(process);
