@@ -2,9 +2,10 @@
 
 use crate::compress::Compression;
 use crate::layer::Way;
+use crate::removal;
 use crate::report::ProgressMode;
 use crate::services::Selection;
-use crate::upload::Form;
+use crate::upload::{Form, courier};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -33,13 +34,13 @@ Examples:
                                                      is that image this machine?
 
 Exit codes: 0 complete, 1 failed, 2 usage, 3 done but some objects could not be read or kept, 5 not equal,
-10 no space, 11 another run has the same output, 12 complete but not delivered, 20 refused before any work, 128+N by signal N.";
+10 no space, 11 another run has the same output, 12 not delivered, 13 done but this program was not removed, 20 refused before any work, 128+N by signal N.";
 
 /// Converting a machine.
 #[derive(Args, Debug)]
 pub struct Convert {
-    /// Where the context goes; must not exist or be empty
-    #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT", required = true)]
+    /// Where the context goes; must not exist or be empty. Without it, --upload sends all of it and keeps nothing here
+    #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT", required_unless_present = "upload")]
     pub out: Option<PathBuf>,
     /// The file system to convert instead of /
     #[arg(long, value_name = "DIR", env = "VM2DOCKER_ROOT", default_value = "/")]
@@ -68,12 +69,15 @@ pub struct Convert {
     /// How the archives are packed: zstd, gzip or none, the first two with a level (zstd:9)
     #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
     pub compress: Compression,
-    /// Send the finished context there: https://HOST/DIRECTORY/, a signed address, or a tus server's
+    /// Send the context there: https://HOST/DIRECTORY/, a signed address, or a tus server's
     #[arg(long, value_name = "URL", env = "VM2DOCKER_UPLOAD")]
     pub upload: Option<String>,
     /// How it is sent.
     #[command(flatten)]
     pub delivery: DeliveryArgs,
+    /// At the very end of a run that did everything, remove this program, or the package that it came in
+    #[arg(long, env = "VM2DOCKER_REMOVE_SELF", conflicts_with = "dry_run")]
+    pub remove_self: bool,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process
     #[arg(long, env = "VM2DOCKER_REQUIRE_READONLY")]
     pub require_readonly: bool,
@@ -128,9 +132,9 @@ pub struct NetworkArgs {
 /// How a context is sent.
 #[derive(Args, Debug)]
 pub struct DeliveryArgs {
-    /// Send it as one archive, or file by file
-    #[arg(long, value_enum, value_name = "FORM", env = "VM2DOCKER_UPLOAD_AS", default_value_t = Form::Tar)]
-    pub upload_as: Form,
+    /// Send it as one archive, or file by file [default: tar; files where --out keeps none]
+    #[arg(long, value_enum, value_name = "FORM", env = "VM2DOCKER_UPLOAD_AS")]
+    pub upload_as: Option<Form>,
     /// What the server is shown: a bearer's token, or a scheme and its value (Basic ...); else VM2DOCKER_TOKEN has it
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
@@ -227,6 +231,24 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Send what comes over standard input: what a conversion without --out begins before its doors close
+    #[command(name = courier::SUBCOMMAND, hide = true)]
+    Send {
+        /// Where to
+        url: String,
+        /// How it is sent.
+        #[command(flatten)]
+        delivery: DeliveryArgs,
+        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
+        ca_file: Option<PathBuf>,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Remove this program, when a line on standard input says so: what a conversion begins before its doors close
+    #[command(name = removal::SUBCOMMAND, hide = true)]
+    RemoveSelf,
     /// Remove what killed runs have left beside their --out, and only what is provably theirs
     Clean {
         /// The output directory of those runs

@@ -83,8 +83,7 @@ impl Context {
 
     /// The manifest, proven to be the one that was sealed.
     pub fn manifest(&self) -> Result<Vec<Record>> {
-        self.check(MANIFEST)?;
-        manifest::read(BufReader::new(decompress(&self.path(MANIFEST))?))
+        manifest::read(BufReader::new(self.archive(MANIFEST)?))
     }
 
     /// The deletion list, proven to be the one that was sealed.
@@ -100,11 +99,15 @@ impl Context {
         std::fs::read(self.path(name)).map_err(|cause| self.io(name, cause))
     }
 
-    /// The path of an archive, whatever its compression, proven to be the one that was sealed.
-    pub fn archive(&self, stem: &str) -> Result<PathBuf> {
-        let name = self.digests.keys().find(|name| is_archive(name, stem)).map_or(stem, String::as_str);
-        self.check(name)?;
-        Ok(self.path(name))
+    /// An archive, or another file that may come in pieces, whatever its compression: proven to be the one that was sealed,
+    /// and decompressed.
+    pub fn archive(&self, stem: &str) -> Result<Box<dyn Read + Send>> {
+        let names: Vec<&str> = self.names().filter(|name| is_archive(name, stem)).collect();
+        if names.is_empty() {
+            return Err(self.io(stem, io::ErrorKind::NotFound.into()));
+        }
+        names.iter().try_for_each(|name| self.check(name))?;
+        decompress(names.iter().map(|name| self.path(name)).collect())
     }
 
     /// Proves that a file is the one that was sealed.
@@ -128,15 +131,55 @@ impl Context {
     }
 }
 
-/// Whether `name` is that of the archive `stem` with the ending of some compression.
+/// Whether `name` is that of the file `stem`, with the ending of some compression, or of a piece of it.
 pub fn is_archive(name: &str, stem: &str) -> bool {
-    name.strip_prefix(stem).is_some_and(|ending| ["", ".zst", ".gz"].contains(&ending))
+    name.strip_prefix(stem).is_some_and(|ending| {
+        let is_piece =
+            |number: &str| number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+        let whole =
+            ending.rsplit_once('.').filter(|(_, number)| is_piece(number)).map_or(ending, |(whole, _)| whole);
+        ["", ".zst", ".gz"].contains(&whole)
+    })
 }
 
-/// The decompressed content of a file of a context.
-pub fn decompress(path: &Path) -> Result<Box<dyn Read + Send>> {
-    let file = File::open(path).and_then(compression::decompress);
-    file.map(|(_, reader)| reader).map_err(|cause| io_error(path, cause))
+/// Of the number of a piece: names in order are pieces in order, for more bytes than any machine has.
+const DIGITS: usize = 6;
+
+/// The name of a piece of a file, counted from 0: a context that is sent while it is made has none that is larger than
+/// [`PIECE`](crate::out::sent::PIECE).
+pub fn piece(name: &str, number: usize) -> String {
+    format!("{name}.{number:0DIGITS$}")
+}
+
+/// The decompressed content of a file of a context, whose pieces these are.
+pub fn decompress(pieces: Vec<PathBuf>) -> Result<Box<dyn Read + Send>> {
+    let shown = pieces.first().cloned().unwrap_or_default();
+    let pieces = Pieces { open: None, left: pieces.into_iter() };
+    let plain = compression::decompress(pieces).map(|(_, reader)| reader);
+    plain.map_err(|cause| io_error(&shown, cause))
+}
+
+/// Files one after the other.
+struct Pieces {
+    open: Option<File>,
+    left: std::vec::IntoIter<PathBuf>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(file) = &mut self.open {
+                match file.read(buffer)? {
+                    0 => self.open = None,
+                    length => return Ok(length),
+                }
+            }
+            match self.left.next() {
+                Some(next) => self.open = Some(File::open(next)?),
+                None => return Ok(0),
+            }
+        }
+    }
 }
 
 fn io_error(path: &Path, cause: io::Error) -> Error {

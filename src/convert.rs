@@ -16,6 +16,7 @@ use crate::guard::Guard;
 use crate::layer::{self, PackageLayer, Way};
 use crate::net::{Client, Figures, Settings};
 use crate::out::room::Room;
+use crate::out::sent::Stream;
 use crate::out::{Place, Scratch, Sink};
 use crate::pkg::{self, Catalog, Pin};
 use crate::plan::{self, Facts, Rewritten};
@@ -39,8 +40,8 @@ use std::time::Duration;
 pub struct Options {
     /// The file system to convert.
     pub root: PathBuf,
-    /// Where the context goes.
-    pub out: PathBuf,
+    /// Where the context goes; nothing if it is sent and not kept.
+    pub out: Option<PathBuf>,
     /// Base image by name.
     pub base: Option<String>,
     /// How to learn what it holds.
@@ -88,9 +89,9 @@ pub struct Outcome {
     pub findings: Findings,
 }
 
-/// Converts a machine.
-pub fn convert(options: &Options, scratch: &Scratch) -> Result<Outcome> {
-    let target = target(options, scratch)?;
+/// Converts a machine. The context goes to `stream` where there is one, else to `out`.
+pub fn convert(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Outcome> {
+    let target = target(options, scratch, stream)?;
     let mut guard = Guard::enter(options.require_readonly)?;
     let watch = &start_threads(options.threads)?;
     let root = open(&options.root)?;
@@ -158,9 +159,13 @@ fn start_threads(threads: usize) -> Result<Watch> {
     Watch::start()
 }
 
-/// The output directory, begun; nothing for a dry run.
-fn target(options: &Options, scratch: &Scratch) -> Result<Option<Sink>> {
-    let place = Place::open(&options.out)?;
+/// What the context is written to, begun; nothing for a dry run.
+fn target(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Option<Sink>> {
+    if let Some(stream) = stream {
+        return Ok(Some(Sink::stream(stream)));
+    }
+    let Some(out) = &options.out else { return Ok(None) };
+    let place = Place::open(out)?;
     place.check_free()?;
     if options.dry_run {
         return Ok(None);

@@ -22,6 +22,8 @@ pub enum Code {
     Locked = 11,
     /// The context is complete here, and not delivered.
     NotDelivered = 12,
+    /// Everything is done but the removal of this program.
+    Kept = 13,
     /// Refused before any work.
     Refused = 20,
 }

@@ -29,6 +29,16 @@ pub fn display(path: &[u8]) -> String {
     format!("/{}", escape(path))
 }
 
+/// One word of a shell, on one line and harmless on a terminal: what is not plain in the form that `$'...'` takes back
+/// (POSIX.1-2024, XCU 2.2.4).
+pub fn shell_word(bytes: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(byte);
+    match !bytes.is_empty() && bytes.iter().all(is_plain) {
+        true => escape(bytes),
+        false => format!("$'{}'", escape(bytes).replace('\'', "\\'")),
+    }
+}
+
 /// The bytes that [`escape`] was given, or `None` if `text` is not its output.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());

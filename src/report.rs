@@ -260,6 +260,16 @@ pub fn written(out: &Path, sizes: Sizes, since: Instant) -> String {
     )
 }
 
+/// That the context is where it was sent to, and nowhere else.
+pub fn sent(sizes: Sizes, since: Instant) -> String {
+    let made = bytes(sizes.delta + sizes.packages);
+    format!(
+        "sent               {made} of archives in {:.1} s; nothing is kept here\n\
+         next               fetch it to where Docker, Podman or Buildah is, then: sh build.sh\n",
+        since.elapsed().as_secs_f64(),
+    )
+}
+
 /// The losses, the first of them by name.
 pub fn losses(findings: &Findings) -> String {
     let all = findings.sorted();

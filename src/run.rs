@@ -2,8 +2,9 @@
 
 use crate::apply;
 use crate::cli::{ApplyLayer, Cli, Command, Common, Convert, DeliveryArgs};
+use crate::companion;
 use crate::context::Context;
-use crate::convert::{self, Options};
+use crate::convert::{self, Options, Outcome};
 use crate::detect;
 use crate::error::{Code, Error, Result};
 use crate::escape;
@@ -11,16 +12,18 @@ use crate::explain;
 use crate::findings::Findings;
 use crate::guard::Guard;
 use crate::net::Settings;
+use crate::out::sent::Stream;
 use crate::out::{Place, Scratch, partial};
 use crate::pace;
 use crate::pkg::Catalog;
 use crate::policy::{self, Rule};
+use crate::removal::{self, Remover};
 use crate::report::{self, ProgressMode};
 use crate::root::Root;
 use crate::services::{self, Selection};
-use crate::upload::courier::{self, Courier};
+use crate::upload::courier::Courier;
 use crate::upload::token::Token;
-use crate::upload::{self, Patience};
+use crate::upload::{self, Form, Patience, Receipt, Server};
 use crate::verify::{self, Subject};
 use age::x25519::Recipient;
 use serde_json::json;
@@ -43,9 +46,14 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
         }
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
         Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
-            let options = upload_options(&context, &url, &delivery, ca_file);
-            options.and_then(|options| upload(&options, when_told, &common))
+            let form = delivery.upload_as.unwrap_or(Form::Tar);
+            let server = server(&url, &delivery, ca_file);
+            server.and_then(|server| upload(&upload::Options { context, form, server }, when_told, &common))
         }
+        Some(Command::Send { url, delivery, ca_file, common }) => {
+            server(&url, &delivery, ca_file).and_then(|server| send(&server, &common))
+        }
+        Some(Command::RemoveSelf) => removal::when_told(),
         Some(Command::Clean { out }) => clean(&out),
         Some(Command::Explain { context, path, common }) => explain(&context, &path, &common),
     };
@@ -59,11 +67,17 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
     let begun = Instant::now();
     need_root()?;
     let options = options(args)?;
-    let courier = courier(args, &options)?;
+    let (courier, stream) = courier(args)?;
+    let remover = args.remove_self.then(Remover::call).transpose()?;
     if !args.full_speed {
         pace::be_polite();
     }
-    let outcome = convert::convert(&options, scratch)?;
+    let outcome = match convert::convert(&options, scratch, stream) {
+        Ok(outcome) => outcome,
+        // Where the server is what ended it, that has been said already.
+        Err(_) if courier.is_some_and(Courier::has_failed) => return Ok(Code::NotDelivered),
+        Err(error) => return Err(error),
+    };
     let delivered = courier.map(Courier::deliver).transpose()?;
     if args.common.json {
         let findings = outcome.findings.sorted();
@@ -74,25 +88,41 @@ fn convert(args: &Convert, scratch: &Scratch) -> Result<Code> {
             "guard": outcome.guard, "receipt": receipt
         }));
     } else if !args.common.quiet {
-        report::tell(&report::summary(&outcome.summary));
-        report::tell(&report::guard(&outcome.guard));
-        report::tell_if(&report::traffic(outcome.traffic.as_ref()));
-        match outcome.sizes {
-            Some(sizes) => report::tell(&report::written(&options.out, sizes, begun)),
-            None => report::tell(&format!(
-                "nothing was written (--dry-run), {:.1} s\n",
-                begun.elapsed().as_secs_f64()
-            )),
-        }
+        tell(&outcome, options.out.as_deref(), begun);
         if args.common.verbose {
             report::tell(&report::findings(&outcome.findings));
         }
     }
     report::tell_if(&report::losses(&outcome.findings));
-    if let Some(failed) = delivered.filter(|delivered| !delivered.done) {
-        return Ok(failed.code());
+    let code = match delivered.filter(|delivered| !delivered.done) {
+        Some(failed) => failed.code(),
+        None if outcome.findings.losses() > 0 => Code::Incomplete,
+        None => Code::Done,
+    };
+    Ok(match remover {
+        Some(remover) if code == Code::Done => remover.go(),
+        Some(_) => {
+            report::tell("--remove-self: vm2docker-self stays, as not everything was done\n");
+            code
+        }
+        None => code,
+    })
+}
+
+fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
+    report::tell(&report::summary(&outcome.summary));
+    report::tell(&report::guard(&outcome.guard));
+    report::tell_if(&report::traffic(outcome.traffic.as_ref()));
+    match (outcome.sizes, out) {
+        (Some(sizes), Some(out)) => report::tell(&report::written(out, sizes, begun)),
+        (Some(sizes), None) => report::tell(&report::sent(sizes, begun)),
+        (None, _) => {
+            report::tell(&format!(
+                "nothing was written (--dry-run), {:.1} s\n",
+                begun.elapsed().as_secs_f64()
+            ));
+        }
     }
-    Ok(if outcome.findings.losses() > 0 { Code::Incomplete } else { Code::Done })
 }
 
 fn options(args: &Convert) -> Result<Options> {
@@ -106,7 +136,7 @@ fn options(args: &Convert) -> Result<Options> {
     let progress = if args.common.quiet || args.common.json { ProgressMode::None } else { args.progress };
     Ok(Options {
         root: args.root.clone(),
-        out: args.out.clone().unwrap_or_default(),
+        out: args.out.clone(),
         base: args.base.base.clone(),
         base_from: args.base.base_from.as_os_str().into(),
         network: (!args.network.offline).then(|| Settings {
@@ -129,42 +159,63 @@ fn options(args: &Convert) -> Result<Options> {
     })
 }
 
-/// The process that will deliver the context; nothing if nobody wants it.
-fn courier(args: &Convert, options: &Options) -> Result<Option<Courier>> {
-    let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok(None) };
-    let ca_file = args.network.ca_file.clone();
+/// The process that will deliver the context, and what a context that is not kept is written to; nothing if nobody wants it.
+fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
+    let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok((None, None)) };
+    let (delivery, ca_file) = (&args.delivery, &args.network.ca_file);
+    let form = match (&args.out, delivery.upload_as) {
+        (Some(_), form) => form.unwrap_or(Form::Tar),
+        (None, Some(Form::Tar)) => {
+            let what = "--upload-as tar: of what is sent while it is made no archive can be made, whose parts' lengths come first";
+            return Err(Error::new(Code::Usage, what).hint("send files, or keep the context with --out"));
+        }
+        (None, _) => Form::Files,
+    };
     // What can be refused is refused before the work.
-    upload::check(&upload_options(&options.out, url, &args.delivery, ca_file.clone())?)?;
-    let mut flags: Vec<OsString> = vec!["--upload-as".into(), args.delivery.upload_as.name().into()];
-    for (flag, file) in [("--token-file", &args.delivery.token_file), ("--ca-file", &ca_file)] {
+    server(url, delivery, ca_file.clone())?.check(form)?;
+    let mut flags: Vec<OsString> = Vec::new();
+    for (flag, file) in [("--token-file", &delivery.token_file), ("--ca-file", ca_file)] {
         flags.extend(file.iter().flat_map(|file| [flag.into(), file.as_os_str().to_owned()]));
     }
     flags.extend(args.common.json.then(|| "--json".into()));
     flags.extend(args.common.quiet.then(|| "--quiet".into()));
-    Courier::call(&options.out, url, &flags).map(Some)
-}
-
-fn upload_options(
-    context: &Path,
-    url: &str,
-    delivery: &DeliveryArgs,
-    ca_file: Option<PathBuf>,
-) -> Result<upload::Options> {
-    let token = Token::find(delivery.token_file.as_deref())?;
-    let (context, url, patience) = (context.to_owned(), url.to_owned(), Patience::default());
-    Ok(upload::Options { context, url, form: delivery.upload_as, token, ca_file, patience })
-}
-
-fn upload(options: &upload::Options, when_told: bool, common: &Common) -> Result<Code> {
-    if when_told && !courier::is_told() {
-        return Ok(Code::Failed);
+    match &args.out {
+        None => Courier::call_for_stream(url, &flags).map(|(courier, stream)| (Some(courier), Some(stream))),
+        Some(out) => {
+            flags.extend(["--upload-as".into(), form.name().into()]);
+            Courier::call(out, url, &flags).map(|courier| (Some(courier), None))
+        }
     }
-    let receipt = upload::upload(options)?;
+}
+
+fn server(url: &str, delivery: &DeliveryArgs, ca_file: Option<PathBuf>) -> Result<Server> {
+    let token = Token::find(delivery.token_file.as_deref())?;
+    Ok(Server { url: url.to_owned(), token, ca_file, patience: Patience::default() })
+}
+
+/// In the courier's process: sends what the conversion makes.
+fn send(server: &Server, common: &Common) -> Result<Code> {
+    companion::belong();
+    let Some(receipt) = upload::stream::stream(server, std::io::stdin().lock())? else {
+        return Ok(Code::Failed);
+    };
+    tell_receipt(&receipt, common);
+    Ok(Code::Done)
+}
+
+fn tell_receipt(receipt: &Receipt, common: &Common) {
     if common.json {
         report::json(&json!(receipt));
     } else if !common.quiet {
         report::tell(&receipt.text());
     }
+}
+
+fn upload(options: &upload::Options, when_told: bool, common: &Common) -> Result<Code> {
+    if when_told && !companion::is_told() {
+        return Ok(Code::Failed);
+    }
+    tell_receipt(&upload::upload(options)?, common);
     Ok(Code::Done)
 }
 

@@ -164,7 +164,7 @@ fn try_everything(dir: &Path) {
     let mut program = sink.program("p").unwrap();
     program.write_all(b"x").unwrap();
     program.finish().unwrap();
-    let fd = sink.directory().try_clone_to_owned().unwrap();
+    let fd = sink.directory().unwrap().try_clone_to_owned().unwrap();
     sink.finish().unwrap();
     assert!(fs::statat(&fd, "COMPLETE", AtFlags::empty()).is_ok());
     println!("guard: ok: {} attempts refused, the output written", ATTEMPTS.len());

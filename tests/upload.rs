@@ -13,7 +13,7 @@ use support::tool::{Place, Ran, binary, finish};
 use vm2docker_self::archive::Reader;
 use vm2docker_self::context::{BINARY, COMPLETE, seal_line};
 use vm2docker_self::error::{Code, Error};
-use vm2docker_self::upload::{Form, Options, Patience, Receipt, upload};
+use vm2docker_self::upload::{Form, Options, Patience, Receipt, Server, upload};
 
 /// A sealed context of about this size, with bytes that differ everywhere.
 fn context(at: &Path, size: usize) -> PathBuf {
@@ -46,7 +46,8 @@ fn options(context: &Path, url: String, form: Form) -> Options {
     let millis = Duration::from_millis;
     let patience =
         Patience { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
-    Options { context: context.to_owned(), url, form, token: None, ca_file: None, patience }
+    let server = Server { url, token: None, ca_file: None, patience };
+    Options { context: context.to_owned(), form, server }
 }
 
 fn send(context: &Path, store: &Store, path: &str, form: Form) -> Result<Receipt, Error> {

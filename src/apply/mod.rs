@@ -57,7 +57,7 @@ pub fn apply(context: &Context, root: &Root, threads: usize) -> Result<Applied> 
 
     let removed = work.remove(&differences, &before, &deletions)?;
     work.make(&differences)?;
-    let written = work.write(&differences, &delta)?;
+    let written = work.write(&differences, delta)?;
     work.part(&differences)?;
     work.touch(&differences);
     work.set_metadata(|kind| *kind != Kind::Directory)?;
@@ -165,7 +165,7 @@ impl<'a> Work<'a> {
     }
 
     /// Writes the content of files that are missing or differ, from the delta.
-    fn write(&mut self, differences: &[Difference], delta: &Path) -> Result<(usize, u64)> {
+    fn write(&mut self, differences: &[Difference], delta: impl Read) -> Result<(usize, u64)> {
         let needs = [Aspect::Missing, Aspect::Type, Aspect::Content];
         let mut wanted: BTreeSet<&[u8]> = BTreeSet::new();
         for difference in
@@ -178,9 +178,8 @@ impl<'a> Work<'a> {
             }
         }
         let mut written = (0, 0);
-        let stream = context::decompress(delta)?;
         let damaged = |cause: io::Error| Error::io(context::DELTA, cause).hint("copy the context again");
-        let mut delta = archive::Reader::new(io::BufReader::with_capacity(1 << 20, stream));
+        let mut delta = archive::Reader::new(io::BufReader::with_capacity(1 << 20, delta));
         while let Some(mut entry) = delta.next_entry().map_err(damaged)? {
             if entry.hard_link.is_some() || !wanted.contains(&*entry.node.path) {
                 continue;

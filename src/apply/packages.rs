@@ -34,8 +34,8 @@ pub struct Prepared {
 /// Only the built-in policy decides here: the layer must not depend on the machine beyond its packages.
 pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> {
     let unpacked = match archive_in(context)? {
-        Some(archive) => unpack(&archive, root)?,
-        None => 0,
+        pieces if pieces.is_empty() => 0,
+        pieces => unpack(pieces, root)?,
     };
     let removed = sweep(context, root, threads)?;
     let list = context.join("packages/installed.list");
@@ -44,21 +44,23 @@ pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> 
 }
 
 /// The package files, if some travel in the context; of it the build mounts only what this layer needs.
-fn archive_in(context: &Path) -> Result<Option<PathBuf>> {
+fn archive_in(context: &Path) -> Result<Vec<PathBuf>> {
     let failed = |cause| Error::io(escape::escape(context.as_os_str().as_bytes()), cause);
+    let mut pieces = Vec::new();
     for entry in std::fs::read_dir(context).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_str().is_some_and(|name| context::is_archive(name, context::PACKAGES)) {
-            return Ok(Some(entry.path()));
+            pieces.push(entry.path());
         }
     }
-    Ok(None)
+    pieces.sort();
+    Ok(pieces)
 }
 
-fn unpack(archive: &Path, root: &Root) -> Result<usize> {
+fn unpack(pieces: Vec<PathBuf>, root: &Root) -> Result<usize> {
     let damaged = |cause: io::Error| Error::io(context::PACKAGES, cause).hint("copy the context again");
-    let mut members =
-        archive::Reader::new(io::BufReader::with_capacity(1 << 20, context::decompress(archive)?));
+    let plain = context::decompress(pieces)?;
+    let mut members = archive::Reader::new(io::BufReader::with_capacity(1 << 20, plain));
     let mut target = Target::new(root);
     let mut directories: Vec<Node> = Vec::new();
     let mut unpacked = 0;

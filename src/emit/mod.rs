@@ -15,7 +15,9 @@ mod text;
 
 use crate::apt::Source;
 use crate::compress::{Compression, Format};
-use crate::context::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS};
+use crate::context::{
+    self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS,
+};
 use crate::detect::Inventory;
 use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
@@ -98,8 +100,7 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     if !links.is_empty() {
         sink.write(MERGED_USR, text::merged_usr(links).as_bytes())?;
     }
-    let archive = (sizes.packages > 0).then(|| format!("{PACKAGES}{}", emission.compression.extension()));
-    descriptions(&mut sink, emission, archive.as_deref())?;
+    descriptions(&mut sink, emission)?;
     services::write(&mut sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
     binary(&mut sink)?;
     findings.extend(emission.root.take_faults());
@@ -137,6 +138,8 @@ fn is_carried(facts: Facts<'_>, index: usize) -> bool {
 }
 
 /// Writes an archive of the chosen objects of some layers and proves it. Returns its size.
+///
+/// What is kept is proven as it comes back from the disk; what is sent cannot be had again, so it is taken apart on its way.
 fn archive(
     sink: &mut Sink,
     stem: &str,
@@ -146,17 +149,66 @@ fn archive(
     wanted: &dyn Fn(usize) -> bool,
 ) -> Result<u64> {
     let name = &format!("{stem}{}", emission.compression.extension());
+    let found = &emission.facts.tree.found[..];
+    let mut ship = |out: &mut dyn Write| shipper.ship(out, layers, wanted);
+    let is_kept = sink.directory().is_some();
+    let (size, members) = if is_kept {
+        let size = pack(sink.file(name)?, None, name, emission, &mut ship)?;
+        (size, proof::members(sink.read_back(name)?, name, found)?)
+    } else {
+        let (aside, tee) = io::pipe().map_err(|cause| Error::io(name, cause))?;
+        std::thread::scope(|scope| {
+            let members = scope.spawn(move || proof::members(aside, name, found));
+            let size = pack(sink.file(name)?, Some(tee), name, emission, &mut ship);
+            let lost = |_| Error::io(name, io::ErrorKind::Other.into());
+            let members = members.join().map_err(lost)?;
+            Ok::<_, Error>((size?, members?))
+        })?
+    };
+    members.prove(name, emission.facts, &shipper.changes, &shipper.shipped)?;
+    Ok(size)
+}
+
+/// Compresses what `ship` writes into a file, and into a pipe beside it. Returns the size.
+fn pack(
+    file: SinkFile<'_>,
+    tee: Option<io::PipeWriter>,
+    name: &str,
+    emission: &Emission<'_>,
+    ship: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> Result<u64> {
     let failed = |cause| Error::io(name, cause);
-    let file = sink.file(name)?;
-    let mut encoder = emission.compression.pack(file, emission.threads).map_err(failed)?;
+    let out = Tee { file, tee };
+    let mut encoder = emission.compression.pack(out, emission.threads).map_err(failed)?;
     // Blocks of this size keep the encoder busy; tar members come in pieces of 512 bytes.
     let mut buffer = io::BufWriter::with_capacity(1 << 20, &mut encoder);
-    shipper.ship(&mut buffer, layers, wanted).map_err(failed)?;
+    ship(&mut buffer).map_err(failed)?;
     buffer.flush().map_err(failed)?;
     drop(buffer);
-    let size = encoder.finish().map_err(failed)?.finish()?;
-    proof::prove(sink.read_back(name)?, name, emission.facts, &shipper.changes, &shipper.shipped)?;
-    Ok(size)
+    encoder.finish().map_err(failed)?.file.finish()
+}
+
+/// A file, and whoever looks at it on its way.
+struct Tee<'a> {
+    file: SinkFile<'a>,
+    tee: Option<io::PipeWriter>,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        // Whoever has seen enough to refuse it is gone, and says why.
+        if let Some(tee) = &mut self.tee
+            && tee.write_all(&bytes[..length]).is_err()
+        {
+            self.tee = None;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Writes what is withheld, encrypted: nobody without the key reads it, this program's own proof included.
@@ -206,14 +258,18 @@ fn record(
     }
 }
 
-fn descriptions(sink: &mut Sink, emission: &Emission<'_>, archive: Option<&str>) -> Result<()> {
+fn descriptions(sink: &mut Sink, emission: &Emission<'_>) -> Result<()> {
     let summary = emission.summary;
     let delta = format!("{DELTA}{}", emission.compression.extension());
+    let named = |stem: &str| -> Vec<String> {
+        sink.names().filter(|name| context::is_archive(name, stem)).map(str::to_owned).collect()
+    };
+    let (packages, others) = (named(PACKAGES), [named(DELTA), named(MANIFEST)].concat());
     let mut json = serde_json::to_vec_pretty(summary).map_err(|cause| Error::io(PLAN, cause.into()))?;
     json.push(b'\n');
     sink.write(PLAN, &json)?;
-    sink.write("Dockerfile", text::dockerfile(summary, archive).as_bytes())?;
-    sink.write(".dockerignore", text::dockerignore(&delta, archive).as_bytes())?;
+    sink.write("Dockerfile", text::dockerfile(summary, &packages).as_bytes())?;
+    sink.write(".dockerignore", text::dockerignore(others.iter().chain(&packages)).as_bytes())?;
     let readme = text::readme(summary, &delta)
         + emission.recipient.map_or("", |_| secrets::README)
         + &services::readme(&emission.summary.workload, project(emission.inventory));

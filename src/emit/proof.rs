@@ -5,51 +5,66 @@ use crate::archive::{Reader, compression};
 use crate::context::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
 use crate::error::{Code, Error, Result};
 use crate::escape;
-use crate::hash::Source;
 use crate::out::Sink;
 use crate::plan::Facts;
 use crate::policy::content::{Kind, Search};
 use crate::tree::{self, Sha256};
+use crate::walk::Found;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-/// Proves that an archive holds the content of every file in `shipped` (indices of the tree), as it was read.
-///
-/// Code 5 where it does not, or cannot be taken apart; what was lost meanwhile (see `changes`) is not looked for.
-pub(super) fn prove(
-    archive: Source,
-    name: &str,
-    facts: Facts<'_>,
-    changes: &Changes,
-    shipped: &[usize],
-) -> Result<()> {
-    let damaged = |cause: io::Error| {
-        Error::new(Code::Differs, format!("{name} cannot be read back: {cause}"))
-            .hint("the disk or the memory of this machine is damaged; write to another disk")
-    };
-    let found = &facts.tree.found;
+/// What an archive holds, taken apart.
+pub(super) struct Members {
+    /// Indices of the tree, and what was there under their names.
+    digests: Vec<(usize, Sha256)>,
+    is_whole: bool,
+}
+
+fn damaged(name: &str, cause: io::Error) -> Error {
+    Error::new(Code::Differs, format!("{name} cannot be read back: {cause}"))
+        .hint("the disk or the memory of this machine is damaged; write to another disk")
+}
+
+/// Unpacks an archive of objects among `found`. Code 5 where it cannot be taken apart.
+pub(super) fn members(archive: impl Read + Send, name: &str, found: &[Found]) -> Result<Members> {
+    let damaged = |cause| damaged(name, cause);
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
-    let mut missing: BTreeSet<usize> =
-        shipped.iter().copied().filter(|&index| expected(facts, changes, index).is_some()).collect();
     let (_, plain) = compression::decompress(archive).map_err(damaged)?;
     let mut members = Reader::new(plain);
+    let mut digests = Vec::new();
     while let Some(mut member) = members.next_entry().map_err(damaged)? {
         let Some(index) = index_of(&member.node.path) else { continue };
-        if missing.contains(&index) && member.hard_link.is_none() {
-            let digest = context::digest(&mut member.content).map_err(damaged)?;
-            if expected(facts, changes, index) == Some(digest) {
-                missing.remove(&index);
-            }
+        if member.hard_link.is_none() {
+            digests.push((index, context::digest(&mut member.content).map_err(damaged)?));
         }
     }
-    match missing.first() {
-        None if members.has_end_marker() => Ok(()),
-        None => Err(damaged(io::ErrorKind::UnexpectedEof.into())),
-        Some(&index) => {
-            let path = escape::display(&found[index].node.path);
-            let what = format!("{name}: {path} was read back otherwise than it was written");
-            Err(Error::new(Code::Differs, what)
-                .hint("write to another disk; this one, or the memory, is damaged"))
+    Ok(Members { digests, is_whole: members.has_end_marker() })
+}
+
+impl Members {
+    /// Proves that they are the content of every file in `shipped` (indices of the tree), as it was read.
+    ///
+    /// Code 5 where they are not; what was lost meanwhile (see `changes`) is not looked for.
+    pub(super) fn prove(
+        &self,
+        name: &str,
+        facts: Facts<'_>,
+        changes: &Changes,
+        shipped: &[usize],
+    ) -> Result<()> {
+        let there: BTreeSet<(usize, Sha256)> = self.digests.iter().copied().collect();
+        let is_missing = |index: &&usize| {
+            expected(facts, changes, **index).is_some_and(|digest| !there.contains(&(**index, digest)))
+        };
+        match shipped.iter().find(is_missing) {
+            None if self.is_whole => Ok(()),
+            None => Err(damaged(name, io::ErrorKind::UnexpectedEof.into())),
+            Some(&index) => {
+                let path = escape::display(&facts.tree.found[index].node.path);
+                let what = format!("{name}: {path} was read back otherwise than it was written");
+                Err(Error::new(Code::Differs, what)
+                    .hint("write to another disk; this one, or the memory, is damaged"))
+            }
         }
     }
 }

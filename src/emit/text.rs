@@ -4,7 +4,7 @@
 //! are checked where they are made; no name or value from the machine is in it.
 
 use super::packages::MOUNT;
-use crate::context::{BINARY, COMPLETE, DELETIONS, MANIFEST};
+use crate::context::{BINARY, COMPLETE, DELETIONS};
 use crate::escape;
 use crate::layer::Way;
 use crate::report::bytes;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The Dockerfile: stages base, packages, system.
-pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
+pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
     let from = &summary.base.from;
     let mut text = format!(
         "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {from} AS base\n\nFROM base AS packages\n",
@@ -26,13 +26,13 @@ pub(super) fn dockerfile(summary: &Summary, archive: Option<&str>) -> String {
         let command = format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"merged-usr\", \"{MOUNT}\"]");
         text += &format!("RUN {mounts} \\\n    {command}\n");
     }
-    mounts.extend(archive.map(bind));
+    mounts.extend(archives.iter().map(|name| bind(name)));
     match summary.packages.as_ref().map(|packages| packages.way) {
         Some(Way::Install) => {
             mounts.push(bind("packages"));
             text += &format!("RUN {} \\\n    sh {MOUNT}/packages/install.sh\n", mounts.join(" \\\n    "));
         }
-        Some(Way::Carry) if archive.is_some() => {
+        Some(Way::Carry) if !archives.is_empty() => {
             let command =
                 format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"packages\", \"{MOUNT}\"]");
             text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
@@ -64,9 +64,9 @@ fn labels(summary: &Summary) -> String {
 }
 
 /// Nothing but what the build needs.
-pub(super) fn dockerignore(delta: &str, archive: Option<&str>) -> String {
+pub(super) fn dockerignore<'a>(archives: impl Iterator<Item = &'a String>) -> String {
     let mut text = "*\n".to_owned();
-    for name in ["packages", BINARY, MANIFEST, delta, DELETIONS, COMPLETE].into_iter().chain(archive) {
+    for name in ["packages", BINARY, DELETIONS, COMPLETE].into_iter().chain(archives.map(String::as_str)) {
         let _ = writeln!(text, "!{name}");
     }
     text

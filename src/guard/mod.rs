@@ -54,7 +54,8 @@ impl Guard {
     /// of other processes cannot be read any more.
     pub fn shut(&mut self, output: Option<&Sink>) {
         // Landlock takes one thread at a time: this one, from which others will come, and those that are there.
-        let shut = || writes::only_in(output.map(Sink::directory));
+        let directory = output.and_then(Sink::directory);
+        let shut = || writes::only_in(directory);
         self.writes = rayon::broadcast(|_| shut()).into_iter().all(|shut| shut) && shut();
         self.calls &= calls::forbid(calls::SOCKETS);
     }

@@ -5,6 +5,7 @@ use crate::escape;
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -27,13 +28,10 @@ impl Place {
     /// Code 2 where `out` names no directory that could be made; 20 where another user decides what stands there: a link
     /// of theirs on the way, or a parent that others may write to and that is not sticky.
     pub fn open(out: &Path) -> Result<Self> {
-        let name = match out.components().next_back() {
-            Some(Component::Normal(name)) => name.to_owned(),
-            _ => return Err(usage(out, "names no directory")),
-        };
-        let parent = out.parent().unwrap_or(Path::new(""));
-        let parent = walk(parent).map_err(|refusal| refusal.of(out))?;
-        check_writers(parent.as_fd()).map_err(|refusal| refusal.of(out))?;
+        if !matches!(out.components().next_back(), Some(Component::Normal(_))) {
+            return Err(usage(out, "names no directory"));
+        }
+        let (parent, name) = trusted_parent(out).map_err(|refusal| refusal.of(out))?;
         Ok(Place { parent, name, path: out.to_owned() })
     }
 
@@ -74,11 +72,31 @@ impl Place {
     }
 }
 
+/// Opens the directory that a path's last component stands in, where no other user decides what that is: no link of theirs
+/// is on the way, and no one else may write to it, unless it is sticky.
+pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), Refusal> {
+    let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
+    let parent = walk(path.parent().unwrap_or(Path::new("")))?;
+    check_writers(parent.as_fd())?;
+    Ok((parent, name))
+}
+
 /// Why the way to a parent was not taken.
-enum Refusal {
+#[derive(Debug)]
+pub enum Refusal {
+    /// It cannot be.
     Io(io::Error),
     /// Escaped name of what another user decides about, and how.
     Foreign(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Io(cause) => write!(f, "its directory: {cause}"),
+            Refusal::Foreign(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Refusal {

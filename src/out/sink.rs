@@ -1,70 +1,65 @@
 //! The files of a context: digested while they are written, read back before they are sealed.
 
-use super::partial::{Partial, Scratch, remove_scratch};
+use super::kept::{Kept, KeptFile};
+use super::partial::Scratch;
 use super::place::Place;
 use super::room::Room;
+use super::sent::{Sent, SentFile, Stream};
 use crate::context::{self, COMPLETE};
 use crate::error::{Code, Error, Result};
 use crate::escape;
-use crate::hash::Source;
-use crate::pace;
 use crate::tree::Sha256;
-use rustix::fs::{self, Advice, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 use sha2::Digest;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::num::NonZeroU64;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, PoisonError};
+use std::io::{self, Cursor, Read, Write};
+use std::os::fd::BorrowedFd;
 
-/// A context under construction. Dropped before [`Sink::finish`], it leaves nothing behind.
+/// A context under construction. Dropped before [`Sink::finish`], it leaves nothing behind on this machine.
 #[derive(Debug)]
 pub struct Sink {
-    place: Place,
-    /// The partial directory once more: what is in `scratch` is for signals.
-    directory: OwnedFd,
-    scratch: Scratch,
-    room: Room,
+    store: Store,
     digests: BTreeMap<String, Sha256>,
 }
 
+#[derive(Debug)]
+enum Store {
+    Kept(Kept),
+    Sent(Sent),
+}
+
 impl Sink {
-    /// Begins a context that will stand at `place`. Codes as for [`Partial::create`].
+    /// Begins a context that will stand at `place`. Codes as for [`super::Partial::create`].
     pub fn create(place: Place, room: Room, insecure: bool, scratch: &Scratch) -> Result<Self> {
-        place.check_free()?;
-        // A signal that comes in between waits until there is something that it can remove.
-        let mut growing = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let partial = Partial::create(&place, insecure)?;
-        let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0);
-        let directory = directory
-            .inspect_err(|_| drop(partial.remove()))
-            .map_err(|cause| Error::io(place.shown(), cause.into()))?;
-        *growing = Some(partial);
-        drop(growing);
-        Ok(Sink { place, directory, scratch: Arc::clone(scratch), room, digests: BTreeMap::new() })
+        let store = Store::Kept(Kept::create(place, room, insecure, scratch)?);
+        Ok(Sink { store, digests: BTreeMap::new() })
     }
 
-    /// Where it will stand.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Begins a context that is kept nowhere here.
+    pub fn stream(to: Stream) -> Self {
+        Sink { store: Store::Sent(Sent::new(to)), digests: BTreeMap::new() }
     }
 
-    /// The directory that it grows in.
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    /// The directory that it grows in; nothing if it is sent.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.kept().map(Kept::directory)
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        match &self.store {
+            Store::Kept(kept) => Some(kept),
+            Store::Sent(_) => None,
+        }
     }
 
     /// Device and inode of what is no part of the machine: where it grows, and an empty directory where it will stand.
     pub fn identities(&self) -> impl Iterator<Item = (u64, u64)> {
-        let growing = fs::fstat(&self.directory).map(|stat| (stat.st_dev, stat.st_ino)).ok();
-        growing.into_iter().chain(self.place.identity())
+        self.kept().into_iter().flat_map(Kept::identities)
     }
 
     /// Refuses (code 10) what does not fit beside what stays for the machine. `least` is in bytes.
     pub fn check_room(&self, least: u64) -> Result<()> {
-        self.room.check(self.directory.as_fd(), least, &self.place.shown())
+        self.kept().map_or(Ok(()), |kept| kept.check_room(least))
     }
 
     /// Begins a file that nobody can run; directories in its name are made.
@@ -78,31 +73,11 @@ impl Sink {
     }
 
     fn begin(&mut self, name: &str, mode: Mode) -> Result<SinkFile<'_>> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (directory, last) = name.rsplit_once('/').unwrap_or(("", name));
-        let opened =
-            self.make_directories(directory).and_then(|parent| fs::openat(&parent, last, flags, mode));
-        let file = opened.map_err(|cause| Error::io(escape::escape(name.as_bytes()), cause.into()))?;
-        Ok(SinkFile {
-            sink: self,
-            name: name.to_owned(),
-            file: BufWriter::new(File::from(file)),
-            sha256: sha2::Sha256::new(),
-            size: 0,
-            pushed: 0,
-        })
-    }
-
-    fn make_directories(&self, path: &str) -> std::result::Result<OwnedFd, Errno> {
-        let mut here = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?;
-        for component in path.split('/').filter(|component| !component.is_empty()) {
-            match fs::mkdirat(&here, component, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(cause) => return Err(cause),
-            }
-            here = fs::openat(&here, component, DIRECTORY, Mode::empty())?;
-        }
-        Ok(here)
+        let to = match &mut self.store {
+            Store::Kept(kept) => To::Disk(kept.file(name, mode)?, kept, sha2::Sha256::new()),
+            Store::Sent(sent) => To::Away(SentFile::new(mode.contains(Mode::XUSR)), sent),
+        };
+        Ok(SinkFile { to, digests: &mut self.digests, name: name.to_owned(), size: 0 })
     }
 
     /// Writes a whole file.
@@ -112,30 +87,37 @@ impl Sink {
         file.finish().map(drop)
     }
 
-    /// The files that are finished.
+    /// The files that are finished; pieces by the names of pieces ([`context::piece`]).
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.digests.keys().map(String::as_str)
     }
 
-    /// A file that is finished, from its beginning and from the disk, not from memory.
-    pub fn read_back(&self, name: &str) -> Result<Source> {
-        let file = self.open(name).map_err(|cause| Error::io(name, cause.into()))?;
-        // Only pages that are on the disk already can go; a file system that cannot do it reads what it has.
-        let _ = fs::fadvise(&file, 0, None, Advice::DontNeed);
-        Ok(Source::new(File::from(file)))
+    /// A file that is finished, from its beginning: from the disk, not from memory, where it is on one. What was sent already
+    /// cannot be had.
+    pub fn read_back(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        match &self.store {
+            Store::Kept(kept) => Ok(Box::new(kept.read_back(name)?)),
+            Store::Sent(sent) => Ok(Box::new(Cursor::new(sent.held(name)?))),
+        }
     }
 
-    fn open(&self, name: &str) -> std::result::Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (directory, last) = name.rsplit_once('/').unwrap_or(("", name));
-        let parent = self.make_directories(directory)?;
-        fs::openat(&parent, last, flags, Mode::empty())
-    }
-
-    /// Proves every file, seals the context and gives it its name.
+    /// Proves every file, seals the context and gives it its name, or sends what is not sent yet.
     ///
     /// Code 5 where the disk gives back something else than was written.
     pub fn finish(mut self) -> Result<()> {
+        if self.kept().is_some() {
+            self.prove()?;
+        }
+        let seal: String =
+            self.digests.iter().map(|(name, digest)| context::seal_line(name, digest)).collect();
+        if let Store::Sent(sent) = &mut self.store {
+            return sent.settle(&seal);
+        }
+        self.write(COMPLETE, seal.as_bytes())?;
+        self.kept().map_or(Ok(()), |kept| kept.settle(self.names()))
+    }
+
+    fn prove(&self) -> Result<()> {
         for (name, digest) in &self.digests {
             let found = context::digest(self.read_back(name)?).map_err(|cause| Error::io(name, cause))?;
             if found != *digest {
@@ -144,98 +126,53 @@ impl Sink {
                     .hint("the disk or the memory of this machine is damaged; write to another disk"));
             }
         }
-        let seal: String =
-            self.digests.iter().map(|(name, digest)| context::seal_line(name, digest)).collect();
-        self.write(COMPLETE, seal.as_bytes())?;
-        let failed = |cause: io::Error| Error::io(self.place.shown(), cause);
-        self.sync_directories().map_err(|cause| failed(cause.into()))?;
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(partial) = scratch.as_ref() {
-            partial.settle(&self.place).map_err(failed)?;
-        }
-        *scratch = None;
         Ok(())
-    }
-
-    /// Names are on the disk only when their directories are.
-    fn sync_directories(&self) -> std::result::Result<(), Errno> {
-        let mut directories: Vec<&str> = Vec::new();
-        for mut name in self.digests.keys().map(String::as_str) {
-            while let Some((directory, _)) = name.rsplit_once('/') {
-                directories.push(directory);
-                name = directory;
-            }
-        }
-        directories.sort_unstable();
-        directories.dedup();
-        for directory in directories {
-            fs::fsync(self.make_directories(directory)?)?;
-        }
-        fs::fsync(&self.directory)
-    }
-}
-
-/// How a directory of the context is opened.
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        remove_scratch(&self.scratch);
     }
 }
 
 /// One file of the context, hashed while it is written.
 pub struct SinkFile<'a> {
-    sink: &'a mut Sink,
+    to: To<'a>,
+    digests: &'a mut BTreeMap<String, Sha256>,
     name: String,
-    file: BufWriter<File>,
-    sha256: sha2::Sha256,
     size: u64,
-    /// Up to where the content is on its way to the disk.
-    pushed: u64,
 }
 
-/// Bytes that are sent to the disk at a time: a file that is left to the kernel arrives there all at once.
-const STEP: u64 = 256 << 10;
+enum To<'a> {
+    Disk(KeptFile, &'a mut Kept, sha2::Sha256),
+    Away(SentFile, &'a mut Sent),
+}
 
 impl SinkFile<'_> {
-    /// Puts the content on the disk and returns its size.
+    /// Puts the content on the disk, or on its way, and returns its size.
     pub fn finish(self) -> Result<u64> {
-        let failed = |cause| Error::io(escape::escape(self.name.as_bytes()), cause);
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        self.sink.digests.insert(self.name, self.sha256.finalize().into());
+        let shown = escape::escape(self.name.as_bytes());
+        let finished = match self.to {
+            To::Disk(file, _, sha256) => file.finish().map(|()| vec![(self.name, sha256.finalize().into())]),
+            To::Away(file, sent) => file.finish(sent, self.name),
+        };
+        self.digests.extend(finished.map_err(|cause| Error::io(shown, cause))?);
         Ok(self.size)
-    }
-
-    /// Sends what was written to the disk, without waiting for it to arrive (`posix_fadvise(2)`, "POSIX_FADV_DONTNEED").
-    fn push(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        let (from, length) = (self.pushed, self.size - self.pushed);
-        let _ = fs::fadvise(self.file.get_ref(), from, NonZeroU64::new(length), Advice::DontNeed);
-        self.pushed = self.size;
-        pace::rest_after_writing(length);
-        Ok(())
     }
 }
 
 impl Write for SinkFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Sink { room, directory, place, .. } = &mut *self.sink;
-        room.take(directory.as_fd(), bytes.len() as u64, &place.shown())
-            .map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error.to_string()))?;
-        let length = self.file.write(bytes)?;
-        self.sha256.update(&bytes[..length]);
+        let length = match &mut self.to {
+            To::Disk(file, kept, sha256) => {
+                let length = file.write(kept, bytes)?;
+                sha256.update(&bytes[..length]);
+                length
+            }
+            To::Away(file, sent) => file.write(sent, &self.name, bytes)?,
+        };
         self.size += length as u64;
-        if self.size - self.pushed >= STEP {
-            self.push()?;
-        }
         Ok(length)
     }
 
+    /// Nothing waits for long: a file goes piece by piece, and at its end.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 

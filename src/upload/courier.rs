@@ -1,20 +1,18 @@
-//! The process that delivers what a conversion makes. The conversion closes its own doors: when it is through, it can neither
-//! open a socket nor begin a program. So this begins before, waits, and dies with it.
+//! The process that delivers what a conversion makes ([`Companion`]): when it is finished, or while it is made.
 
+use crate::companion::Companion;
 use crate::error::{Code, Error, Result};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use crate::out::sent::Stream;
 use serde_json::Value;
 use std::ffi::OsString;
-use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-/// This very program, by the file that runs and not by its name.
-const PROGRAM: &str = "/proc/self/exe";
+/// The subcommand of the process that sends while a context is made.
+pub const SUBCOMMAND: &str = "send";
 
 /// A process that waits for a context.
 #[derive(Debug)]
-pub struct Courier(Child);
+pub struct Courier(Companion);
 
 /// What came of it.
 #[derive(Debug)]
@@ -35,47 +33,41 @@ impl Delivered {
 
 impl Courier {
     /// Begins it. `flags` are those of `upload`. Code 1 where no process can be begun.
-    #[expect(clippy::disallowed_methods, reason = "nothing of the machine: this very program")]
     pub fn call(context: &Path, url: &str, flags: &[OsString]) -> Result<Self> {
-        let mut command = Command::new(PROGRAM);
-        command.args(["upload", "--when-told"]).args(flags).arg("--").arg(context).arg(url);
-        let begun = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        begun.map(Courier).map_err(|cause| Error::io("the process for --upload cannot be begun", cause))
+        let mut arguments: Vec<OsString> = vec!["upload".into(), "--when-told".into()];
+        arguments.extend_from_slice(flags);
+        arguments.extend(["--".into(), context.into(), url.into()]);
+        Companion::begin("--upload", &arguments).map(Courier)
     }
 
-    /// Lets it go, and waits for it. Code 12 if it is gone.
+    /// Begins one that sends a context while it is made. `flags` are those of `send`.
+    pub fn call_for_stream(url: &str, flags: &[OsString]) -> Result<(Self, Stream)> {
+        let mut arguments: Vec<OsString> = vec![SUBCOMMAND.into()];
+        arguments.extend_from_slice(flags);
+        arguments.extend(["--".into(), url.into()]);
+        let mut companion = Companion::begin("--upload", &arguments)?;
+        let input = companion.take_input();
+        let input =
+            input.ok_or_else(|| Error::new(Code::Failed, "the process for --upload takes no input"))?;
+        Ok((Courier(companion), Box::new(input)))
+    }
+
+    /// Ends it; whether it had ended already, because the server would not have what it brought.
+    pub fn has_failed(self) -> bool {
+        self.0.wait().is_ok_and(|ended| ended.code == Some(Code::NotDelivered as i32))
+    }
+
+    /// Lets it go, if it waits for that, and waits for it. Code 12 if it is gone.
     pub fn deliver(mut self) -> Result<Delivered> {
         let lost = |cause| {
             Error::new(Code::NotDelivered, format!("the process for --upload: {cause}"))
-                .hint("the context is complete; send it with: vm2docker-self upload CONTEXT URL")
+                .hint("a context that --out has kept is sent with: vm2docker-self upload CONTEXT URL")
         };
-        if let Some(mut stdin) = self.0.stdin.take() {
-            stdin.write_all(b"\n").map_err(lost)?;
+        if self.0.waits() {
+            self.0.tell().map_err(lost)?;
         }
-        let mut text = String::new();
-        if let Some(mut stdout) = self.0.stdout.take() {
-            stdout.read_to_string(&mut text).map_err(lost)?;
-        }
-        let status = self.0.wait().map_err(lost)?;
-        Ok(Delivered {
-            done: status.success(),
-            receipt: serde_json::from_str(&text).ok(),
-            code: status.code(),
-        })
+        let ended = self.0.wait().map_err(lost)?;
+        let receipt = serde_json::from_str(&ended.output).ok();
+        Ok(Delivered { done: ended.code == Some(Code::Done as i32), receipt, code: ended.code })
     }
-}
-
-impl Drop for Courier {
-    /// A conversion that has failed has nothing to deliver: its end of the pipe is gone, and so the process.
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits, in that process, until it is told; false if it never will be.
-pub fn is_told() -> bool {
-    let _ = set_parent_process_death_signal(Some(Signal::TERM));
-    let mut byte = [0];
-    std::io::stdin().read_exact(&mut byte).is_ok()
 }

@@ -1,6 +1,7 @@
 //! The finished context on a server, and proof that it is there.
 //!
 //! - [`payload`]: what is sent.
+//! - [`stream`]: a context that is kept nowhere here.
 //! - [`courier`]: the process that does it beside a conversion.
 //! - `put`: an object by one request (WebDAV, S3 and its like, presigned addresses).
 //! - `tus`: an object in parts, taken up where the server has it (<https://tus.io/protocols/resumable-upload>).
@@ -11,6 +12,7 @@ pub mod courier;
 mod payload;
 mod proof;
 mod put;
+pub mod stream;
 pub mod token;
 mod tus;
 
@@ -72,10 +74,17 @@ impl Default for Patience {
 pub struct Options {
     /// The context.
     pub context: PathBuf,
-    /// As it was typed.
-    pub url: String,
     /// As one archive or file by file.
     pub form: Form,
+    /// To where.
+    pub server: Server,
+}
+
+/// Where things are sent to.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// As it was typed.
+    pub url: String,
     /// What the server is shown.
     pub token: Option<Token>,
     /// More certificate authorities that are trusted: PEM.
@@ -106,25 +115,28 @@ impl Receipt {
     }
 }
 
-/// Refuses (code 2) an address that nothing may be sent to.
-pub fn check(options: &Options) -> Result<Address> {
-    let address =
-        Address::parse(&options.url).map_err(|failure| Error::new(Code::Usage, failure.to_string()))?;
-    if options.form == Form::Files && address.has_query() {
-        let what = format!("{}: a signed address is good for one object only", address.shown());
-        return Err(Error::new(Code::Usage, what).hint("leave --upload-as files out"));
+impl Server {
+    /// Refuses (code 2) an address that nothing may be sent to in this form.
+    pub fn check(&self, form: Form) -> Result<Address> {
+        let address =
+            Address::parse(&self.url).map_err(|failure| Error::new(Code::Usage, failure.to_string()))?;
+        if form == Form::Files && address.has_query() {
+            let what = format!("{}: a signed address is good for one object only", address.shown());
+            return Err(Error::new(Code::Usage, what)
+                .hint("one archive can be sent there: --upload-as tar, of a context that --out keeps"));
+        }
+        Ok(address)
     }
-    Ok(address)
 }
 
 /// Sends a context and returns when the server has shown that it has it.
 ///
 /// Code 2 for an address or a token that cannot be used, 1 or 5 for a context that is not whole, else 12.
 pub fn upload(options: &Options) -> Result<Receipt> {
-    let address = check(options)?;
+    let address = options.server.check(options.form)?;
     let context = Arc::new(Context::open(&options.context)?);
     context.check_all()?;
-    let uploader = Uploader::new(options)?;
+    let uploader = Uploader::new(&options.server)?;
     let delivered = match options.form {
         Form::Files => uploader.files(&context, &address),
         Form::Tar => uploader.archive(&context, &address, archive_name(&options.context)),
@@ -178,14 +190,14 @@ fn archive_name(context: &Path) -> String {
 /// One server that things are sent to.
 struct Uploader<'a> {
     client: Client,
-    options: &'a Options,
+    server: &'a Server,
     begun: Instant,
 }
 
 impl<'a> Uploader<'a> {
-    fn new(options: &'a Options) -> Result<Self> {
+    fn new(server: &'a Server) -> Result<Self> {
         let seconds = Duration::from_secs;
-        let deadline = options.patience.deadline;
+        let deadline = server.patience.deadline;
         let times = Times {
             connect: seconds(15),
             headers: seconds(60),
@@ -194,12 +206,12 @@ impl<'a> Uploader<'a> {
             ..Times::default()
         };
         let settings =
-            Settings { ca_file: options.ca_file.clone(), budget: deadline, times, ..Settings::default() };
-        Ok(Uploader { client: Client::new(settings)?, options, begun: Instant::now() })
+            Settings { ca_file: server.ca_file.clone(), budget: deadline, times, ..Settings::default() };
+        Ok(Uploader { client: Client::new(settings)?, server, begun: Instant::now() })
     }
 
     fn authorization(&self) -> Option<&str> {
-        self.options.token.as_ref().map(Token::header)
+        self.server.token.as_ref().map(Token::header)
     }
 
     fn archive(
@@ -238,7 +250,7 @@ impl<'a> Uploader<'a> {
     /// Waits before the next try; what has failed comes back when there is none any more. `tried` counts those in a row
     /// that brought nothing on.
     fn pause(&self, failure: Failure, tried: u32) -> std::result::Result<(), Failure> {
-        let patience = &self.options.patience;
+        let patience = &self.server.patience;
         let usual =
             (patience.first * 2u32.saturating_pow(tried.min(16).saturating_sub(1))).min(patience.longest);
         // Half of it by chance: a thousand machines that were refused together do not come back together.

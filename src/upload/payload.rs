@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::tree::{Kind, Md5, Node, Sha256, Stat};
 use md5::Digest as _;
 use std::fs::File;
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, Cursor, PipeReader, Read, Write};
 use std::sync::Arc;
 
 /// One object on the server.
@@ -15,7 +15,6 @@ pub(super) struct Payload {
     /// Its name below the address; nothing if the address is its own.
     pub(super) name: Option<String>,
     source: Source,
-    context: Arc<Context>,
     /// Bytes.
     pub(super) length: u64,
     pub(super) sha256: Sha256,
@@ -25,26 +24,32 @@ pub(super) struct Payload {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// One file of the context.
-    File(String),
+    /// One file of a context.
+    File(Arc<Context>, String),
     /// All of them as an archive, `COMPLETE` last.
-    Archive,
+    Archive(Arc<Context>),
+    /// What is on no disk.
+    Memory(Arc<[u8]>),
 }
 
 impl Payload {
     /// The whole context as one archive, which is made while it is sent and stored nowhere here.
     pub(super) fn archive(context: &Arc<Context>, name: Option<String>) -> Result<Self> {
-        Payload::measure(context, Source::Archive, name)
+        Payload::measure(Source::Archive(Arc::clone(context)), name)
     }
 
     /// One file.
     pub(super) fn file(context: &Arc<Context>, name: &str) -> Result<Self> {
-        Payload::measure(context, Source::File(name.to_owned()), Some(name.to_owned()))
+        Payload::measure(Source::File(Arc::clone(context), name.to_owned()), Some(name.to_owned()))
     }
 
-    fn measure(context: &Arc<Context>, source: Source, name: Option<String>) -> Result<Self> {
-        let context = Arc::clone(context);
-        let mut payload = Payload { name, source, context, length: 0, sha256: [0; 32], md5: [0; 16] };
+    /// One file that is only in memory.
+    pub(super) fn memory(content: Arc<[u8]>, name: &str) -> Result<Self> {
+        Payload::measure(Source::Memory(content), Some(name.to_owned()))
+    }
+
+    fn measure(source: Source, name: Option<String>) -> Result<Self> {
+        let mut payload = Payload { name, source, length: 0, sha256: [0; 32], md5: [0; 16] };
         let (mut sha256, mut md5) = (sha2::Sha256::new(), md5::Md5::new());
         let mut buffer = vec![0; 256 << 10];
         let failed = |cause| Error::io("the context cannot be read", cause);
@@ -66,8 +71,9 @@ impl Payload {
     /// Its bytes, from the beginning.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read>> {
         match &self.source {
-            Source::File(name) => Ok(Box::new(File::open(self.context.path(name))?)),
-            Source::Archive => Ok(Box::new(archive(Arc::clone(&self.context))?)),
+            Source::File(context, name) => Ok(Box::new(File::open(context.path(name))?)),
+            Source::Archive(context) => Ok(Box::new(archive(Arc::clone(context))?)),
+            Source::Memory(content) => Ok(Box::new(Cursor::new(Arc::clone(content)))),
         }
     }
 

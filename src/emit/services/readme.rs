@@ -4,7 +4,7 @@ use super::groups;
 use crate::emit::text::cell;
 use crate::escape;
 use crate::report::bytes;
-use crate::services::model::{Name, Purpose, Volume, Workload, is_plain};
+use crate::services::model::{Name, Purpose, Volume, Workload};
 use std::fmt::Write;
 
 /// The sections; nothing if there is nothing to say.
@@ -82,7 +82,7 @@ fn data(workload: &Workload, project: &Name) -> String {
             code_of(&volume.path),
             bytes(volume.bytes),
             cell(&volume.reason),
-            shell_word(&volume.path),
+            escape::shell_word(&volume.path),
         );
     }
     let live = if text.is_empty() {
@@ -181,12 +181,4 @@ fn list(items: impl Iterator<Item = String>) -> String {
 
 fn code_of(path: &[u8]) -> String {
     format!("`{}`", escape::escape(path).replace('`', "'").replace('|', "\\|"))
-}
-
-/// `path` as one word of bash: what is not plain with bash's own escapes, which are those of [`escape`].
-fn shell_word(path: &[u8]) -> String {
-    match is_plain(path) {
-        true => escape::escape(path),
-        false => format!("$'{}'", escape::escape(path).replace('\'', "\\'")),
-    }
 }
