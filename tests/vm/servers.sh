@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # TLS servers on this machine for the scripts that deliver something to them; sourced after lib.sh, with `work` set.
+# shellcheck disable=SC2154 # `work` is set by who sources this
 
 # authority NAME / certificate NAME ALTERNATIVE-NAME AUTHORITY BEGIN END (YYYYMMDDHHMMSSZ)
 authority() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/$1.key" -out "$work/$1.crt" -days 30 -subj "/CN=$1" 2>/dev/null; }
