@@ -6,9 +6,7 @@
 use crate::companion::{self, Companion};
 use crate::error::{Code, Error, Result};
 use crate::escape;
-use crate::findings::Findings;
 use crate::out::place;
-use crate::pkg::Catalog;
 use crate::root::{self, Root};
 use rustix::fs::{self, AtFlags, RenameFlags};
 use rustix::io::Errno;
@@ -137,12 +135,21 @@ fn manager(path: &Path) -> Option<Manager> {
     by_dpkg(&root, path).or_else(|| by_rpm(&root, path))
 }
 
+/// By the lists of files alone, which are opened so that reading them leaves no access time (`dpkg(1)`, "FILES").
 fn by_dpkg(root: &Root, path: &Path) -> Option<Manager> {
-    let catalog = Catalog::load(root, &mut Findings::default())?;
-    let path = path.as_os_str().as_bytes().strip_prefix(b"/")?;
-    let owner = catalog.owned.get(&catalog.aliases.canonical(path))?.packages.first().copied()?;
-    let arguments = vec!["--purge".to_owned(), "--".to_owned(), catalog.id(owner as usize)];
-    Some(Manager { program: "/usr/bin/dpkg", arguments })
+    const LISTS: &[u8] = b"var/lib/dpkg/info";
+    let path = path.as_os_str().as_bytes();
+    let owns = |name: &&Vec<u8>| {
+        let list = root.read(&[LISTS, b"/", name].concat()).unwrap_or_default();
+        name.ends_with(b".list") && list.split(|&byte| byte == b'\n').any(|line| line == path)
+    };
+    let names = root.list(LISTS).ok()?;
+    let package = names.iter().find(owns)?.strip_suffix(b".list")?;
+    let package = String::from_utf8(package.to_vec()).ok()?;
+    Some(Manager {
+        program: "/usr/bin/dpkg",
+        arguments: vec!["--purge".to_owned(), "--".to_owned(), package],
+    })
 }
 
 /// Where rpm has its database, in the words of its macro `_dbpath`, and what the files of its three formats are called.
@@ -302,8 +309,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let info = dir.path().join("var/lib/dpkg/info");
         plain::create_dir_all(&info).unwrap();
-        let status = "Package: tool\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n";
-        plain::write(dir.path().join("var/lib/dpkg/status"), status).unwrap();
+        plain::write(info.join("other.list"), "/.\n/usr/bin/tools\n").unwrap();
+        plain::write(info.join("tool.md5sums"), "/usr/bin/tool\n").unwrap();
         plain::write(info.join("tool.list"), "/.\n/usr\n/usr/bin\n/usr/bin/tool\n").unwrap();
         let root = Root::open(dir.path()).unwrap();
         let by_dpkg = by_dpkg(&root, Path::new("/usr/bin/tool")).unwrap();

@@ -196,6 +196,7 @@ fn server(url: &str, delivery: &DeliveryArgs, ca_file: Option<PathBuf>) -> Resul
 /// In the courier's process: sends what the conversion makes.
 fn send(server: &Server, common: &Common) -> Result<Code> {
     companion::belong();
+    Guard::enter(false)?;
     let Some(receipt) = upload::stream::stream(server, std::io::stdin().lock())? else {
         return Ok(Code::Failed);
     };
@@ -212,6 +213,8 @@ fn tell_receipt(receipt: &Receipt, common: &Common) {
 }
 
 fn upload(options: &upload::Options, when_told: bool, common: &Common) -> Result<Code> {
+    // Certificates and the context are read as the machine's files are: without a trace.
+    Guard::enter(false)?;
     if when_told && !companion::is_told() {
         return Ok(Code::Failed);
     }

@@ -8,6 +8,8 @@ sha256sum --check --quiet COMPLETE || {
   echo "build.sh: this context is damaged or not all there; copy it again" >&2
   exit 1
 }
+# Servers that keep files keep no permissions.
+chmod u+x vm2docker-self
 if command -v docker >/dev/null 2>&1; then
   engine=docker
 elif command -v podman >/dev/null 2>&1; then

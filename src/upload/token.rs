@@ -54,7 +54,7 @@ impl std::fmt::Debug for Token {
 fn read(path: &Path) -> Result<String> {
     let name = || format!("--token-file {}", path.display());
     let failed = |cause| Error::io(name(), cause);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NOATIME | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(fs::open(path, flags, Mode::empty()).map_err(|cause| failed(cause.into()))?);
     let stat = fs::fstat(&file).map_err(|cause| failed(cause.into()))?;
     if fs::FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mode & 0o077 != 0 {
