@@ -62,7 +62,11 @@ impl Partial {
         };
         let parent = rustix::io::fcntl_dupfd_cloexec(place.parent(), 0).map_err(failed)?;
         let name = make_directory(parent.as_fd(), place).map_err(failed)?;
-        let directory = open_directory(parent.as_fd(), &name).map_err(failed)?;
+        // Without a descriptor nobody can keep it. It was made just now, and is removed only if it is empty.
+        let unmake = |_: &Errno| {
+            let _ = fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
+        };
+        let directory = open_directory(parent.as_fd(), &name).inspect_err(unmake).map_err(failed)?;
         let partial = Named { parent, name, directory };
         // Of two runs that begin at once each has its own lock before it looks for the other's, so that never both go on.
         let prepared = partial.prepare(insecure).and_then(|()| check_siblings(place, &partial.name));
