@@ -27,7 +27,8 @@ differences() {
 
 # quiet: what writes by the clock would only be noise; a disk in daily use has old access times.
 quiet() {
-  guest ssh "systemctl stop cron postfix tick.timer apt-daily.timer apt-daily-upgrade.timer systemd-tmpfiles-clean.timer 2>/dev/null || true
+  guest ssh "systemctl stop cron postfix tick.timer phpsessionclean.timer apt-daily.timer apt-daily-upgrade.timer systemd-tmpfiles-clean.timer 2>/dev/null || true
+    cd / && su postgres -c 'psql -qc CHECKPOINT' >/dev/null || true
     mkdir -p $inside && mountpoint -q $inside || mount -t tmpfs -o size=1g tmpfs $inside
     find / -xdev -newerat '@0' -print0 | xargs -0 -r touch -h -a -d '2001-01-01' 2>/dev/null || true; sync"
 }
