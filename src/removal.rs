@@ -102,7 +102,7 @@ fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
         Err(Errno::NOENT | Errno::STALE) => return Err(kept("another file has its name now", None)),
         Err(cause) => return Err(failed(cause)),
     }
-    let aside = format!(".vm2docker-self-{:016x}", std::process::id().wrapping_mul(0x9e37_79b1));
+    let aside = format!(".vm2docker-self-{}", std::process::id());
     fs::renameat_with(&parent, &name, &parent, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
     if is_alone(parent.as_fd(), aside.as_bytes(), identity) == Ok(true) {
         return fs::unlinkat(&parent, &aside, AtFlags::empty()).map_err(failed);

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use support::store::{Manner, Store};
+use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, command, finish, run};
 use vm2docker_self::context::COMPLETE;
 
@@ -19,15 +19,8 @@ use vm2docker_self::context::COMPLETE;
 fn machine() -> Place {
     let place = Place::new();
     place.root("machine", "file 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
-    let mut state = 88_172_645_463_325_252_u64;
-    let random = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    });
     std::fs::create_dir_all(place.path("machine/srv")).unwrap();
-    std::fs::write(place.path("machine/srv/large"), random.take(40 << 20).collect::<Vec<u8>>()).unwrap();
+    std::fs::write(place.path("machine/srv/large"), store::random(40 << 20)).unwrap();
     place
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use support::store::{Manner, Store};
+use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, finish};
 use vm2docker_self::archive::Reader;
 use vm2docker_self::context::{BINARY, COMPLETE, seal_line};
@@ -17,14 +17,7 @@ use vm2docker_self::upload::{Form, Options, Patience, Receipt, Server, upload};
 
 /// A sealed context of about this size, with bytes that differ everywhere.
 fn context(at: &Path, size: usize) -> PathBuf {
-    let mut state = 88_172_645_463_325_252_u64;
-    let random = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    });
-    let delta: Vec<u8> = random.take(size).collect();
+    let delta = store::random(size);
     let files: [(&str, &[u8]); 4] = [
         ("README.md", b"read me"),
         ("delta.tar.zst", &delta),

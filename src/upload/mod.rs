@@ -115,11 +115,15 @@ impl Receipt {
     }
 }
 
+/// What an address has to be.
+const PROPER: &str =
+    "give an https:// address; what the server is to be shown comes from --token-file or VM2DOCKER_TOKEN";
+
 impl Server {
     /// Refuses (code 2) an address that nothing may be sent to in this form.
     pub fn check(&self, form: Form) -> Result<Address> {
-        let address =
-            Address::parse(&self.url).map_err(|failure| Error::new(Code::Usage, failure.to_string()))?;
+        let address = Address::parse(&self.url)
+            .map_err(|failure| Error::new(Code::Usage, failure.to_string()).hint(PROPER))?;
         if form == Form::Files && address.has_query() {
             let what = format!("{}: a signed address is good for one object only", address.shown());
             return Err(Error::new(Code::Usage, what)

@@ -5,6 +5,18 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+/// So many bytes, which no compression makes fewer and which differ everywhere.
+pub(crate) fn random(size: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let bytes = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    bytes.take(size).collect()
+}
+
 /// What it does with a body that is put.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Manner {
