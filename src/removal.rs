@@ -99,7 +99,8 @@ fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
         Ok(false) => {
             return Err(refused("it has another name too (a hard link), and what that is for is not known"));
         }
-        Err(Errno::NOENT | Errno::STALE) => return Err(kept("another file has its name now", None)),
+        Err(Errno::NOENT) => return Err(kept("no file has its name (any more)", None)),
+        Err(Errno::STALE) => return Err(kept("another file has its name now", None)),
         Err(cause) => return Err(failed(cause)),
     }
     let aside = format!(".vm2docker-self-{}", std::process::id());
@@ -249,7 +250,11 @@ mod tests {
             &["moved", "own"],
             "another file",
         );
-        refuses(&|dir, path| plain::rename(path, dir.join("moved")).unwrap(), &["moved"], "another file");
+        refuses(
+            &|dir, path| plain::rename(path, dir.join("moved")).unwrap(),
+            &["moved"],
+            "no file has its name",
+        );
         let open = plain::Permissions::from_mode(0o777);
         refuses(&|dir, _| plain::set_permissions(dir, open.clone()).unwrap(), &["own"], "rm -- /");
     }

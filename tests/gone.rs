@@ -164,21 +164,52 @@ fn a_run_that_did_everything_removes_its_program() {
 
 /// The process that will remove `program`, at the moment when it waits to be told.
 fn waiting(program: &Path) -> Child {
-    let mut child = Command::new(program)
-        .arg("remove-self")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    waiting_as(Command::new(program).arg("remove-self"))
+}
+
+fn waiting_as(command: &mut Command) -> Child {
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let syscall = format!("/proc/{}/syscall", child.id());
     loop {
-        // Waits in read(2) of standard input.
-        if std::fs::read_to_string(&syscall).unwrap().starts_with("0 0x0 ") {
+        // Waits in read(2) of standard input, and is no shell that leads to it.
+        let is_it =
+            std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().ends_with(b"\0remove-self\0");
+        if is_it && std::fs::read_to_string(&syscall).unwrap().starts_with("0 0x0 ") {
             return child;
         }
         assert!(child.try_wait().unwrap().is_none());
         std::thread::yield_now();
     }
+}
+
+/// Tells it that it may go; it refuses, and says why.
+fn refuses(mut child: Child, why: &str) {
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(13), "{text}");
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
+fn where_nothing_can_be_removed_that_is_said() {
+    let place = machine();
+    let program = copy(&place, "tool");
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$1/tool\" remove-self";
+    let bin = place.path("bin");
+    let mut command = Command::new("unshare");
+    refuses(waiting_as(command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&bin)), "rm -- ");
+    assert!(program.exists());
+    // A program that came over the network into memory, and never had a name.
+    let memory = rustix::fs::memfd_create("tool", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let mut memory = std::fs::File::from(memory);
+    std::io::copy(&mut std::fs::File::open(&program).unwrap(), &mut memory).unwrap();
+    let opened = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&memory));
+    let reopened = std::fs::File::open(&opened).unwrap();
+    drop(memory);
+    let opened = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&reopened));
+    refuses(waiting(Path::new(&opened)), "no file has its name");
 }
 
 #[test]
@@ -214,13 +245,9 @@ fn what_happens_to_the_program_meanwhile_keeps_it() {
     ];
     for (change, left) in changes {
         let program = copy(&place, "tool");
-        let mut child = waiting(&program);
+        let child = waiting(&program);
         change(&program);
-        child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        let ended = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(13), "{text}");
-        assert!(text.contains("not removed"), "{text}");
+        refuses(child, "not removed");
         for name in left {
             assert!(beside(&program, name).symlink_metadata().is_ok(), "{name}");
         }

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test; clippy.toml's exception does not reach helper functions")]
 
 use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vm2docker-self");
 /// Every source that names a module which a static program could be made to load.
@@ -16,6 +19,14 @@ group: files sss systemd mymachines
 shadow: files sss systemd
 hosts: resolve [!UNAVAIL=return] mymachines myhostname dns
 ";
+/// What Debian, Ubuntu, Fedora and domain members have for hosts.
+const HOSTS: [&str; 5] = [
+    "files dns",
+    "files mymachines mdns4_minimal [NOTFOUND=return] dns myhostname",
+    "mymachines resolve [!UNAVAIL=return] files myhostname dns",
+    "files resolve [!UNAVAIL=return] myhostname dns",
+    "sss files nis wins",
+];
 /// What account files hold after twenty years: NIS, text without fields, Latin-1, numbers that are none, no last newline.
 const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n+::::::\n-eve\n\nno fields\nj\xf6rg:x:1000:1000::/home/j:\nn:x:-1:4294967296:::\n:::::::::\nlast:x:7:7::/";
 
@@ -107,4 +118,91 @@ fn no_name_service_module_is_asked_for_in_a_bare_root() {
     }
     assert!(!trace.contains("connect("), "connected to something");
     assert!(!trace.contains("+++ killed by"), "ended by a signal");
+}
+
+/// A network of the calling thread's own, in which the one name server there is says that `store.corp.example` is this machine.
+fn own_network() -> TcpListener {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+    // Where systemd-resolved listens, which every address of 127/8 can play.
+    let socket = UdpSocket::bind("127.0.0.53:53").unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((got, from)) = socket.recv_from(&mut buffer) {
+            let question = &buffer[..got];
+            let is_known = question[12..].starts_with(b"\x05store\x04corp\x07example\0\0\x01");
+            let flags: [u8; 2] = [0x81, if is_known { 0x80 } else { 0x83 }];
+            let counts: [u8; 8] = [0, 1, 0, u8::from(is_known), 0, 0, 0, 0];
+            let record: &[u8] = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x01";
+            let record = if is_known { record } else { &[] };
+            let reply = [&question[..2], &flags, &counts, &question[12..], record].concat();
+            socket.send_to(&reply, from).unwrap();
+        }
+    });
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// What the first client says first.
+fn greeting(listener: &TcpListener) -> Vec<u8> {
+    listener.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match listener.accept() {
+            Ok((mut stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                let mut said = vec![0; 4096];
+                let got = stream.read(&mut said).unwrap();
+                said.truncate(got);
+                return said;
+            }
+            Err(_) => assert!(Instant::now() < deadline, "nobody comes"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// By resolv.conf and its search list alone, in roots whose nsswitch.conf names what systemd and sssd bring.
+#[test]
+fn a_name_is_found_whatever_the_machine_finds_names_with() {
+    assert!(rustix::process::geteuid().is_root(), "needs root, for chroot");
+    let listener = own_network();
+    let port = listener.local_addr().unwrap().port();
+    for hosts in HOSTS {
+        let root = bare_root();
+        let context = root.path().join("ctx");
+        let made = Command::new(PROGRAM)
+            .arg("--root")
+            .arg(root.path())
+            .args(["--base-from", "none", "--offline", "--out"])
+            .arg(&context)
+            .output()
+            .unwrap();
+        assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::write(root.path().join("etc/nsswitch.conf"), format!("hosts: {hosts}\n")).unwrap();
+        let servers = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch corp.example\n";
+        fs::write(root.path().join("etc/resolv.conf"), servers).unwrap();
+        let trace = tempfile::NamedTempFile::new().unwrap();
+        let mut child = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=%file,%network", "-o"])
+            .arg(trace.path())
+            .arg("chroot")
+            .arg(root.path())
+            .args(["/vm2docker-self", "upload", "/ctx", &format!("https://store:{port}/in/")])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let said = greeting(&listener);
+        // The program, not strace, which would not have written all that it saw.
+        let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+        let traced = rustix::process::Pid::from_raw(traced.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(traced, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
+        assert!(said.windows(5).any(|name| name == b"store"), "no server's name in it: {said:?}");
+        let text = String::from_utf8_lossy(&fs::read(trace.path()).unwrap()).into_owned();
+        let begin = text.find("execve(\"/vm2docker-self\"").unwrap();
+        let foreign =
+            text[begin..].lines().find(|line| line.contains("libnss") || line.contains("nsswitch.conf"));
+        assert_eq!(foreign, None, "{hosts}");
+        assert!(text[begin..].contains("/etc/resolv.conf"), "{hosts}");
+    }
 }
