@@ -236,9 +236,6 @@ pub enum Command {
     Send {
         /// Where to
         url: String,
-        /// How it is sent.
-        #[command(flatten)]
-        delivery: DeliveryArgs,
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,

@@ -45,8 +45,12 @@ impl Companion {
 
     /// Lets it go.
     pub fn tell(&mut self) -> io::Result<()> {
-        let input = self.0.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        input.write_all(b"\n")
+        self.say(b"\n")
+    }
+
+    /// Gives it what it reads before.
+    pub fn say(&mut self, text: &[u8]) -> io::Result<()> {
+        self.0.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(text)
     }
 
     /// Ends its input, and waits for it.

@@ -1,7 +1,7 @@
 //! From the command line to an exit code.
 
 use crate::apply;
-use crate::cli::{ApplyLayer, Cli, Command, Common, Convert, DeliveryArgs};
+use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
 use crate::companion;
 use crate::context::Context;
 use crate::convert::{self, Options, Outcome};
@@ -47,11 +47,12 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
         Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
             let form = delivery.upload_as.unwrap_or(Form::Tar);
-            let server = server(&url, &delivery, ca_file);
+            let token = if when_told { Token::told() } else { Token::find(delivery.token_file.as_deref()) };
+            let server = token.map(|token| server(url, token, ca_file, &common));
             server.and_then(|server| upload(&upload::Options { context, form, server }, when_told, &common))
         }
-        Some(Command::Send { url, delivery, ca_file, common }) => {
-            server(&url, &delivery, ca_file).and_then(|server| send(&server, &common))
+        Some(Command::Send { url, ca_file, common }) => {
+            Token::told().and_then(|token| send(&server(url, token, ca_file, &common), &common))
         }
         Some(Command::RemoveSelf) => removal::when_told(),
         Some(Command::Clean { out }) => clean(&out),
@@ -172,25 +173,26 @@ fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
         (None, _) => Form::Files,
     };
     // What can be refused is refused before the work.
-    server(url, delivery, ca_file.clone())?.check(form)?;
+    let token = Token::find(delivery.token_file.as_deref())?;
+    let server = server(url.to_owned(), token, ca_file.clone(), &args.common);
+    server.check(form)?;
     let mut flags: Vec<OsString> = Vec::new();
-    for (flag, file) in [("--token-file", &delivery.token_file), ("--ca-file", ca_file)] {
-        flags.extend(file.iter().flat_map(|file| [flag.into(), file.as_os_str().to_owned()]));
-    }
+    flags.extend(ca_file.iter().flat_map(|file| ["--ca-file".into(), file.as_os_str().to_owned()]));
     flags.extend(args.common.json.then(|| "--json".into()));
     flags.extend(args.common.quiet.then(|| "--quiet".into()));
     match &args.out {
-        None => Courier::call_for_stream(url, &flags).map(|(courier, stream)| (Some(courier), Some(stream))),
+        None => {
+            Courier::call_for_stream(&server, &flags).map(|(courier, stream)| (Some(courier), Some(stream)))
+        }
         Some(out) => {
             flags.extend(["--upload-as".into(), form.name().into()]);
-            Courier::call(out, url, &flags).map(|courier| (Some(courier), None))
+            Courier::call(out, &server, &flags).map(|courier| (Some(courier), None))
         }
     }
 }
 
-fn server(url: &str, delivery: &DeliveryArgs, ca_file: Option<PathBuf>) -> Result<Server> {
-    let token = Token::find(delivery.token_file.as_deref())?;
-    Ok(Server { url: url.to_owned(), token, ca_file, patience: Patience::default() })
+fn server(url: String, token: Option<Token>, ca_file: Option<PathBuf>, common: &Common) -> Server {
+    Server { url, token, ca_file, patience: Patience::default(), quiet: common.quiet }
 }
 
 /// In the courier's process: sends what the conversion makes.

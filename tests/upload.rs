@@ -5,7 +5,7 @@ mod support;
 
 use sha2::Digest as _;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::store::{self, Manner, Store};
@@ -39,7 +39,7 @@ fn options(context: &Path, url: String, form: Form) -> Options {
     let millis = Duration::from_millis;
     let patience =
         Patience { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
-    let server = Server { url, token: None, ca_file: None, patience };
+    let server = Server { url, token: None, ca_file: None, patience, quiet: true };
     Options { context: context.to_owned(), form, server }
 }
 
@@ -282,6 +282,34 @@ fn a_conversion_delivers_what_it_made() {
     let before = store.seen.lock().unwrap().requests.len();
     convert(&machine(), &store, &["--dry-run"]).ends(0);
     assert_eq!(store.seen.lock().unwrap().requests.len(), before);
+}
+
+#[test]
+fn a_token_comes_by_a_descriptor_too_from_which_it_is_read_once() {
+    for kept in [true, false] {
+        let (place, store) = (machine(), Store::new(Manner::Plain));
+        let mut command = binary();
+        command.arg("--root").arg(place.path("machine")).args(["--base-from", "none"]);
+        command.args(["--upload", &store.url("/in/"), "--token-file", "/dev/fd/0"]);
+        if kept {
+            command.arg("--out").arg(place.path("ctx"));
+        }
+        let (input, mut told) = std::io::pipe().unwrap();
+        told.write_all(TOKEN.as_bytes()).unwrap();
+        drop(told);
+        finish(command.stdin(input)).ends(0).says(&["sent to"]);
+        let seen = store.seen.lock().unwrap();
+        assert!(!seen.objects.is_empty());
+        assert!(seen.requests.iter().all(|asked| asked.2.as_deref() == Some(&format!("Bearer {TOKEN}"))));
+    }
+}
+
+#[test]
+fn a_server_that_is_waited_for_is_told() {
+    let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
+    convert(&place, &store, &[]).ends(0).says(&["503", "trying again in", "(2 of 7)"]);
+    let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
+    assert_eq!(convert(&place, &store, &["--quiet"]).ends(0).err, "");
 }
 
 #[test]

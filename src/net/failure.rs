@@ -130,21 +130,22 @@ impl Failure {
         error.get_ref()?.downcast_ref()
     }
 
-    fn what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What has happened, without advice.
+    pub fn what(&self) -> String {
         match self {
-            Failure::Offline { host, cause } => write!(f, "{host} cannot be reached: {cause}"),
+            Failure::Offline { host, cause } => format!("{host} cannot be reached: {cause}"),
             Failure::Status { url, status, .. } => {
-                write!(f, "{url}: the server answers {status}{}", meaning(*status))
+                format!("{url}: the server answers {status}{}", meaning(*status))
             }
-            Failure::Tls { host, cause, .. } => write!(f, "no secure connection to {host}: {cause}"),
-            Failure::NoTls { host } => write!(f, "{host} does not speak TLS"),
-            Failure::TimedOut { url } => write!(f, "{url}: the server stopped answering"),
-            Failure::CutOff { url, cause } => write!(f, "{url}: the connection broke: {cause}"),
+            Failure::Tls { host, cause, .. } => format!("no secure connection to {host}: {cause}"),
+            Failure::NoTls { host } => format!("{host} does not speak TLS"),
+            Failure::TimedOut { url } => format!("{url}: the server stopped answering"),
+            Failure::CutOff { url, cause } => format!("{url}: the connection broke: {cause}"),
             Failure::TooLarge { url, limit } => {
-                write!(f, "{url}: more than the {limit} bytes that were expected")
+                format!("{url}: more than the {limit} bytes that were expected")
             }
-            Failure::Budget => write!(f, "the time for the network is used up"),
-            Failure::Protocol { url, cause } => write!(f, "{url}: {cause}"),
+            Failure::Budget => "the time for the network is used up".to_owned(),
+            Failure::Protocol { url, cause } => format!("{url}: {cause}"),
         }
     }
 }
@@ -169,7 +170,7 @@ fn meaning(status: u16) -> &'static str {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what(f)?;
+        f.write_str(&self.what())?;
         match self.advice() {
             "" => Ok(()),
             advice => write!(f, "; {advice}"),
@@ -193,13 +194,7 @@ impl From<Failure> for io::Error {
 
 impl From<Failure> for crate::error::Error {
     fn from(failure: Failure) -> Self {
-        struct What<'a>(&'a Failure);
-        impl fmt::Display for What<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.what(f)
-            }
-        }
-        let error = crate::error::Error::new(crate::error::Code::Failed, What(&failure).to_string());
+        let error = crate::error::Error::new(crate::error::Code::Failed, failure.what());
         if failure.advice().is_empty() { error } else { error.hint(failure.advice()) }
     }
 }

@@ -1,5 +1,7 @@
 //! The process that delivers what a conversion makes ([`Companion`]): when it is finished, or while it is made.
 
+use super::Server;
+use super::token::Token;
 use crate::companion::Companion;
 use crate::error::{Code, Error, Result};
 use crate::out::sent::Stream;
@@ -31,21 +33,30 @@ impl Delivered {
     }
 }
 
+/// What the server is to be shown goes in as the first line: a descriptor that it came by can be read only once.
+fn begin(arguments: &[OsString], server: &Server) -> Result<Companion> {
+    let mut companion = Companion::begin("--upload", arguments)?;
+    let token = server.token.as_ref().map_or("", Token::header);
+    let failed = |cause| Error::io("the process for --upload", cause);
+    companion.say(format!("{token}\n").as_bytes()).map_err(failed)?;
+    Ok(companion)
+}
+
 impl Courier {
     /// Begins it. `flags` are those of `upload`. Code 1 where no process can be begun.
-    pub fn call(context: &Path, url: &str, flags: &[OsString]) -> Result<Self> {
+    pub fn call(context: &Path, server: &Server, flags: &[OsString]) -> Result<Self> {
         let mut arguments: Vec<OsString> = vec!["upload".into(), "--when-told".into()];
         arguments.extend_from_slice(flags);
-        arguments.extend(["--".into(), context.into(), url.into()]);
-        Companion::begin("--upload", &arguments).map(Courier)
+        arguments.extend(["--".into(), context.into(), (&server.url).into()]);
+        begin(&arguments, server).map(Courier)
     }
 
     /// Begins one that sends a context while it is made. `flags` are those of `send`.
-    pub fn call_for_stream(url: &str, flags: &[OsString]) -> Result<(Self, Stream)> {
+    pub fn call_for_stream(server: &Server, flags: &[OsString]) -> Result<(Self, Stream)> {
         let mut arguments: Vec<OsString> = vec![SUBCOMMAND.into()];
         arguments.extend_from_slice(flags);
-        arguments.extend(["--".into(), url.into()]);
-        let mut companion = Companion::begin("--upload", &arguments)?;
+        arguments.extend(["--".into(), (&server.url).into()]);
+        let mut companion = begin(&arguments, server)?;
         let input = companion.take_input();
         let input =
             input.ok_or_else(|| Error::new(Code::Failed, "the process for --upload takes no input"))?;

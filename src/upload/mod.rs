@@ -20,7 +20,7 @@ use crate::context::{COMPLETE, Context};
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::net::{Address, Client, Failure, Settings, Times};
-use crate::report::bytes;
+use crate::report::{self, bytes};
 use payload::Payload;
 use proof::Proof;
 use serde::Serialize;
@@ -91,6 +91,8 @@ pub struct Server {
     pub ca_file: Option<PathBuf>,
     /// How long a server is borne with.
     pub patience: Patience,
+    /// Do not tell that a server is waited for.
+    pub quiet: bool,
 }
 
 /// What is on the server.
@@ -265,6 +267,14 @@ impl<'a> Uploader<'a> {
         if tried >= patience.tries || self.begun.elapsed() + pause >= patience.deadline || !failure.may_pass()
         {
             return Err(failure);
+        }
+        if !self.server.quiet {
+            let (what, seconds) = (failure.what(), pause.as_secs_f64().ceil());
+            report::tell(&format!(
+                "{what}; trying again in {seconds} s ({} of {})",
+                tried + 1,
+                patience.tries
+            ));
         }
         std::thread::sleep(pause);
         Ok(())

@@ -3,7 +3,7 @@
 use crate::error::{Code, Error, Result};
 use rustix::fs::{self, Mode, OFlags};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The variable that has it where no file does.
@@ -28,6 +28,13 @@ impl Token {
         Token::new(&text)
             .map(Some)
             .ok_or_else(|| Error::new(Code::Usage, "the token is empty or has bytes that no header can have"))
+    }
+
+    /// In the courier's process: the first line of its input; an empty one is none.
+    pub fn told() -> Result<Option<Self>> {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(|cause| Error::io("the token", cause))?;
+        Ok(Token::new(&line))
     }
 
     /// A bare token is a bearer's (RFC 6750); one with its scheme before it (`Basic dXNlcjpwYXNz`) is sent as it is.
