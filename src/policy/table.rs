@@ -4,6 +4,8 @@ use super::Action::{self, Drop, DropFiles, Forget, Keep, Regenerate, Rewrite, Ru
 
 const LIVE: &str = "live data: a volume; copy it with its program's own means, or while that rests";
 
+const OWN: &str = "this program: it is no part of the machine";
+
 /// Pattern (see [`super::glob`]; `~/` is every home directory), action, reason.
 pub(super) const ROWS: &[(&str, Action, &str)] = &[
     // What the container runtime provides.
@@ -23,6 +25,16 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("**/lost+found/", Drop, "the file system checker's"),
     ("swapfile", Drop, "swap space"),
     ("swap.img", Drop, "swap space"),
+    // Put there by hand or by a package; from dpkg's database the package is left out too.
+    ("usr/bin/vm2docker-self", Drop, OWN),
+    ("usr/sbin/vm2docker-self", Drop, OWN),
+    ("usr/local/{bin,sbin}/vm2docker-self", Drop, OWN),
+    ("usr/share/{doc,licenses}/vm2docker-self/", Drop, OWN),
+    ("usr/share/lintian/overrides/vm2docker-self", Drop, OWN),
+    ("usr/share/man/man1/vm2docker-self*", Drop, OWN),
+    ("usr/share/bash-completion/completions/vm2docker-self", Drop, OWN),
+    ("usr/share/zsh/{vendor-completions,site-functions}/_vm2docker-self", Drop, OWN),
+    ("usr/share/fish/vendor_completions.d/vm2docker-self.fish", Drop, OWN),
     // Kernel and boot: a container runs on the host's kernel.
     ("boot/**", Drop, "kernel and boot loader: a container has the host's"),
     ("vmlinuz*", Drop, "kernel and boot loader: a container has the host's"),
