@@ -36,6 +36,10 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn link_smaller() {
+    // By lld, with which the compiler links for the GNU C library; other linkers know nothing of this.
+    if env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|library| library != "gnu") {
+        return;
+    }
     // Addresses that only move with the program take a bit each in place of 24 bytes (the C library's start knows that form
     // since 2.36), and what compiles to the same code is there once.
     let mut arguments = vec!["-z,pack-relative-relocs".to_owned(), "--icf=safe".to_owned()];

@@ -13,7 +13,7 @@ pub(super) const CHANGES: &[libc::c_long] = &[
     libc::SYS_execveat,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_setxattr,
@@ -92,14 +92,18 @@ pub(super) const CHANGES: &[libc::c_long] = &[
 pub(super) const SOCKETS: &[libc::c_long] =
     &[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen];
 
+/// `fchmodat2(2)`: one number on every architecture, which not every C library's headers have.
+const FCHMODAT2: libc::c_long = 452;
+
 /// Requests of `ioctl(2)` that only ask: a terminal's settings and size, and whether a socket blocks.
-const ASKING: [u64; 3] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONBIO];
+const ASKING: [u32; 3] = [libc::TCGETS as u32, libc::TIOCGWINSZ as u32, libc::FIONBIO as u32];
 
 /// Refuses the calls, and all requests to devices but those that ask, for every thread. Whether the kernel does.
 pub(super) fn forbid(calls: &[libc::c_long]) -> bool {
     let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else { return false };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|&call| (call, Vec::new())).collect();
-    let asks = |request: u64| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request);
+    let asks =
+        |request: u32| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request.into());
     let Ok(rule) = ASKING.into_iter().map(asks).collect::<Result<_, _>>().and_then(SeccompRule::new) else {
         return false;
     };
