@@ -161,7 +161,7 @@ pub fn choose(
     findings: &mut Findings,
 ) -> Result<Base> {
     let image = match from {
-        BaseFrom::File(file) => Some(super::read(file, &inventory.architecture)?),
+        BaseFrom::File(file) => Some(super::read(file, inventory.architecture)?),
         _ => None,
     };
     let in_file = image.as_ref().and_then(|image| image.name.as_deref());

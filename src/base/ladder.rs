@@ -105,7 +105,7 @@ impl Ladder<'_> {
         let client = self.client.ok_or_else(|| OFFLINE.to_owned())?;
         let parsed = Reference::parse(reference).map_err(|why| why.to_string())?;
         Access::new(client)
-            .pull(&parsed, &self.inventory.architecture)
+            .pull(&parsed, self.inventory.architecture)
             .map_err(|failure| Missed { is_absent: failure.is_absent(), why: failure.to_string() })
     }
 
@@ -147,7 +147,7 @@ impl Ladder<'_> {
             tag: parsed.tag().unwrap_or_default(),
             digest: reference.split_once('@').map(|(_, digest)| digest),
             codename: &self.inventory.os.codename,
-            architecture: &self.inventory.architecture,
+            architecture: self.inventory.architecture,
         };
         published::fetch(&image, catalog, client)
     }

@@ -1,6 +1,7 @@
 //! The machine: what its release files, account files, mount table and `/proc` say. Nothing of it is executed.
 
 pub mod accounts;
+pub mod architecture;
 pub mod cgroup;
 #[cfg(test)]
 mod fixtures;
@@ -42,7 +43,7 @@ pub struct Inventory {
     /// Distribution and release.
     pub os: OsRelease,
     /// Docker's name of the architecture (`amd64`).
-    pub architecture: String,
+    pub architecture: &'static str,
     /// `/etc/hostname`, or empty.
     pub hostname: String,
     /// What only a running machine tells.
@@ -92,7 +93,7 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     let hostname = root.read(b"etc/hostname").unwrap_or_default();
     Inventory {
         os: OsRelease::load(root, findings),
-        architecture: architecture().to_owned(),
+        architecture: architecture::load(root, findings).docker,
         hostname: String::from_utf8_lossy(&hostname).trim().to_owned(),
         live: root.is_live().then(|| live(root, findings)),
         mounts: mounts::parse(&mountinfo, root.absolute()),
@@ -123,15 +124,5 @@ fn processes_and_sockets(findings: &mut Findings) -> (Processes, Sockets) {
             findings.loss("processes", b"proc", format!("no service is known: {cause}"));
             Default::default()
         }
-    }
-}
-
-/// Docker's name for the architecture this binary was built for, which is the machine's.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
     }
 }

@@ -1,6 +1,7 @@
 //! `%i` and its like in unit files ("SPECIFIERS" in `systemd.unit(5)`).
 
 use super::names;
+use crate::detect::architecture;
 use crate::root::Root;
 
 /// What specifiers tell about the machine, and about the user whose service manager it is: root.
@@ -53,11 +54,8 @@ impl Host {
             line.into_iter().find(|line| !line.is_empty() && line[0] != b'#').map(<[u8]>::to_vec)
         };
         let kernel = root.is_live().then(|| rustix::system::uname().release().to_bytes().to_vec());
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "x86-64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        // systemd asks the kernel, which may run other programs than the machine's; what the image has are the programs.
+        let architecture = architecture::find(root).unwrap_or(architecture::OWN).systemd;
         Host {
             hostname: line(b"etc/hostname").unwrap_or_else(|| b"localhost".to_vec()),
             machine_id: line(b"etc/machine-id").filter(|id| id.len() == 32),
