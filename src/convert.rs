@@ -305,7 +305,7 @@ fn inodes_in_use(root: &Root) -> u64 {
     rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
 }
 
-/// Works out the files that rules rewrite. One that cannot be read is a loss.
+/// Works out the files that rules rewrite. One that cannot be read is a loss; rpm's database should be one of them and is not.
 fn rewrite_files(
     root: &Root,
     tree: &Tree,
@@ -313,6 +313,7 @@ fn rewrite_files(
     packages: Option<(&Catalog, &PackageLayer)>,
     findings: &mut Findings,
 ) -> BTreeMap<Box<[u8]>, Rewritten> {
+    pkg::rpm::note_own_entry(root, findings);
     let dropped: BTreeSet<(&[u8], &[u8])> = packages
         .into_iter()
         .flat_map(|(catalog, layer)| {

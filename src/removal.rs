@@ -7,6 +7,7 @@ use crate::companion::{self, Companion};
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::out::place;
+use crate::pkg::rpm;
 use crate::root::{self, Root};
 use rustix::fs::{self, AtFlags, RenameFlags};
 use rustix::io::Errno;
@@ -153,15 +154,10 @@ fn by_dpkg(root: &Root, path: &Path) -> Option<Manager> {
     })
 }
 
-/// Where rpm has its database, in the words of its macro `_dbpath`, and what the files of its three formats are called.
-const RPM_DATABASES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-const RPM_FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
-
 fn by_rpm(root: &Root, path: &Path) -> Option<Manager> {
     const PROGRAM: &str = "/usr/bin/rpm";
-    let files = RPM_DATABASES.iter().flat_map(|at| RPM_FILES.map(|file| format!("{at}/{file}")));
     // Asked without a database, rpm would make one.
-    files.into_iter().find(|file| root.stat(file.as_bytes()).is_ok())?;
+    rpm::database(root)?;
     let mut query = program(PROGRAM);
     let answer = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output().ok()?;
     let name = String::from_utf8(answer.stdout).ok().filter(|_| answer.status.success())?;

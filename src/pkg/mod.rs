@@ -24,6 +24,7 @@ pub mod lock;
 pub mod owned;
 mod pin;
 pub mod relation;
+pub mod rpm;
 pub mod version;
 
 pub use admin::{Alternative, Choice, Diversion, StatOverride};
