@@ -25,16 +25,32 @@ pub struct Cli {
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("V2D_COMMIT"), ", ", env!("V2D_TARGET"), ")");
 
+// No line wider than a terminal: what is wrapped is no table.
 const EXAMPLES: &str = "\
 Examples:
-  sudo vm2docker-self --out /tmp/ctx --dry-run       what would be done, and how large it gets
-  sudo vm2docker-self --out /tmp/ctx                 this machine as a build context
-  /tmp/ctx/build.sh                                  the context as an image
-  docker export C | vm2docker-self verify ctx --tar -
-                                                     is that image this machine?
+  sudo vm2docker-self --out /tmp/ctx --dry-run
+          what would be done, and how large it gets
+  sudo vm2docker-self --out /tmp/ctx
+          this machine as a build context
+  sudo vm2docker-self --upload https://HOST/DIR/ --token-file FILE --remove-self
+          the same, sent and kept nowhere here; then this program goes
+  /tmp/ctx/build.sh
+          the context as an image
+  docker export CONTAINER | vm2docker-self verify ctx --tar -
+          is that image this machine?
 
-Exit codes: 0 complete, 1 failed, 2 usage, 3 done but some objects could not be read or kept, 5 not equal,
-10 no space, 11 another run has the same output, 12 not delivered, 13 done but this program was not removed, 20 refused before any work, 128+N by signal N.";
+Exit codes:
+    0  complete
+    1  failed
+    2  usage
+    3  done, but some objects could not be read or kept; they are listed
+    5  not equal
+   10  no space
+   11  another run has the same output
+   12  not delivered; what --out names is complete
+   13  all done, but this program could not be removed
+   20  refused before any work
+128+N  ended by signal N";
 
 /// Converting a machine.
 #[derive(Args, Debug)]

@@ -272,7 +272,6 @@ fn help_names_every_option_and_the_exit_codes() {
     let help = run(["--help"]).ends(0).out;
     for option in [
         "--out",
-        "--root",
         "--base",
         "--base-from",
         "--offline",
@@ -292,12 +291,24 @@ fn help_names_every_option_and_the_exit_codes() {
         "verify",
         "apply",
         "explain",
-        "Exit codes",
+        "--root",
+        "--services",
+        "--include-secrets",
+        "--upload",
+        "--upload-as",
+        "--token-file",
+        "--remove-self",
+        "--require-readonly",
+        "--allow-insecure-target",
+        "--full-speed",
         "VM2DOCKER_OUT",
         "VM2DOCKER_POLICY",
     ] {
         assert!(help.contains(option), "{option} is not in --help");
     }
+    let (_, codes) = help.split_once("Exit codes:\n").expect("a table of them");
+    let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(codes, ["0", "1", "2", "3", "5", "10", "11", "12", "13", "20", "128+N"]);
     let verify = run(["verify", "--help"]).ends(0).out;
     assert!(verify.contains("--tar") && verify.contains("--root") && verify.contains("CONTEXT"));
     let version = run(["--version"]).ends(0).out;
