@@ -131,8 +131,8 @@ impl Address {
 
     /// The address of something in this directory. The query stays with the directory.
     pub fn child(&self, name: &str) -> Result<Self, Failure> {
-        let shown = self.0.shown();
-        Url::parse(&format!("{}/{}", shown.trim_end_matches('/'), encode(name))).map(Address)
+        let directory = self.without_query();
+        Url::parse(&format!("{}/{}", directory.trim_end_matches('/'), encode(name))).map(Address)
     }
 
     /// Where a `Location` leads, if that is the same scheme, host and port.
@@ -146,7 +146,12 @@ impl Address {
         self.0.uri.to_string()
     }
 
-    /// For messages: no query string.
+    /// In full but for the query string, in which a signature may be.
+    pub fn without_query(&self) -> String {
+        self.text().split('?').next().unwrap_or_default().to_owned()
+    }
+
+    /// For messages: no query string, one line, not endless.
     pub fn shown(&self) -> String {
         self.0.shown()
     }
@@ -165,13 +170,24 @@ fn encode(path: &str) -> String {
 fn shown(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
-    let whole =
-        if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{host}{}", &rest[end..]) };
+    let rest = without_user(rest);
+    let whole = if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") };
     let cut: String = whole.chars().take(SHOWN).collect();
     let dots = if cut.len() < whole.len() { "..." } else { "" };
     format!("{}{dots}", escape::escape(cut.as_bytes()))
+}
+
+/// What follows a user name and a password. What stands where a port would be and is none may be a password that has a slash in
+/// it, or what a `?` has left of one.
+fn without_user(rest: &str) -> &str {
+    let end = rest.find('/').unwrap_or(rest.len());
+    let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+    match rest[..end].rsplit_once(':') {
+        Some((before, port)) if !is_port(port) && !port.contains('@') => {
+            rest.rsplit_once('@').map_or(before, |(_, host)| host)
+        }
+        _ => rest[..end].rfind('@').map_or(rest, |at| &rest[at + 1..]),
+    }
 }
 
 /// RFC 3986, 5.2.4.
@@ -242,6 +258,30 @@ mod tests {
         assert_eq!(url.origin().text(), "example.org:8443");
         let error = Url::parse("ftp://me:secret@example.org/?secret").unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_somebody_has_put_it() {
+        for (text, expected) in [
+            ("me:secret@host.example/x", "host.example/x"),
+            ("https://me:sec/ret@host.example/x", "https://host.example/x"),
+            ("https://me:secret@host.example:8443/a@b", "https://host.example:8443/a@b"),
+            ("https://me:sec?ret@host.example/", "https://me"),
+            ("https://me:secret", "https://me"),
+            ("https://[::1]:80/a@b:c", "https://[::1]:80/a@b:c"),
+            ("https://[::1]/a", "https://[::1]/a"),
+            ("https://host.example:80/a:b@c", "https://host.example:80/a:b@c"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_is_asked_for_by_its_whole_address() {
+        let long = format!("https://h.example/{}", "a/'%20".repeat(60));
+        let directory = Address::parse(&format!("{long}?key=1")).unwrap();
+        assert_eq!(directory.child("b c/d").unwrap().text(), format!("{long}/b%20c/d"));
+        assert!(directory.shown().ends_with("..."));
     }
 
     #[test]
