@@ -70,7 +70,7 @@ impl Own {
         if now.path != self.path {
             return Err(kept("it was moved, replaced or removed during the run", None));
         }
-        match manager(&self.path) {
+        match manager(&self.path)? {
             Some(manager) => manager.remove(),
             None => unlink(&self.path, self.identity),
         }
@@ -89,6 +89,22 @@ fn removal_of(path: &Path) -> String {
     format!("rm -- {}", escape::shell_word(path.as_os_str().as_bytes()))
 }
 
+/// Whether other machines have the same directory (`statfs(2)`).
+fn is_network(directory: BorrowedFd<'_>) -> bool {
+    /// 9p, AFS, CEPH, CIFS, CODA, NFS, SMB, SMB2.
+    const KINDS: [u32; 8] = [
+        0x0102_1997,
+        0x5346_414f,
+        0x00c3_6400,
+        0xff53_4d42,
+        0x7375_7245,
+        0x0000_6969,
+        0x0000_517b,
+        0xfe53_4d42,
+    ];
+    fs::fstatfs(directory).is_ok_and(|stat| KINDS.contains(&(stat.f_type as u32)))
+}
+
 /// Removes the file at `path` if it is the one of this `identity` (device and inode) and has no other name.
 fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
     let command = || Some(removal_of(path));
@@ -103,6 +119,9 @@ fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
         Err(Errno::NOENT) => return Err(kept("no file has its name (any more)", None)),
         Err(Errno::STALE) => return Err(kept("another file has its name now", None)),
         Err(cause) => return Err(failed(cause)),
+    }
+    if is_network(parent.as_fd()) {
+        return Err(refused("it lies on a network file system, which others see too"));
     }
     let aside = format!(".vm2docker-self-{}", std::process::id());
     fs::renameat_with(&parent, &name, &parent, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
@@ -131,38 +150,61 @@ struct Manager {
     arguments: Vec<String>,
 }
 
-/// Which package a path belongs to, by dpkg's database as this program reads it, else by rpm's own answer.
-fn manager(path: &Path) -> Option<Manager> {
-    let root = Root::open(Path::new("/")).ok()?;
-    by_dpkg(&root, path).or_else(|| by_rpm(&root, path))
+/// Which package a path belongs to, by dpkg's database as this program reads it, else by rpm's own answer. Code 13 where that
+/// cannot be found out: what a package owns is not removed behind its manager's back.
+fn manager(path: &Path) -> Result<Option<Manager>> {
+    let root = Root::open(Path::new("/")).map_err(|cause| unknown_owner("/", &cause, path))?;
+    match by_dpkg(&root, path)? {
+        Some(manager) => Ok(Some(manager)),
+        None => by_rpm(&root, path, RPM),
+    }
+}
+
+fn unknown_owner(what: &str, cause: &dyn std::fmt::Display, path: &Path) -> Error {
+    let why = format!("whether a package owns it is not known ({what}: {cause})");
+    kept(&why, Some(format!("{}, if none does", removal_of(path))))
 }
 
 /// By the lists of files alone, which are opened so that reading them leaves no access time (`dpkg(1)`, "FILES").
-fn by_dpkg(root: &Root, path: &Path) -> Option<Manager> {
-    const LISTS: &[u8] = b"var/lib/dpkg/info";
-    let path = path.as_os_str().as_bytes();
-    let owns = |name: &&Vec<u8>| {
-        let list = root.read(&[LISTS, b"/", name].concat()).unwrap_or_default();
-        name.ends_with(b".list") && list.split(|&byte| byte == b'\n').any(|line| line == path)
+fn by_dpkg(root: &Root, path: &Path) -> Result<Option<Manager>> {
+    const LISTS: &str = "var/lib/dpkg/info";
+    let names = match root.list(LISTS.as_bytes()) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        names => names.map_err(|cause| unknown_owner(LISTS, &cause, path))?,
     };
-    let names = root.list(LISTS).ok()?;
-    let package = names.iter().find(owns)?.strip_suffix(b".list")?;
-    let package = String::from_utf8(package.to_vec()).ok()?;
-    Some(Manager {
-        program: "/usr/bin/dpkg",
-        arguments: vec!["--purge".to_owned(), "--".to_owned(), package],
-    })
+    for name in names.iter().filter(|name| name.ends_with(b".list")) {
+        let list = root.read(&[LISTS.as_bytes(), b"/", name].concat());
+        let list = list.map_err(|cause| unknown_owner(&escape::escape(name), &cause, path))?;
+        if list.split(|&byte| byte == b'\n').any(|line| line == path.as_os_str().as_bytes()) {
+            let package = String::from_utf8_lossy(&name[..name.len() - ".list".len()]).into_owned();
+            let arguments = vec!["--purge".to_owned(), "--".to_owned(), package];
+            return Ok(Some(Manager { program: "/usr/bin/dpkg", arguments }));
+        }
+    }
+    Ok(None)
 }
 
-fn by_rpm(root: &Root, path: &Path) -> Option<Manager> {
-    const PROGRAM: &str = "/usr/bin/rpm";
+const RPM: &str = "/usr/bin/rpm";
+
+fn by_rpm(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>> {
     // Asked without a database, rpm would make one.
-    rpm::database(root)?;
-    let mut query = program(PROGRAM);
-    let answer = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output().ok()?;
-    let name = String::from_utf8(answer.stdout).ok().filter(|_| answer.status.success())?;
+    if rpm::database(root).is_none() {
+        return Ok(None);
+    }
+    let mut query = program(rpm);
+    let answer = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output();
+    let answer = answer.map_err(|cause| unknown_owner(rpm, &cause, path))?;
+    let name = String::from_utf8_lossy(&answer.stdout).into_owned();
     let is_name = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
-    is_name.then(|| Manager { program: PROGRAM, arguments: vec!["-e".to_owned(), "--".to_owned(), name] })
+    if answer.status.success() && is_name {
+        return Ok(Some(Manager { program: rpm, arguments: vec!["-e".to_owned(), "--".to_owned(), name] }));
+    }
+    let said = name + &String::from_utf8_lossy(&answer.stderr);
+    if said.contains("is not owned by any package") {
+        return Ok(None);
+    }
+    let line = said.lines().next().unwrap_or("no answer");
+    Err(unknown_owner(rpm, &escape::escape(line.as_bytes()), path))
 }
 
 /// The one thing of the machine that is run, because the user asked for it: what removes packages here.
@@ -314,13 +356,28 @@ mod tests {
         plain::write(info.join("tool.md5sums"), "/usr/bin/tool\n").unwrap();
         plain::write(info.join("tool.list"), "/.\n/usr\n/usr/bin\n/usr/bin/tool\n").unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let by_dpkg = by_dpkg(&root, Path::new("/usr/bin/tool")).unwrap();
-        assert_eq!(by_dpkg.arguments, ["--purge", "--", "tool"]);
-        assert_eq!(super::by_dpkg(&root, Path::new("/usr/bin/other")), None);
-        assert_eq!(
-            by_rpm(&root, Path::new("/usr/bin/tool")),
-            None,
-            "there is no rpm database, and none is made"
-        );
+        let owner = by_dpkg(&root, Path::new("/usr/bin/tool")).unwrap().unwrap();
+        assert_eq!(owner.arguments, ["--purge", "--", "tool"]);
+        assert_eq!(by_dpkg(&root, Path::new("/usr/bin/other")).unwrap(), None);
+        plain::create_dir(info.join("torn.list")).unwrap();
+        let error = by_dpkg(&root, Path::new("/usr/bin/other")).unwrap_err();
+        assert_eq!(error.code, Code::Kept);
+        assert!(error.to_string().contains("torn.list") && error.to_string().contains("rm -- "), "{error}");
+    }
+
+    #[test]
+    fn what_rpm_cannot_tell_is_not_taken_for_no() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let tool = Path::new("/usr/bin/tool");
+        assert_eq!(by_rpm(&root, tool, RPM).unwrap(), None, "there is no database, and none is made");
+        plain::create_dir_all(dir.path().join("var/lib/rpm")).unwrap();
+        plain::write(dir.path().join("var/lib/rpm/Packages"), "").unwrap();
+        // Not there; fails; says nothing; says more than a name.
+        for rpm in ["/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
+            let error = by_rpm(&root, tool, rpm).unwrap_err();
+            assert_eq!(error.code, Code::Kept);
+            assert!(error.to_string().contains("whether a package owns it"), "{error}");
+        }
     }
 }
