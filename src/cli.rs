@@ -86,7 +86,7 @@ pub struct Convert {
     #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
     pub compress: Compression,
     /// Send the context there: https://HOST/DIRECTORY/, a signed address, or a tus server's
-    #[arg(long, value_name = "URL", env = "VM2DOCKER_UPLOAD")]
+    #[arg(long, value_name = "URL", env = "VM2DOCKER_UPLOAD", hide_env_values = true)]
     pub upload: Option<String>,
     /// How it is sent.
     #[command(flatten)]
@@ -233,14 +233,15 @@ pub enum Command {
         /// The context
         context: PathBuf,
         /// Where to: https://HOST/DIRECTORY/, a signed address, or a tus server's
-        url: String,
+        #[arg(required_unless_present = "when_told")]
+        url: Option<String>,
         /// How it is sent.
         #[command(flatten)]
         delivery: DeliveryArgs,
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,
-        /// Wait for a line on standard input first: what a conversion begins before its doors close
+        /// Take token and address from standard input, and wait for one more line there: what a conversion begins before its doors close
         #[arg(long, hide = true)]
         when_told: bool,
         /// What most actions take.
@@ -250,8 +251,6 @@ pub enum Command {
     /// Send what comes over standard input: what a conversion without --out begins before its doors close
     #[command(name = courier::SUBCOMMAND, hide = true)]
     Send {
-        /// Where to
-        url: String,
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,

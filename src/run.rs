@@ -21,7 +21,7 @@ use crate::removal::{self, Remover};
 use crate::report::{self, ProgressMode};
 use crate::root::Root;
 use crate::services::{self, Selection};
-use crate::upload::courier::Courier;
+use crate::upload::courier::{self, Courier};
 use crate::upload::token::Token;
 use crate::upload::{self, Form, Patience, Receipt, Server};
 use crate::verify::{self, Subject};
@@ -47,12 +47,17 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
         Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
             let form = delivery.upload_as.unwrap_or(Form::Tar);
-            let token = if when_told { Token::told() } else { Token::find(delivery.token_file.as_deref()) };
-            let server = token.map(|token| server(url, token, ca_file, &common));
-            server.and_then(|server| upload(&upload::Options { context, form, server }, when_told, &common))
+            let token_file = delivery.token_file.filter(|file| !file.starts_with("/dev"));
+            let shown = match url {
+                Some(url) => Token::find(token_file.as_deref()).map(|token| (token, url)),
+                None => courier::told(),
+            };
+            let server = shown.map(|(token, url)| server(url, token, ca_file, &common));
+            let options = server.map(|server| upload::Options { context, form, server, token_file });
+            options.and_then(|options| upload(&options, when_told, &common))
         }
-        Some(Command::Send { url, ca_file, common }) => {
-            Token::told().and_then(|token| send(&server(url, token, ca_file, &common), &common))
+        Some(Command::Send { ca_file, common }) => {
+            courier::told().and_then(|(token, url)| send(&server(url, token, ca_file, &common), &common))
         }
         Some(Command::RemoveSelf) => removal::when_told(),
         Some(Command::Clean { out }) => clean(&out),
@@ -186,6 +191,7 @@ fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
         }
         Some(out) => {
             flags.extend(["--upload-as".into(), form.name().into()]);
+            flags.extend(delivery.token_file.iter().flat_map(|file| ["--token-file".into(), file.into()]));
             Courier::call(out, &server, &flags).map(|courier| (Some(courier), None))
         }
     }

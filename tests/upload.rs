@@ -40,7 +40,7 @@ fn options(context: &Path, url: String, form: Form) -> Options {
     let patience =
         Patience { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
     let server = Server { url, token: None, ca_file: None, patience, quiet: true };
-    Options { context: context.to_owned(), form, server }
+    Options { context: context.to_owned(), form, server, token_file: None }
 }
 
 fn send(context: &Path, store: &Store, path: &str, form: Form) -> Result<Receipt, Error> {
@@ -71,8 +71,12 @@ fn is_the_context(files: &BTreeMap<String, Vec<u8>>, context: &Path) {
 fn honest_servers_of_every_kind_get_the_whole_context_and_are_believed() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 300_000);
-    for (manner, proof) in [(Manner::Plain, "read back"), (Manner::Digest, "digest"), (Manner::Tag, "digest")]
-    {
+    for (manner, proof) in [
+        (Manner::Plain, "read back"),
+        (Manner::Answers, "read back"),
+        (Manner::Digest, "digest"),
+        (Manner::Tag, "digest"),
+    ] {
         let store = Store::new(manner);
         let receipt = send(&context, &store, "/put/", Form::Tar).unwrap();
         assert!(receipt.text().contains(proof), "{}", receipt.text());
@@ -103,6 +107,9 @@ fn a_server_that_lies_is_never_believed() {
     liars.extend((0..40).map(|step| Manner::Truncates(1 + step * 251)));
     liars.extend((0..90).map(|step| Manner::Flips(step * 157)));
     liars.extend((0..90).map(|step| Manner::FlipsAndTells(step * 157)));
+    liars.extend((0..20).map(|step| Manner::LyingTus(step * 499)));
+    // That it checks is its word.
+    liars.push(Manner::Tus { checks: true, shows: false });
     let mut count = 0;
     for manner in liars {
         let store = Store::new(manner.clone());
@@ -121,8 +128,8 @@ fn an_upload_that_is_cut_goes_on_where_the_server_is() {
     let size = 64 << 20;
     let context = context(&dir.path().join("ctx"), size);
     let mut cuts = 0;
-    for (checks, shows) in [(true, true), (false, true), (true, false)] {
-        let store = Store::new(Manner::Tus { checks, shows });
+    for checks in [true, false, true] {
+        let store = Store::new(Manner::Tus { checks, shows: true });
         let planned: Vec<usize> = (0..80).map(|step| step * 997 * 641 % (1 << 20) + 1).collect();
         let count = planned.len();
         store.seen.lock().unwrap().cuts = planned;
@@ -130,11 +137,7 @@ fn an_upload_that_is_cut_goes_on_where_the_server_is() {
         let archive = store.object("/files/1").unwrap();
         assert_eq!(receipt.bytes, archive.len() as u64);
         is_the_context(&unpack(&archive), &context);
-        assert!(
-            receipt.text().contains(if shows { "read back" } else { "part by part" }),
-            "{}",
-            receipt.text()
-        );
+        assert!(receipt.text().contains("read back"), "{}", receipt.text());
         let seen = store.seen.lock().unwrap();
         assert_eq!(seen.cuts.len(), 0, "all of them have happened");
         let sent: usize = seen.requests.iter().map(|asked| asked.3).sum();
@@ -162,6 +165,55 @@ fn a_plain_server_is_sent_the_object_again() {
     let store = Store::new(Manner::Plain);
     store.seen.lock().unwrap().cuts = vec![1000; 50];
     assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
+}
+
+#[test]
+fn what_breaks_after_the_object_has_come_costs_no_second_sending() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(&dir.path().join("ctx"), 300_000);
+    for (manner, path, breaks) in [
+        (Manner::Plain, "/x", vec!["GET", "GET"]),
+        (
+            Manner::Tus { checks: false, shows: true },
+            "/files/",
+            vec!["OPTIONS", "HEAD", "HEAD", "GET", "GET"],
+        ),
+        (Manner::Tus { checks: true, shows: true }, "/files/", vec!["HEAD", "GET"]),
+    ] {
+        let store = Store::new(manner);
+        store.seen.lock().unwrap().breaks = breaks;
+        let receipt = send(&context, &store, path, Form::Tar).unwrap();
+        let seen = store.seen.lock().unwrap();
+        assert_eq!(seen.breaks, [""; 0], "all of them have happened");
+        let sent: u64 = seen.requests.iter().map(|asked| asked.3 as u64).sum();
+        assert_eq!(sent, receipt.bytes);
+    }
+}
+
+#[test]
+fn a_context_that_becomes_shorter_meanwhile_is_not_delivered_and_nobody_waits_for_the_rest() {
+    let begun = std::time::Instant::now();
+    for (manner, form) in [
+        (Manner::Plain, Form::Tar),
+        (Manner::Plain, Form::Files),
+        (Manner::Tus { checks: true, shows: true }, Form::Tar),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let context = context(&dir.path().join("ctx"), 24 << 20);
+        let store = Store::new(manner);
+        if form == Form::Files {
+            std::fs::remove_file(context.join("README.md")).unwrap();
+            let seal = std::fs::read_to_string(context.join(COMPLETE)).unwrap();
+            let rest: Vec<&str> = seal.lines().filter(|line| !line.ends_with("README.md")).collect();
+            std::fs::write(context.join(COMPLETE), rest.join("\n") + "\n").unwrap();
+        }
+        store.seen.lock().unwrap().shortens = Some(context.join("delta.tar.zst"));
+        let error = send(&context, &store, "/files/", form).unwrap_err();
+        assert_eq!(error.code, Code::NotDelivered);
+        assert!(error.to_string().contains("what is to be sent cannot be read"), "{error}");
+        assert!(!error.to_string().contains("is whole"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
@@ -305,6 +357,31 @@ fn a_token_comes_by_a_descriptor_too_from_which_it_is_read_once() {
 }
 
 #[test]
+fn a_signed_address_is_no_argument_of_any_process_and_in_no_help() {
+    const SIGNATURE: &str = "signature-that-nobody-else-may-see";
+    let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
+    let url = store.url(&format!("/in/machine.tar?sig={SIGNATURE}"));
+    let mut command = binary();
+    command.env("VM2DOCKER_UPLOAD", &url).arg("--root").arg(place.path("machine"));
+    command.args(["--base-from", "none"]).arg("--out").arg(place.path("ctx"));
+    let run = std::thread::spawn(move || finish(&mut command));
+    let (mut looks, mut couriers) = (0, 0);
+    while !run.is_finished() {
+        for process in std::fs::read_dir("/proc").unwrap().flatten() {
+            let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            assert!(memchr::memmem::find(&arguments, SIGNATURE.as_bytes()).is_none());
+            couriers += usize::from(memchr::memmem::find(&arguments, b"--when-told").is_some());
+        }
+        looks += 1;
+    }
+    run.join().unwrap().ends(0).says(&["sent to"]);
+    assert!(looks > 10 && couriers > 0, "{looks} {couriers}");
+    let mut help = binary();
+    let help = finish(help.env("VM2DOCKER_UPLOAD", &url).arg("--help")).ends(0);
+    assert!(help.out.contains("VM2DOCKER_UPLOAD") && !help.out.contains(SIGNATURE));
+}
+
+#[test]
 fn a_server_that_is_waited_for_is_told() {
     let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
     convert(&place, &store, &[]).ends(0).says(&["503", "trying again in", "(2 of 7)"]);
@@ -313,14 +390,16 @@ fn a_server_that_is_waited_for_is_told() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the line that people are told to type")]
 fn what_is_not_delivered_stays_and_can_be_sent_again() {
     let (place, store) = (machine(), Store::new(Manner::Status(507, 1)));
     let ran = convert(&place, &store, &[]).ends(12).says(&["507", "upload", "try again"]);
     assert!(!ran.err.contains(TOKEN) && !ran.out.contains(TOKEN));
     assert!(place.path("ctx").join(COMPLETE).exists());
-    let mut again = binary();
-    again.arg("upload").arg(place.path("ctx")).arg(store.url("/in/")).env("VM2DOCKER_TOKEN", TOKEN);
-    finish(&mut again).ends(0).says(&["sent to", "read back"]);
+    // The line that is told, as it stands there.
+    let line = ran.err.lines().find(|line| line.contains(" upload ")).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    finish(shell.args(["-c", line])).ends(0).says(&["sent to", "read back"]);
     assert!(store.object("/in/ctx.tar").is_some());
 }
 

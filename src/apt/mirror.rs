@@ -158,8 +158,14 @@ fn answer(asked: &Asked, content: Option<Vec<u8>>, fault: Option<Fault>) -> Answ
 pub(super) fn client() -> Client {
     let short = Duration::from_millis(20);
     let second = Duration::from_secs(2);
-    let times =
-        Times { connect: second, headers: second, stall: second, request: second * 5, pauses: [short; 2] };
+    let times = Times {
+        connect: second,
+        headers: second,
+        stall: second,
+        request: second * 5,
+        pauses: [short; 2],
+        ..Times::default()
+    };
     Client::new(Settings { times, ..Settings::default() }).unwrap()
 }
 

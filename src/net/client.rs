@@ -37,12 +37,14 @@ pub struct Settings {
     pub budget: Duration,
     /// How long each step may take.
     pub times: Times,
+    /// Who did not answer is asked again: for those who wait. Others would wait for each thing that they ask for.
+    pub asks_again: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let budget = Duration::from_secs(30 * 60);
-        Settings { ca_file: None, plain_http: false, budget, times: Times::default() }
+        Settings { ca_file: None, plain_http: false, budget, times: Times::default(), asks_again: false }
     }
 }
 
@@ -53,6 +55,8 @@ pub struct Times {
     pub connect: Duration,
     /// From the request to the end of the headers.
     pub headers: Duration,
+    /// From the headers of what is sent until it goes, if the server neither refuses it nor asks for it (RFC 9110, 10.1.1).
+    pub refusal: Duration,
     /// While nothing comes.
     pub stall: Duration,
     /// A whole request, a large body included.
@@ -67,6 +71,7 @@ impl Default for Times {
         Times {
             connect: seconds(5),
             headers: seconds(20),
+            refusal: seconds(5),
             stall: seconds(20),
             request: seconds(15 * 60),
             pauses: [seconds(1), seconds(4)],
@@ -165,6 +170,7 @@ impl Client {
             .timeout_resolve(within(times.connect * 2))
             .timeout_connect(within(times.connect * 4))
             .timeout_send_request(within(times.headers))
+            .timeout_await_100(within(times.refusal))
             .timeout_recv_response(within(times.headers))
             .timeout_per_read(within(times.stall))
             .timeout_per_write(within(times.stall))
@@ -174,7 +180,8 @@ impl Client {
                 .chain(EachAddress::new(times.connect))
                 .chain(RustlsConnector::default())
                 .chain(AnswersFirst);
-        let agent = Agent::with_parts(config, connector, SystemResolver::of_this_system());
+        let agent =
+            Agent::with_parts(config, connector, SystemResolver::of_this_system(!settings.asks_again));
         Ok(Client { agent, traffic: Traffic::new(settings.budget), settings })
     }
 
@@ -231,7 +238,8 @@ impl Client {
             let shown_to = authorization.as_deref().filter(|_| origin == home);
             let message = message(method, &url, request, shown_to);
             let response = self.exchange(&url, &origin, message, request.limit).inspect_err(|failure| {
-                if matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. }) {
+                let is_silent = matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. });
+                if is_silent && !self.settings.asks_again {
                     self.traffic.silence(&origin, failure);
                 }
             })?;

@@ -62,6 +62,11 @@ pub enum Failure {
     },
     /// All time for the network in this run is used up.
     Budget,
+    /// What is to be sent is not there as it was, or cannot be read.
+    Source {
+        /// How.
+        cause: String,
+    },
     /// The answer is not HTTP as it should be, or the address is none.
     Protocol {
         /// What was asked for.
@@ -84,6 +89,7 @@ impl Failure {
                 "try again later"
             }
             Failure::Budget => "try again on a faster network",
+            Failure::Source { .. } => "what has been sent of it does not count",
             Failure::Status { .. }
             | Failure::NoTls { .. }
             | Failure::TooLarge { .. }
@@ -125,7 +131,7 @@ impl Failure {
         }
     }
 
-    /// The failure that an error of a [`super::Body`] carries.
+    /// The failure that an error of a [`super::Body`], or of what is sent, carries.
     pub fn from_io(error: &io::Error) -> Option<&Failure> {
         error.get_ref()?.downcast_ref()
     }
@@ -145,6 +151,7 @@ impl Failure {
                 format!("{url}: more than the {limit} bytes that were expected")
             }
             Failure::Budget => "the time for the network is used up".to_owned(),
+            Failure::Source { cause } => format!("what is to be sent cannot be read: {cause}"),
             Failure::Protocol { url, cause } => format!("{url}: {cause}"),
         }
     }
@@ -230,6 +237,9 @@ fn of_io(error: &io::Error, host: &str, url: &str) -> Failure {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
         return of_tls(error, host);
+    }
+    if let Some(failure) = Failure::from_io(error) {
+        return failure.clone();
     }
     match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => {

@@ -25,5 +25,6 @@ pub use body::Body;
 pub use client::{Client, Request, Response, Sending, Settings, Times};
 pub use failure::Failure;
 pub use traffic::Figures;
+pub use trust::check_ca_file;
 pub use ureq::http::Method;
 pub use url::{Address, base64, basic};

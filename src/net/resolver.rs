@@ -153,22 +153,24 @@ impl fmt::Display for Unresolved {
 
 impl std::error::Error for Unresolved {}
 
-/// Looks names up, each once a run.
+/// Looks names up, each that is found once a run.
 #[derive(Debug)]
 pub struct SystemResolver {
     hosts: String,
     servers: Servers,
     known: Mutex<HashMap<String, Result<Vec<IpAddr>, Unresolved>>>,
+    /// What was not found is not looked for again either.
+    keeps_failures: bool,
 }
 
 impl SystemResolver {
     /// Reads the files of the running system, whatever root is converted.
-    pub fn of_this_system() -> Self {
-        Self::new(read("/etc/hosts"), Servers::parse(&read("/etc/resolv.conf")))
+    pub fn of_this_system(keeps_failures: bool) -> Self {
+        Self::new(read("/etc/hosts"), Servers::parse(&read("/etc/resolv.conf")), keeps_failures)
     }
 
-    fn new(hosts: String, servers: Servers) -> Self {
-        SystemResolver { hosts, servers, known: Mutex::default() }
+    fn new(hosts: String, servers: Servers, keeps_failures: bool) -> Self {
+        SystemResolver { hosts, servers, known: Mutex::default(), keeps_failures }
     }
 
     /// The addresses of a host, IPv4 first: where only one of both works, it mostly is that.
@@ -190,7 +192,9 @@ impl SystemResolver {
             return known;
         }
         let result = self.ask_all(&name, Instant::now() + patience);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, result.clone());
+        if result.is_ok() || self.keeps_failures {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, result.clone());
+        }
         result
     }
 

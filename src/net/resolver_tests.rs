@@ -3,6 +3,7 @@
 use super::dns::tests::answer;
 use super::*;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const OK: u16 = 0x8180;
 const TRUNCATED: u16 = 0x8380;
@@ -59,7 +60,7 @@ fn both(question: &[u8], last: u8) -> Vec<u8> {
 fn resolver(addresses: &[SocketAddr]) -> SystemResolver {
     let timeout = Duration::from_millis(200);
     let servers = Servers { addresses: addresses.to_vec(), timeout, ..Servers::parse("search corp.example") };
-    SystemResolver::new("192.0.2.77 Near near.example # far\n::1 near\nbad far".to_owned(), servers)
+    SystemResolver::new("192.0.2.77 Near near.example # far\n::1 near\nbad far".to_owned(), servers, true)
 }
 
 fn look_up(server: SocketAddr, name: &str) -> Result<String, Unresolved> {
@@ -147,6 +148,24 @@ fn the_search_list_is_gone_through_and_the_next_server_asked() {
     let silent = name_server(|_, _| vec![]);
     let found = resolver(&[silent, broken, server]).look_up("host", Duration::from_secs(5));
     assert!(found.is_ok());
+}
+
+#[test]
+fn who_waits_asks_again() {
+    let asked = AtomicUsize::new(0);
+    // Silent, then out of order, then well; each name is asked for twice, by two questions at a time.
+    let server = name_server(move |question, _| match asked.fetch_add(1, Ordering::Relaxed) / 2 {
+        0 | 1 => vec![],
+        2 | 3 => vec![answer(question, OK | 2, &[])],
+        _ => vec![both(question, 5)],
+    });
+    let mut resolver = resolver(&[server]);
+    resolver.servers.search.clear();
+    resolver.keeps_failures = false;
+    let look_up = || resolver.look_up("a.b.example", Duration::from_secs(5));
+    assert_eq!(look_up(), Err(Unresolved::Silence));
+    assert_eq!(look_up(), Err(Unresolved::Refused));
+    assert!(look_up().is_ok());
 }
 
 #[test]

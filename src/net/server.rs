@@ -16,6 +16,7 @@ pub(crate) fn times() -> Times {
         stall: millis(300),
         request: millis(5000),
         pauses: [millis(10), millis(20)],
+        ..Times::default()
     }
 }
 

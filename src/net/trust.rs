@@ -26,6 +26,11 @@ fn authorities(ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>> {
     Ok(all)
 }
 
+/// Fails as [`super::Client::new`] will.
+pub fn check_ca_file(file: &Path) -> Result<()> {
+    read(file).map(drop)
+}
+
 fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let shown = escape::escape(file.as_os_str().as_encoded_bytes());
     let content = std::fs::read(file).map_err(|cause| Error::io(format!("--ca-file {shown}"), cause))?;

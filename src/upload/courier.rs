@@ -33,13 +33,22 @@ impl Delivered {
     }
 }
 
-/// What the server is to be shown goes in as the first line: a descriptor that it came by can be read only once.
+/// What the server is to be shown, and its address, which may be signed, go in as the first lines: everybody sees arguments, and a
+/// descriptor that a token came by can be read only once.
 fn begin(arguments: &[OsString], server: &Server) -> Result<Companion> {
     let mut companion = Companion::begin("--upload", arguments)?;
     let token = server.token.as_ref().map_or("", Token::header);
     let failed = |cause| Error::io("the process for --upload", cause);
-    companion.say(format!("{token}\n").as_bytes()).map_err(failed)?;
+    companion.say(format!("{token}\n{}\n", server.url).as_bytes()).map_err(failed)?;
     Ok(companion)
+}
+
+/// In that process: what the server is to be shown, and its address.
+pub fn told() -> Result<(Option<Token>, String)> {
+    let token = Token::told()?;
+    let mut url = String::new();
+    std::io::stdin().read_line(&mut url).map_err(|cause| Error::io("the address", cause))?;
+    Ok((token, url.trim_end_matches('\n').to_owned()))
 }
 
 impl Courier {
@@ -47,7 +56,7 @@ impl Courier {
     pub fn call(context: &Path, server: &Server, flags: &[OsString]) -> Result<Self> {
         let mut arguments: Vec<OsString> = vec!["upload".into(), "--when-told".into()];
         arguments.extend_from_slice(flags);
-        arguments.extend(["--".into(), context.into(), (&server.url).into()]);
+        arguments.extend(["--".into(), context.into()]);
         begin(&arguments, server).map(Courier)
     }
 
@@ -55,7 +64,6 @@ impl Courier {
     pub fn call_for_stream(server: &Server, flags: &[OsString]) -> Result<(Self, Stream)> {
         let mut arguments: Vec<OsString> = vec![SUBCOMMAND.into()];
         arguments.extend_from_slice(flags);
-        arguments.extend(["--".into(), (&server.url).into()]);
         let mut companion = begin(&arguments, server)?;
         let input = companion.take_input();
         let input =

@@ -16,10 +16,10 @@ pub mod stream;
 pub mod token;
 mod tus;
 
-use crate::context::{COMPLETE, Context};
+use crate::context::{BINARY, COMPLETE, Context};
 use crate::error::{Code, Error, Result};
 use crate::escape;
-use crate::net::{Address, Client, Failure, Settings, Times};
+use crate::net::{self, Address, Client, Failure, Settings, Times};
 use crate::report::{self, bytes};
 use payload::Payload;
 use proof::Proof;
@@ -78,6 +78,8 @@ pub struct Options {
     pub form: Form,
     /// To where.
     pub server: Server,
+    /// Where the token came from, for the line to try again.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where things are sent to.
@@ -122,7 +124,8 @@ const PROPER: &str =
     "give an https:// address; what the server is to be shown comes from --token-file or VM2DOCKER_TOKEN";
 
 impl Server {
-    /// Refuses (code 2) an address that nothing may be sent to in this form.
+    /// Refuses (code 2) an address that nothing may be sent to in this form, and certificates that are none (1 if they cannot be
+    /// read).
     pub fn check(&self, form: Form) -> Result<Address> {
         let address = Address::parse(&self.url)
             .map_err(|failure| Error::new(Code::Usage, failure.to_string()).hint(PROPER))?;
@@ -131,6 +134,7 @@ impl Server {
             return Err(Error::new(Code::Usage, what)
                 .hint("one archive can be sent there: --upload-as tar, of a context that --out keeps"));
         }
+        self.ca_file.as_deref().map_or(Ok(()), net::check_ca_file)?;
         Ok(address)
     }
 }
@@ -172,18 +176,35 @@ impl From<Failure> for Undelivered {
 }
 
 fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
-    let context = escape::escape(options.context.as_os_str().as_bytes());
-    let mut hint = format!(
-        "the context is whole in {context}; to try again:\n  vm2docker-self upload {context} {}",
-        address.shown()
-    );
+    let error = Error::new(Code::NotDelivered, format!("not delivered: {failure}"));
+    if matches!(failure, Failure::Source { .. }) {
+        return error.hint("something has changed the context, or its disk fails: make it anew");
+    }
+    let mut hint =
+        format!("the context is whole; to try again:\n  {}", again(options, &address.without_query()));
     if address.has_query() {
         hint += "?... (signed addresses expire: get a new one)";
     }
     if matches!(failure, Failure::Status { status: 413, .. }) {
         hint = format!("it takes nothing as large: --upload-as files sends smaller objects; {hint}");
     }
-    Error::new(Code::NotDelivered, format!("not delivered: {failure}")).hint(hint)
+    error.hint(hint)
+}
+
+/// The line to type. The program is the context's: the one that runs may be gone by then.
+fn again(options: &Options, url: &str) -> String {
+    let word = |path: &Path| escape::shell_word(path.as_os_str().as_bytes());
+    let mut line = word(&options.context.join(BINARY));
+    line += " upload";
+    if options.form == Form::Files {
+        line += " --upload-as files";
+    }
+    for (flag, file) in [("--ca-file", &options.server.ca_file), ("--token-file", &options.token_file)] {
+        if let Some(file) = file {
+            line += &format!(" {flag} {}", word(file));
+        }
+    }
+    line + &format!(" {} {}", word(&options.context), escape::shell_word(url.as_bytes()))
 }
 
 /// The archive's name where the address is that of a directory.
@@ -211,8 +232,13 @@ impl<'a> Uploader<'a> {
             request: deadline,
             ..Times::default()
         };
-        let settings =
-            Settings { ca_file: server.ca_file.clone(), budget: deadline, times, ..Settings::default() };
+        let settings = Settings {
+            ca_file: server.ca_file.clone(),
+            budget: deadline,
+            times,
+            asks_again: true,
+            ..Settings::default()
+        };
         Ok(Uploader { client: Client::new(settings)?, server, begun: Instant::now() })
     }
 
@@ -251,6 +277,21 @@ impl<'a> Uploader<'a> {
             receipt.proof = receipt.proof.max(proof);
         }
         Ok(receipt)
+    }
+
+    /// Tries until it succeeds, or fails for good.
+    fn persist<T>(
+        &self,
+        mut attempt: impl FnMut() -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match attempt() {
+                Ok(done) => return Ok(done),
+                Err(failure) => self.pause(failure, tried)?,
+            }
+        }
     }
 
     /// Waits before the next try; what has failed comes back when there is none any more. `tried` counts those in a row

@@ -4,6 +4,7 @@ use super::Uploader;
 use super::payload::Payload;
 use crate::escape::hex;
 use crate::net::{Address, Failure, Request, Response, base64};
+use crate::tree::Sha256;
 use serde::Serialize;
 use sha2::Digest as _;
 use std::io::Read;
@@ -16,8 +17,6 @@ pub enum Proof {
     ReadBack,
     /// It named the digest of what it has.
     Digest,
-    /// It checked the digest of each part.
-    Parts,
 }
 
 impl Proof {
@@ -26,7 +25,6 @@ impl Proof {
         match self {
             Proof::ReadBack => "read back and found equal",
             Proof::Digest => "confirmed by the server's digest",
-            Proof::Parts => "confirmed by the server part by part",
         }
     }
 }
@@ -34,8 +32,8 @@ impl Proof {
 /// What an answer says about what is stored.
 pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option<Proof>, Failure> {
     let sha256 = base64(&payload.sha256);
-    // RFC 9530, 2 and 3, and S3's own.
-    let structured = ["repr-digest", "content-digest"].into_iter().filter_map(|name| response.header(name));
+    // RFC 9530, 3 (a Content-Digest would be that of the answer's own text), and S3's own.
+    let structured = response.header("repr-digest").into_iter();
     let named = structured
         .flat_map(|value| value.split(','))
         .find_map(|member| member.trim().strip_prefix("sha-256=:")?.strip_suffix(':'));
@@ -54,45 +52,39 @@ pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option
     Ok((tag == Some(hex(&payload.md5))).then_some(Proof::Digest))
 }
 
-/// Fetches the object and compares. Nothing but the failure to fetch it where the server does not show it.
+/// Fetches the object and compares; again if the connection breaks meanwhile.
 pub(super) fn read_back(
     uploader: &Uploader<'_>,
     address: &Address,
     payload: &Payload,
-) -> Result<Result<Proof, Hidden>, Failure> {
+) -> Result<Proof, Failure> {
+    let is_too_large = |failure: &Failure| matches!(failure, Failure::TooLarge { .. });
+    match uploader.persist(|| fetch(uploader, address, payload.length)) {
+        Ok(sha256) if sha256 == payload.sha256 => Ok(Proof::ReadBack),
+        Err(failure) if !is_too_large(&failure) => {
+            let text = format!("the server names no digest and does not show what it has ({failure})");
+            Err(other(&address.shown(), &text))
+        }
+        _ => Err(other(&address.shown(), "what the server gives back is not what was sent")),
+    }
+}
+
+/// The digest of what is there, if that is no more than so many bytes.
+fn fetch(uploader: &Uploader<'_>, address: &Address, length: u64) -> Result<Sha256, Failure> {
     let url = address.text();
-    let request = Request { authorization: uploader.authorization(), ..Request::new(&url, payload.length) };
-    let different = || other(&address.shown(), "what the server gives back is not what was sent");
-    let mut response = match uploader.client.get(&request) {
-        Ok(response) => response,
-        Err(Failure::TooLarge { .. }) => return Err(different()),
-        Err(failure) => return Ok(Err(Hidden(failure))),
-    };
+    let request = Request { authorization: uploader.authorization(), ..Request::new(&url, length) };
+    let mut response = uploader.client.get(&request)?;
     let mut sha256 = sha2::Sha256::new();
     let mut buffer = vec![0; 128 << 10];
     loop {
         match response.body.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok(sha256.finalize().into()),
             Ok(got) => sha256.update(&buffer[..got]),
-            Err(cause) if cause.kind() == std::io::ErrorKind::FileTooLarge => return Err(different()),
             Err(cause) => {
-                let text =
-                    format!("the server names no digest, and what it has could not be read back: {cause}");
-                return Err(other(&address.shown(), &text));
+                let broken = || Failure::CutOff { url: address.shown(), cause: cause.to_string() };
+                return Err(Failure::from_io(&cause).cloned().unwrap_or_else(broken));
             }
         }
-    }
-    if sha256.finalize()[..] == payload.sha256 { Ok(Ok(Proof::ReadBack)) } else { Err(different()) }
-}
-
-/// Why a server does not show what it has.
-pub(super) struct Hidden(Failure);
-
-impl Hidden {
-    /// As the failure that it is where nothing else proves anything.
-    pub(super) fn failure(self, address: &Address) -> Failure {
-        let text = format!("the server names no digest and does not show what it has ({})", self.0);
-        other(&address.shown(), &text)
     }
 }
 

@@ -10,14 +10,7 @@ const MAX_REDIRECTS: usize = 5;
 
 /// Sends an object until the server has shown that it has it.
 pub(super) fn put(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Proof, Failure> {
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        match attempt(uploader, address, payload) {
-            Ok(proof) => return Ok(proof),
-            Err(failure) => uploader.pause(failure, tried)?,
-        }
-    }
+    uploader.persist(|| attempt(uploader, address, payload))
 }
 
 fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Proof, Failure> {
@@ -31,8 +24,7 @@ fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Res
                     None => {
                         // The connection is free for the reading.
                         drop(response);
-                        proof::read_back(uploader, &address, payload)?
-                            .map_err(|hidden| hidden.failure(&address))
+                        proof::read_back(uploader, &address, payload)
                     }
                 };
             }
@@ -42,8 +34,7 @@ fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Res
                 let there = |cause: Failure| {
                     other(&address.shown(), &format!("an object is there already ({cause})"))
                 };
-                let shown = proof::read_back(uploader, &address, payload).map_err(there)?;
-                return shown.map_err(|hidden| there(hidden.failure(&address)));
+                return proof::read_back(uploader, &address, payload).map_err(there);
             }
             307 | 308 => {
                 let next = response.header("location").and_then(|location| address.same_origin(location));
@@ -57,9 +48,7 @@ fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Res
 }
 
 fn send(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Response, Failure> {
-    let fault =
-        |cause: std::io::Error| other(&address.shown(), &format!("the context cannot be read: {cause}"));
-    let mut content = payload.open().map_err(fault)?;
+    let mut content = payload.open_at(0)?;
     uploader.client.send(Sending {
         method: Method::PUT,
         url: &address.text(),

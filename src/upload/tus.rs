@@ -1,7 +1,7 @@
 //! An object in parts, taken up where the server has it: tus 1.0 with creation and, where there is one, checksum.
 
 use super::Uploader;
-use super::payload::Payload;
+use super::payload::{Payload, Whole, unreadable};
 use super::proof::{self, Proof, other};
 use crate::net::{Address, Failure, Method, Response, Sending, base64};
 use sha2::Digest as _;
@@ -23,14 +23,11 @@ pub(super) fn offer(uploader: &Uploader<'_>, address: &Address) -> Result<Option
     if address.has_query() {
         return Ok(None);
     }
-    let mut tried = 0;
-    let response = loop {
-        tried += 1;
-        match request(uploader, Method::OPTIONS, address, &[], None) {
-            Ok(response) => break response,
-            Err(failure) => uploader.pause(failure, tried)?,
-        }
-    };
+    let response = uploader.persist(|| {
+        let response = request(uploader, Method::OPTIONS, address, &[], None)?;
+        // Who is busy has not said what it speaks.
+        if matches!(response.status, 429 | 503) { Err(response.refusal()) } else { Ok(response) }
+    })?;
     let lists = |name: &str, wanted: &str| {
         response.header(name).is_some_and(|list| list.split(',').any(|item| item.trim() == wanted))
     };
@@ -46,14 +43,7 @@ pub(super) fn send(
     offer: &Offer,
     payload: &Payload,
 ) -> Result<Proof, Failure> {
-    let mut tried = 0;
-    let place = loop {
-        tried += 1;
-        match create(uploader, address, payload) {
-            Ok(place) => break place,
-            Err(failure) => uploader.pause(failure, tried)?,
-        }
-    };
+    let place = uploader.persist(|| create(uploader, address, payload))?;
     let (mut offset, mut tried) = (0, 0);
     let mut content = None;
     while offset < payload.length {
@@ -73,15 +63,11 @@ pub(super) fn send(
             offset = now;
         }
     }
-    if position(uploader, &place)? != payload.length {
+    if uploader.persist(|| position(uploader, &place))? != payload.length {
         return Err(other(&place.shown(), "the server has lost what it took"));
     }
-    match proof::read_back(uploader, &place, payload)? {
-        Ok(proof) => Ok(proof),
-        // Not every server gives back what it took; then it has to have checked it.
-        Err(_) if offer.checks => Ok(Proof::Parts),
-        Err(hidden) => Err(hidden.failure(&place)),
-    }
+    // That it has checked the parts is its word again.
+    proof::read_back(uploader, &place, payload)
 }
 
 fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Address, Failure> {
@@ -109,15 +95,14 @@ fn part(
     offer: &Offer,
     payload: &Payload,
     offset: u64,
-    content: &mut Option<Box<dyn Read>>,
+    content: &mut Option<Whole>,
 ) -> Result<u64, Failure> {
-    let fault =
-        |cause: std::io::Error| other(&place.shown(), &format!("the context cannot be read: {cause}"));
     let reader = match content {
         Some(reader) => reader,
-        None => content.insert(payload.open_at(offset).map_err(fault)?),
+        None => content.insert(payload.open_at(offset)?),
     };
     let mut bytes = Vec::with_capacity(PART as usize);
+    let fault = |cause| Failure::from_io(&cause).cloned().unwrap_or_else(|| unreadable(&cause));
     reader.take(PART).read_to_end(&mut bytes).map_err(fault)?;
     let mut headers = vec![
         ("upload-offset", offset.to_string()),

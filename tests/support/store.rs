@@ -24,6 +24,8 @@ pub(crate) enum Manner {
     Plain,
     /// Stores it, names its SHA-256 (RFC 9530), shows nothing.
     Digest,
+    /// Stores it, shows it, and names the digest of its own answer (RFC 9530, 2).
+    Answers,
     /// Stores it, tags it with its MD5 as S3 does, shows nothing.
     Tag,
     /// Says yes and stores nothing.
@@ -44,6 +46,8 @@ pub(crate) enum Manner {
     Redirects(String),
     /// Speaks tus; whether it checks digests, and whether it gives back.
     Tus { checks: bool, shows: bool },
+    /// Speaks tus, says that it checks digests, and stores something else at this byte of each part.
+    LyingTus(usize),
 }
 
 #[derive(Default)]
@@ -53,6 +57,10 @@ pub(crate) struct Seen {
     pub(crate) requests: Vec<(String, String, Option<String>, usize)>,
     /// Bytes of bodies after which the next connections break.
     pub(crate) cuts: Vec<usize>,
+    /// Methods whose next answer breaks off in the middle.
+    pub(crate) breaks: Vec<&'static str>,
+    /// Made shorter when the next object is announced.
+    pub(crate) shortens: Option<std::path::PathBuf>,
     /// Where an upload by tus should end.
     lengths: BTreeMap<String, usize>,
     refused: usize,
@@ -116,6 +124,13 @@ impl Store {
     /// Nothing where the connection is to break.
     fn answer(&self, asked: &Asked, reader: &mut impl Read, mut stream: &TcpStream) -> Option<()> {
         let length = asked.number("content-length").unwrap_or(0);
+        if matches!(asked.method.as_str(), "PUT" | "POST") {
+            let shortens = self.seen.lock().unwrap().shortens.take();
+            if let Some(path) = shortens {
+                let file = std::fs::File::options().write(true).open(path).unwrap();
+                file.set_len(10).unwrap();
+            }
+        }
         let early = self.early(asked);
         let mut body = Vec::new();
         let mut is_cut = false;
@@ -142,6 +157,15 @@ impl Store {
         }
         if status != 204 {
             text += &format!("content-length: {}\r\n", body.len());
+        }
+        let breaks = {
+            let breaks = &mut self.seen.lock().unwrap().breaks;
+            breaks.iter().position(|method| *method == asked.method).map(|at| breaks.remove(at))
+        };
+        if breaks.is_some() {
+            let whole = [text.as_bytes(), b"\r\n", &body].concat();
+            stream.write_all(&whole[..whole.len() / 2]).ok()?;
+            return None;
         }
         stream.write_all((text + "\r\n").as_bytes()).ok()?;
         if asked.method != "HEAD" {
@@ -178,6 +202,11 @@ impl Store {
         if let Manner::Tus { checks, shows } = self.manner {
             return tus(&mut seen, asked, &body, is_cut, (checks, shows));
         }
+        if let Manner::LyingTus(at) = self.manner {
+            let length = body.len().max(1);
+            body.get_mut(at % length).into_iter().for_each(|byte| *byte ^= 1);
+            return tus(&mut seen, asked, &body, is_cut, (asked.method == "OPTIONS", true));
+        }
         match asked.method.as_str() {
             "PUT" if is_cut => (500, Vec::new(), Vec::new()),
             "PUT" => {
@@ -196,6 +225,7 @@ impl Store {
                     Manner::Digest => vec![("repr-digest", sent)],
                     Manner::FlipsAndTells(_) => vec![("repr-digest", digest(&body))],
                     Manner::Tag => vec![("etag", md5)],
+                    Manner::Answers => vec![("content-digest", digest(b""))],
                     // As nginx tags: no digest.
                     _ => vec![("etag", format!("\"64ab-{:x}\"", body.len()))],
                 };
