@@ -38,6 +38,8 @@ pub const COMPLETE: &str = "COMPLETE";
 pub struct Context {
     directory: PathBuf,
     digests: BTreeMap<String, Sha256>,
+    /// Of the seal itself.
+    seal: Sha256,
 }
 
 impl Context {
@@ -63,7 +65,8 @@ impl Context {
             return Err(Error::new(Code::Failed, format!("{name}/{COMPLETE} is cut off"))
                 .hint("copy the context again from where it was made"));
         }
-        Ok(Context { directory: directory.to_owned(), digests })
+        let seal = sha2::Sha256::digest(&text).into();
+        Ok(Context { directory: directory.to_owned(), digests, seal })
     }
 
     /// Where a file of the context lies.
@@ -74,6 +77,11 @@ impl Context {
     /// The files that are sealed, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.digests.keys().map(String::as_str)
+    }
+
+    /// The digest of a file that is sealed, and of the seal.
+    pub fn digest(&self, name: &str) -> Option<Sha256> {
+        if name == COMPLETE { Some(self.seal) } else { self.digests.get(name).copied() }
     }
 
     /// Whether the context has a file of this name.

@@ -4,6 +4,7 @@
 //! uses, and only what is then found to be this very file, by device and inode, is removed; anything else gets its name back.
 
 use crate::companion::{self, Companion};
+use crate::detect::mounts::{self, Class};
 use crate::error::{Code, Error, Result};
 use crate::escape;
 use crate::out::place;
@@ -89,20 +90,16 @@ fn removal_of(path: &Path) -> String {
     format!("rm -- {}", escape::shell_word(path.as_os_str().as_bytes()))
 }
 
-/// Whether other machines have the same directory (`statfs(2)`).
-fn is_network(directory: BorrowedFd<'_>) -> bool {
-    /// 9p, AFS, CEPH, CIFS, CODA, NFS, SMB, SMB2.
-    const KINDS: [u32; 8] = [
-        0x0102_1997,
-        0x5346_414f,
-        0x00c3_6400,
-        0xff53_4d42,
-        0x7375_7245,
-        0x0000_6969,
-        0x0000_517b,
-        0xfe53_4d42,
-    ];
-    fs::fstatfs(directory).is_ok_and(|stat| KINDS.contains(&(stat.f_type as u32)))
+/// Whether a file may be other machines' too, by the mount that it is in (`proc_pid_mountinfo(5)`).
+fn is_elsewhere(mountinfo: &[u8], path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let is_in = |point: &[u8]| {
+        point.is_empty() || path.strip_prefix(point).is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    let mounts = mounts::parse(mountinfo, b"/");
+    let mount = mounts.iter().filter(|mount| is_in(&mount.point)).max_by_key(|mount| mount.point.len());
+    mount.is_some_and(|mount| mount.class == Class::Remote)
 }
 
 /// Removes the file at `path` if it is the one of this `identity` (device and inode) and has no other name.
@@ -120,8 +117,9 @@ fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
         Err(Errno::STALE) => return Err(kept("another file has its name now", None)),
         Err(cause) => return Err(failed(cause)),
     }
-    if is_network(parent.as_fd()) {
-        return Err(refused("it lies on a network file system, which others see too"));
+    let mounts = std::fs::read("/proc/self/mountinfo").map_err(|cause| refused(&cause.to_string()))?;
+    if is_elsewhere(&mounts, path) {
+        return Err(refused("it lies on a network file system, or one of FUSE, which others may see too"));
     }
     let aside = format!(".vm2docker-self-{}", std::process::id());
     fs::renameat_with(&parent, &name, &parent, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
@@ -199,8 +197,9 @@ fn by_rpm(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>
     if answer.status.success() && is_name {
         return Ok(Some(Manager { program: rpm, arguments: vec!["-e".to_owned(), "--".to_owned(), name] }));
     }
-    let said = name + &String::from_utf8_lossy(&answer.stderr);
-    if said.contains("is not owned by any package") {
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned() + &name;
+    // It says the same where it cannot open its database, and complains besides.
+    if answer.stderr.is_empty() && said.contains("is not owned by any package") {
         return Ok(None);
     }
     let line = said.lines().next().unwrap_or("no answer");
@@ -366,6 +365,24 @@ mod tests {
     }
 
     #[test]
+    fn what_other_machines_see_too_stays() {
+        const TABLE: &[u8] = b"1 0 8:1 / / rw - ext4 /dev/vda1 rw\n\
+            2 1 0:40 / /opt rw - nfs4 server:/opt rw\n\
+            3 2 0:41 / /opt/here rw - tmpfs tmpfs rw\n\
+            4 1 0:42 / /mnt/usb rw - fuse.sshfs host: rw\n";
+        for (path, expected) in [
+            ("/usr/bin/tool", false),
+            ("/opt/tool", true),
+            ("/opt/here/tool", false),
+            ("/opt/hereafter/tool", true),
+            ("/optional/tool", false),
+            ("/mnt/usb/tool", true),
+        ] {
+            assert_eq!(is_elsewhere(TABLE, Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn what_rpm_cannot_tell_is_not_taken_for_no() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
@@ -373,8 +390,20 @@ mod tests {
         assert_eq!(by_rpm(&root, tool, RPM).unwrap(), None, "there is no database, and none is made");
         plain::create_dir_all(dir.path().join("var/lib/rpm")).unwrap();
         plain::write(dir.path().join("var/lib/rpm/Packages"), "").unwrap();
-        // Not there; fails; says nothing; says more than a name.
-        for rpm in ["/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
+        let script = |text: &str| {
+            let path = dir.path().join(format!("rpm{}", text.len()));
+            plain::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            plain::set_permissions(&path, plain::Permissions::from_mode(0o755)).unwrap();
+            &*path.into_os_string().into_string().unwrap().leak()
+        };
+        let nobodys = "echo file /usr/bin/tool is not owned by any package; exit 1";
+        assert_eq!(by_rpm(&root, tool, script(nobodys)).unwrap(), None);
+        let own = by_rpm(&root, tool, script("printf tool; echo warning >&2")).unwrap().unwrap();
+        assert_eq!(own.arguments, ["-e", "--", "tool"]);
+        // What it says where it cannot open its database.
+        let broken = script(&format!("echo error: cannot open Packages database >&2; {nobodys}"));
+        // And: not there; fails; says nothing; says more than a name.
+        for rpm in [broken, "/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
             let error = by_rpm(&root, tool, rpm).unwrap_err();
             assert_eq!(error.code, Code::Kept);
             assert!(error.to_string().contains("whether a package owns it"), "{error}");

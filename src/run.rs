@@ -47,7 +47,7 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
         Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
             let form = delivery.upload_as.unwrap_or(Form::Tar);
-            let token_file = delivery.token_file.filter(|file| !file.starts_with("/dev"));
+            let token_file = delivery.token_file;
             let shown = match url {
                 Some(url) => Token::find(token_file.as_deref()).map(|token| (token, url)),
                 None => courier::told(),
@@ -182,7 +182,7 @@ fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
     let server = server(url.to_owned(), token, ca_file.clone(), &args.common);
     server.check(form)?;
     let mut flags: Vec<OsString> = Vec::new();
-    flags.extend(ca_file.iter().flat_map(|file| ["--ca-file".into(), file.as_os_str().to_owned()]));
+    flags.extend(ca_file.iter().map(|file| flag("--ca-file=", file)));
     flags.extend(args.common.json.then(|| "--json".into()));
     flags.extend(args.common.quiet.then(|| "--quiet".into()));
     match &args.out {
@@ -191,10 +191,17 @@ fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
         }
         Some(out) => {
             flags.extend(["--upload-as".into(), form.name().into()]);
-            flags.extend(delivery.token_file.iter().flat_map(|file| ["--token-file".into(), file.into()]));
+            flags.extend(delivery.token_file.iter().map(|file| flag("--token-file=", file)));
             Courier::call(out, &server, &flags).map(|courier| (Some(courier), None))
         }
     }
+}
+
+/// In one word, for a file's name can begin as an option does.
+fn flag(name: &str, file: &Path) -> OsString {
+    let mut flag = OsString::from(name);
+    flag.push(file);
+    flag
 }
 
 fn server(url: String, token: Option<Token>, ca_file: Option<PathBuf>, common: &Common) -> Server {

@@ -2,6 +2,10 @@
 
 use crate::error::{Code, Error, Result};
 use crate::escape;
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
@@ -31,9 +35,21 @@ pub fn check_ca_file(file: &Path) -> Result<()> {
     read(file).map(drop)
 }
 
+/// Without an access time, where that is allowed: this comes before file systems are made read-only for this process.
+fn read_quietly(file: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = match fs::open(file, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => fs::open(file, flags, Mode::empty()),
+        opened => opened,
+    };
+    let mut content = Vec::new();
+    File::from(opened?).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let shown = escape::escape(file.as_os_str().as_encoded_bytes());
-    let content = std::fs::read(file).map_err(|cause| Error::io(format!("--ca-file {shown}"), cause))?;
+    let content = read_quietly(file).map_err(|cause| Error::io(format!("--ca-file {shown}"), cause))?;
     let certificates: Vec<_> = parse_pem(&content)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

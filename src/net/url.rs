@@ -183,9 +183,7 @@ fn without_user(rest: &str) -> &str {
     let end = rest.find('/').unwrap_or(rest.len());
     let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
     match rest[..end].rsplit_once(':') {
-        Some((before, port)) if !is_port(port) && !port.contains('@') => {
-            rest.rsplit_once('@').map_or(before, |(_, host)| host)
-        }
+        Some((before, port)) if !is_port(port) => rest.rsplit_once('@').map_or(before, |(_, host)| host),
         _ => rest[..end].rfind('@').map_or(rest, |at| &rest[at + 1..]),
     }
 }
@@ -267,6 +265,8 @@ mod tests {
             ("https://me:sec/ret@host.example/x", "https://host.example/x"),
             ("https://me:secret@host.example:8443/a@b", "https://host.example:8443/a@b"),
             ("https://me:sec?ret@host.example/", "https://me"),
+            ("https://me:se@c/ret@host.example/x", "https://host.example/x"),
+            ("https://me:secret@host.example/x", "https://host.example/x"),
             ("https://me:secret", "https://me"),
             ("https://[::1]:80/a@b:c", "https://[::1]:80/a@b:c"),
             ("https://[::1]/a", "https://[::1]/a"),

@@ -183,7 +183,7 @@ fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
     let mut hint =
         format!("the context is whole; to try again:\n  {}", again(options, &address.without_query()));
     if address.has_query() {
-        hint += "?... (signed addresses expire: get a new one)";
+        hint += "\n  with a signed address again: they expire";
     }
     if matches!(failure, Failure::Status { status: 413, .. }) {
         hint = format!("it takes nothing as large: --upload-as files sends smaller objects; {hint}");
@@ -191,20 +191,29 @@ fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
     error.hint(hint)
 }
 
-/// The line to type. The program is the context's: the one that runs may be gone by then.
+/// The line to type, from wherever. The program is the context's: the one that runs may be gone by then.
 fn again(options: &Options, url: &str) -> String {
-    let word = |path: &Path| escape::shell_word(path.as_os_str().as_bytes());
+    let word = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        escape::shell_word(path.as_os_str().as_bytes())
+    };
     let mut line = word(&options.context.join(BINARY));
     line += " upload";
     if options.form == Form::Files {
         line += " --upload-as files";
     }
-    for (flag, file) in [("--ca-file", &options.server.ca_file), ("--token-file", &options.token_file)] {
+    // What a descriptor gave is gone.
+    let token_file = options.token_file.as_ref().filter(|file| !file.starts_with("/dev"));
+    for (flag, file) in [("--ca-file", options.server.ca_file.as_ref()), ("--token-file", token_file)] {
         if let Some(file) = file {
             line += &format!(" {flag} {}", word(file));
         }
     }
-    line + &format!(" {} {}", word(&options.context), escape::shell_word(url.as_bytes()))
+    line += &format!(" {} {}", word(&options.context), escape::shell_word(url.as_bytes()));
+    match options.server.token.is_some() && token_file.is_none() {
+        true => line + "\n  with the token again (VM2DOCKER_TOKEN, or --token-file)",
+        false => line,
+    }
 }
 
 /// The archive's name where the address is that of a directory.

@@ -2,13 +2,14 @@
 
 use crate::archive::Writer;
 use crate::context::{BINARY, COMPLETE, Context};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::net::Failure;
 use crate::tree::{Kind, Md5, Node, Sha256, Stat};
 use md5::Digest as _;
 use std::fs::File;
 use std::io::{self, Cursor, PipeReader, Read, Write};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// One object on the server.
 #[derive(Clone, Debug)]
@@ -41,7 +42,13 @@ impl Payload {
 
     /// One file.
     pub(super) fn file(context: &Arc<Context>, name: &str) -> Result<Self, Error> {
-        Payload::measure(Source::File(Arc::clone(context), name.to_owned()), Some(name.to_owned()))
+        let payload =
+            Payload::measure(Source::File(Arc::clone(context), name.to_owned()), Some(name.to_owned()))?;
+        if context.digest(name) != Some(payload.sha256) {
+            let what = format!("{name} has changed since it was looked at");
+            return Err(Error::new(Code::Failed, what).hint("make the context anew"));
+        }
+        Ok(payload)
     }
 
     /// One file that is only in memory.
@@ -72,8 +79,9 @@ impl Payload {
     /// Its bytes from some place on.
     pub(super) fn open_at(&self, offset: u64) -> Result<Whole, Failure> {
         let content = self.source.open().map_err(|cause| unreadable(&cause))?;
-        let mut whole = Whole { content, left: self.length };
-        io::copy(&mut (&mut whole).take(offset), &mut io::sink()).map_err(|cause| unreadable(&cause))?;
+        let mut whole =
+            Whole { content, left: self.length, sha256: sha2::Sha256::new(), wanted: self.sha256 };
+        io::copy(&mut (&mut whole).take(offset), &mut io::sink()).map_err(|cause| source_failure(&cause))?;
         Ok(whole)
     }
 }
@@ -89,11 +97,13 @@ impl Source {
     }
 }
 
-/// So many bytes as were announced, or an error that carries [`Failure::Source`]: who sends must not take the end of what has
-/// become shorter for a pause, nor a disk's fault for the network's.
+/// The bytes that were announced and no others, or an error that carries [`Failure::Source`]: who sends must not take the end of what
+/// has become shorter for a pause, nor a disk's fault for the network's, nor what has changed for what the server has made of it.
 pub(super) struct Whole {
     content: Box<dyn Read>,
     left: u64,
+    sha256: sha2::Sha256,
+    wanted: Sha256,
 }
 
 impl Read for Whole {
@@ -103,6 +113,11 @@ impl Read for Whole {
             Ok(0) if most > 0 => Err(unreadable(&"it has become shorter").into()),
             Ok(got) => {
                 self.left -= got as u64;
+                self.sha256.update(&buffer[..got]);
+                // The last byte stays here where the others were not the right ones.
+                if got > 0 && self.left == 0 && self.sha256.clone().finalize()[..] != self.wanted {
+                    return Err(unreadable(&"it has changed").into());
+                }
                 Ok(got)
             }
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Err(cause),
@@ -111,19 +126,39 @@ impl Read for Whole {
     }
 }
 
-/// What a reader's error means; an error of [`Whole`] has said it itself.
-pub(super) fn unreadable(cause: &dyn std::fmt::Display) -> Failure {
+fn unreadable(cause: &dyn std::fmt::Display) -> Failure {
     Failure::Source { cause: cause.to_string() }
 }
 
-/// The archive's bytes, which a thread makes as they are taken.
-fn archive(context: Arc<Context>) -> io::Result<PipeReader> {
-    let (reader, writer) = io::pipe()?;
-    std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
-        // Whoever reads notices that the end is missing: the length is known ([`Whole`]).
-        let _ = write(&context, writer);
-    })?;
-    Ok(reader)
+/// What an error of [`Whole`] means.
+pub(super) fn source_failure(error: &io::Error) -> Failure {
+    Failure::from_io(error).cloned().unwrap_or_else(|| unreadable(error))
+}
+
+/// An archive's bytes, which a thread makes as they are taken. Its end is an error where the thread has failed.
+struct Packed {
+    bytes: PipeReader,
+    packer: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Read for Packed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.bytes.read(buffer)?;
+        if got == 0
+            && !buffer.is_empty()
+            && let Some(packer) = self.packer.take()
+        {
+            packer.join().unwrap_or_else(|_| Err(io::Error::other("the archive's thread has ended")))?;
+        }
+        Ok(got)
+    }
+}
+
+fn archive(context: Arc<Context>) -> io::Result<Packed> {
+    let (bytes, writer) = io::pipe()?;
+    let packer = std::thread::Builder::new().name("archive".to_owned());
+    let packer = packer.spawn(move || write(&context, writer))?;
+    Ok(Packed { bytes, packer: Some(packer) })
 }
 
 /// The same bytes for the same context: owners and times are no part of it.
@@ -135,9 +170,76 @@ fn write(context: &Context, out: impl Write) -> io::Result<()> {
         let stat = Stat { mode, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0 };
         let kind = Kind::File { size: file.metadata()?.len(), sha256: None };
         let node = Node { path: name.as_bytes().into(), kind, stat, group: 0, xattrs: None };
-        if !archive.append_file(&node, &mut file)?.is_whole() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let written = archive.append_file(&node, &mut file)?;
+        if !written.is_whole() || context.digest(name) != Some(written.sha256) {
+            return Err(written.cause.unwrap_or_else(|| io::Error::other(format!("{name} has changed"))));
         }
     }
     archive.finish()?.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{digest, seal_line};
+
+    fn context() -> (tempfile::TempDir, Arc<Context>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seal = String::new();
+        for (name, content) in [("a", "first"), (BINARY, "#!"), ("z", "last")] {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            seal += &seal_line(name, &digest(content.as_bytes()).unwrap());
+        }
+        std::fs::write(dir.path().join(COMPLETE), seal).unwrap();
+        let context = Arc::new(Context::open(dir.path()).unwrap());
+        (dir, context)
+    }
+
+    fn read(payload: &Payload, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        payload.open_at(offset)?.read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    #[test]
+    fn it_gives_what_was_measured_from_anywhere_on() {
+        let (_dir, context) = context();
+        for payload in [
+            Payload::archive(&context, None).unwrap(),
+            Payload::file(&context, "a").unwrap(),
+            Payload::file(&context, COMPLETE).unwrap(),
+            Payload::memory(Arc::from(*b"in memory"), "x").unwrap(),
+            Payload::memory(Arc::from(*b""), "empty").unwrap(),
+        ] {
+            let whole = read(&payload, 0).unwrap();
+            assert_eq!((whole.len() as u64, digest(&*whole).unwrap()), (payload.length, payload.sha256));
+            for offset in [1, payload.length / 2, payload.length] {
+                let offset = offset.min(payload.length);
+                assert_eq!(read(&payload, offset).unwrap(), whole[offset as usize..]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_after_it_was_measured_is_not_given_to_the_end() {
+        for (name, content) in [("a", "First"), ("a", "fi"), ("z", "last and more"), (COMPLETE, "")] {
+            let (dir, context) = context();
+            let before = [Payload::archive(&context, None).unwrap(), Payload::file(&context, name).unwrap()];
+            std::fs::write(dir.path().join(name), content).unwrap();
+            for payload in before {
+                // Bytes behind the end are nobody's.
+                if payload.name.is_some() && content.starts_with("last") {
+                    assert_eq!(read(&payload, 0).unwrap(), b"last");
+                    continue;
+                }
+                for offset in [0, 1] {
+                    let text = read(&payload, offset).unwrap_err().to_string();
+                    assert!(text.contains("changed") || text.contains("shorter"), "{name}: {text}");
+                    assert_eq!(text.matches("cannot be read").count(), 1, "{text}");
+                }
+            }
+            // Nor is it measured anew.
+            assert!(Payload::archive(&context, None).is_err(), "{name}");
+            assert!(Payload::file(&context, name).is_err(), "{name}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! An object in parts, taken up where the server has it: tus 1.0 with creation and, where there is one, checksum.
 
 use super::Uploader;
-use super::payload::{Payload, Whole, unreadable};
+use super::payload::{Payload, Whole, source_failure};
 use super::proof::{self, Proof, other};
 use crate::net::{Address, Failure, Method, Response, Sending, base64};
 use sha2::Digest as _;
@@ -26,7 +26,11 @@ pub(super) fn offer(uploader: &Uploader<'_>, address: &Address) -> Result<Option
     let response = uploader.persist(|| {
         let response = request(uploader, Method::OPTIONS, address, &[], None)?;
         // Who is busy has not said what it speaks.
-        if matches!(response.status, 429 | 503) { Err(response.refusal()) } else { Ok(response) }
+        if matches!(response.status, 408 | 425 | 429 | 502..=504) {
+            Err(response.refusal())
+        } else {
+            Ok(response)
+        }
     })?;
     let lists = |name: &str, wanted: &str| {
         response.header(name).is_some_and(|list| list.split(',').any(|item| item.trim() == wanted))
@@ -102,8 +106,7 @@ fn part(
         None => content.insert(payload.open_at(offset)?),
     };
     let mut bytes = Vec::with_capacity(PART as usize);
-    let fault = |cause| Failure::from_io(&cause).cloned().unwrap_or_else(|| unreadable(&cause));
-    reader.take(PART).read_to_end(&mut bytes).map_err(fault)?;
+    reader.take(PART).read_to_end(&mut bytes).map_err(|cause| source_failure(&cause))?;
     let mut headers = vec![
         ("upload-offset", offset.to_string()),
         ("content-type", "application/offset+octet-stream".to_owned()),
