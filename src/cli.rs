@@ -233,23 +233,34 @@ pub enum Command {
         /// The context
         context: PathBuf,
         /// Where to: https://HOST/DIRECTORY/, a signed address, or a tus server's
-        #[arg(required_unless_present = "when_told")]
-        url: Option<String>,
+        url: String,
         /// How it is sent.
         #[command(flatten)]
         delivery: DeliveryArgs,
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,
-        /// Take token and address from standard input, and wait for one more line there: what a conversion begins before its doors close
-        #[arg(long, hide = true)]
-        when_told: bool,
+        /// What most actions take.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The same, when a line on standard input says so: what a conversion begins before its doors close
+    #[command(name = courier::DELIVER, hide = true)]
+    Deliver {
+        /// The context
+        context: PathBuf,
+        /// How it is sent.
+        #[command(flatten)]
+        delivery: DeliveryArgs,
+        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
+        ca_file: Option<PathBuf>,
         /// What most actions take.
         #[command(flatten)]
         common: Common,
     },
     /// Send what comes over standard input: what a conversion without --out begins before its doors close
-    #[command(name = courier::SUBCOMMAND, hide = true)]
+    #[command(name = courier::SEND, hide = true)]
     Send {
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]

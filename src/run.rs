@@ -1,7 +1,7 @@
 //! From the command line to an exit code.
 
 use crate::apply;
-use crate::cli::{ApplyLayer, Cli, Command, Common, Convert};
+use crate::cli::{ApplyLayer, Cli, Command, Common, Convert, DeliveryArgs};
 use crate::companion;
 use crate::context::Context;
 use crate::convert::{self, Options, Outcome};
@@ -45,17 +45,14 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
             verify(&context, &subject, &common)
         }
         Some(Command::Apply { context, root, layer, common }) => apply(&context, &root, layer, &common),
-        Some(Command::Upload { context, url, delivery, ca_file, when_told, common }) => {
-            let form = delivery.upload_as.unwrap_or(Form::Tar);
-            let token_file = delivery.token_file;
-            let shown = match url {
-                Some(url) => Token::find(token_file.as_deref()).map(|token| (token, url)),
-                None => courier::told(),
-            };
-            let server = shown.map(|(token, url)| server(url, token, ca_file, &common));
-            let options = server.map(|server| upload::Options { context, form, server, token_file });
-            options.and_then(|options| upload(&options, when_told, &common))
+        Some(Command::Upload { context, url, delivery, ca_file, common }) => {
+            Token::find(delivery.token_file.as_deref())
+                .map(|token| server(url, token, ca_file, &common))
+                .and_then(|server| upload(context, delivery, server, &common))
         }
+        Some(Command::Deliver { context, delivery, ca_file, common }) => courier::told()
+            .map(|(token, url)| server(url, token, ca_file, &common))
+            .and_then(|server| deliver(context, delivery, server, &common)),
         Some(Command::Send { ca_file, common }) => {
             courier::told().and_then(|(token, url)| send(&server(url, token, ca_file, &common), &common))
         }
@@ -227,13 +224,22 @@ fn tell_receipt(receipt: &Receipt, common: &Common) {
     }
 }
 
-fn upload(options: &upload::Options, when_told: bool, common: &Common) -> Result<Code> {
+/// In the courier's process: sends what the conversion has made, if it says so.
+fn deliver(context: PathBuf, delivery: DeliveryArgs, server: Server, common: &Common) -> Result<Code> {
+    Guard::enter(false)?;
+    if companion::is_told() { send_context(context, delivery, server, common) } else { Ok(Code::Failed) }
+}
+
+fn upload(context: PathBuf, delivery: DeliveryArgs, server: Server, common: &Common) -> Result<Code> {
     // Certificates and the context are read as the machine's files are: without a trace.
     Guard::enter(false)?;
-    if when_told && !companion::is_told() {
-        return Ok(Code::Failed);
-    }
-    tell_receipt(&upload::upload(options)?, common);
+    send_context(context, delivery, server, common)
+}
+
+fn send_context(context: PathBuf, delivery: DeliveryArgs, server: Server, common: &Common) -> Result<Code> {
+    let form = delivery.upload_as.unwrap_or(Form::Tar);
+    let options = upload::Options { context, form, server, token_file: delivery.token_file };
+    tell_receipt(&upload::upload(&options)?, common);
     Ok(Code::Done)
 }
 

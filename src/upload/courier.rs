@@ -9,8 +9,10 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 
+/// The subcommand of the process that sends a context that is made.
+pub const DELIVER: &str = "deliver";
 /// The subcommand of the process that sends while a context is made.
-pub const SUBCOMMAND: &str = "send";
+pub const SEND: &str = "send";
 
 /// A process that waits for a context.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ pub fn told() -> Result<(Option<Token>, String)> {
 impl Courier {
     /// Begins it. `flags` are those of `upload`. Code 1 where no process can be begun.
     pub fn call(context: &Path, server: &Server, flags: &[OsString]) -> Result<Self> {
-        let mut arguments: Vec<OsString> = vec!["upload".into(), "--when-told".into()];
+        let mut arguments: Vec<OsString> = vec![DELIVER.into()];
         arguments.extend_from_slice(flags);
         arguments.extend(["--".into(), context.into()]);
         begin(&arguments, server).map(Courier)
@@ -62,7 +64,7 @@ impl Courier {
 
     /// Begins one that sends a context while it is made. `flags` are those of `send`.
     pub fn call_for_stream(server: &Server, flags: &[OsString]) -> Result<(Self, Stream)> {
-        let mut arguments: Vec<OsString> = vec![SUBCOMMAND.into()];
+        let mut arguments: Vec<OsString> = vec![SEND.into()];
         arguments.extend_from_slice(flags);
         let mut companion = begin(&arguments, server)?;
         let input = companion.take_input();

@@ -29,3 +29,13 @@ fn shown(whole: &Command) -> Command {
         .args(arguments)
         .subcommands(subcommands.map(shown))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_needs_nothing_of_what_is_not() {
+        shown(&Cli::command()).debug_assert();
+    }
+}
