@@ -125,13 +125,7 @@ impl Context {
         if self.digests.get(name) == Some(&digest) {
             return Ok(());
         }
-        let what = format!("{name} is damaged: its digest is not the one in {COMPLETE}");
-        Err(Error::new(Code::Failed, what).hint("copy the context again from where it was made"))
-    }
-
-    /// Proves that every file is the one that was sealed.
-    pub fn check_all(&self) -> Result<()> {
-        self.digests.keys().try_for_each(|name| self.check(name))
+        Err(Error::new(Code::Failed, damaged(name)).hint("copy the context again from where it was made"))
     }
 
     fn io(&self, name: &str, cause: io::Error) -> Error {
@@ -195,6 +189,11 @@ fn io_error(path: &Path, cause: io::Error) -> Error {
         .hint("the context is damaged or not all there; copy it again from where it was made")
 }
 
+/// What is said of a file that is not the one that was sealed.
+pub fn damaged(name: &str) -> String {
+    format!("{name} is damaged: its digest is not the one in {COMPLETE}")
+}
+
 /// SHA-256 of everything that `reader` gives.
 pub fn digest(mut reader: impl Read) -> io::Result<Sha256> {
     let mut sha256 = sha2::Sha256::new();
@@ -238,10 +237,10 @@ mod tests {
     fn one_flipped_byte_breaks_the_seal() {
         let dir = sealed(&[(DELETIONS, "/usr/share/doc/x\\x0a\n"), (PLAN, "{}")]);
         let context = Context::open(dir.path()).unwrap();
-        context.check_all().unwrap();
+        context.names().try_for_each(|name| context.check(name)).unwrap();
         assert_eq!(context.deletions().unwrap(), [b"usr/share/doc/x\n".to_vec()]);
         std::fs::write(dir.path().join(PLAN), "{]").unwrap();
-        let error = Context::open(dir.path()).unwrap().check_all().unwrap_err();
+        let error = Context::open(dir.path()).unwrap().check(PLAN).unwrap_err();
         assert!(error.to_string().contains("plan.json is damaged"), "{error}");
     }
 

@@ -2,10 +2,11 @@
 
 use crate::error::{Code, Error, Result};
 use crate::escape;
-use rustix::fs::{self, Mode, OFlags};
-use rustix::io::Errno;
+use crate::hash;
+use rustix::fs::{CWD, OFlags};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
@@ -35,21 +36,13 @@ pub fn check_ca_file(file: &Path) -> Result<()> {
     read(file).map(drop)
 }
 
-/// Without an access time, where that is allowed: this comes before file systems are made read-only for this process.
-fn read_quietly(file: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = match fs::open(file, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => fs::open(file, flags, Mode::empty()),
-        opened => opened,
-    };
-    let mut content = Vec::new();
-    File::from(opened?).read_to_end(&mut content)?;
-    Ok(content)
-}
-
 fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let shown = escape::escape(file.as_os_str().as_encoded_bytes());
-    let content = read_quietly(file).map_err(|cause| Error::io(format!("--ca-file {shown}"), cause))?;
+    let failed = |cause| Error::io(format!("--ca-file {shown}"), cause);
+    // The first time this comes before file systems are read-only for this process.
+    let opened = hash::open_quietly(CWD, file.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC);
+    let mut content = Vec::new();
+    File::from(opened.map_err(|cause| failed(cause.into()))?).read_to_end(&mut content).map_err(failed)?;
     let certificates: Vec<_> = parse_pem(&content)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

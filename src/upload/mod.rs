@@ -145,7 +145,6 @@ impl Server {
 pub fn upload(options: &Options) -> Result<Receipt> {
     let address = options.server.check(options.form)?;
     let context = Arc::new(Context::open(&options.context)?);
-    context.check_all()?;
     let uploader = Uploader::new(&options.server)?;
     let delivered = match options.form {
         Form::Files => uploader.files(&context, &address),
@@ -261,16 +260,13 @@ impl<'a> Uploader<'a> {
         address: &Address,
         name: String,
     ) -> std::result::Result<Receipt, Undelivered> {
+        // A context that is damaged is nobody's business.
+        let payload = Payload::archive(context, name)?;
         if let Some(offer) = tus::offer(self, address)? {
-            let payload = Payload::archive(context, Some(name))?;
             let proof = tus::send(self, address, &offer, &payload)?;
             return Ok(Receipt { url: address.shown(), objects: 1, bytes: payload.length, proof });
         }
-        let payload = Payload::archive(context, address.is_directory().then_some(name))?;
-        let target = match &payload.name {
-            Some(name) => address.child(name)?,
-            None => address.clone(),
-        };
+        let target = if address.is_directory() { address.child(&payload.name)? } else { address.clone() };
         let proof = put::put(self, &target, &payload)?;
         Ok(Receipt { url: target.shown(), objects: 1, bytes: payload.length, proof })
     }
@@ -278,9 +274,10 @@ impl<'a> Uploader<'a> {
     fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, Undelivered> {
         let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Proof::ReadBack };
         // What is not complete on the server has no COMPLETE there.
-        for name in context.names().chain([COMPLETE]) {
-            let payload = Payload::file(context, name)?;
-            let proof = put::put(self, &address.child(name)?, &payload)?;
+        let names = context.names().chain([COMPLETE]);
+        let payloads: Vec<Payload> = names.map(|name| Payload::file(context, name)).collect::<Result<_>>()?;
+        for payload in &payloads {
+            let proof = put::put(self, &address.child(&payload.name)?, payload)?;
             receipt.objects += 1;
             receipt.bytes += payload.length;
             receipt.proof = receipt.proof.max(proof);

@@ -1,8 +1,8 @@
 //! What is sent: the context's own files and nothing else, each proven to be the one that was sealed.
 
 use crate::archive::Writer;
-use crate::context::{BINARY, COMPLETE, Context};
-use crate::error::{Code, Error};
+use crate::context::{BINARY, COMPLETE, Context, damaged};
+use crate::error::Error;
 use crate::net::Failure;
 use crate::tree::{Kind, Md5, Node, Sha256, Stat};
 use md5::Digest as _;
@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 /// One object on the server.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
-    /// Its name below the address; nothing if the address is its own.
-    pub(super) name: Option<String>,
+    /// Its name below the address of a directory.
+    pub(super) name: String,
     source: Source,
     /// Bytes.
     pub(super) length: u64,
@@ -35,35 +35,33 @@ enum Source {
 }
 
 impl Payload {
-    /// The whole context as one archive, which is made while it is sent and stored nowhere here.
-    pub(super) fn archive(context: &Arc<Context>, name: Option<String>) -> Result<Self, Error> {
+    /// The whole context as one archive, which is made while it is sent and stored nowhere here. Code 1, here and in [`Self::file`],
+    /// for what is not as it was sealed.
+    pub(super) fn archive(context: &Arc<Context>, name: String) -> Result<Self, Error> {
         Payload::measure(Source::Archive(Arc::clone(context)), name)
     }
 
     /// One file.
     pub(super) fn file(context: &Arc<Context>, name: &str) -> Result<Self, Error> {
-        let payload =
-            Payload::measure(Source::File(Arc::clone(context), name.to_owned()), Some(name.to_owned()))?;
-        if context.digest(name) != Some(payload.sha256) {
-            let what = format!("{name} has changed since it was looked at");
-            return Err(Error::new(Code::Failed, what).hint("make the context anew"));
+        let payload = Payload::measure(Source::File(Arc::clone(context), name.to_owned()), name.to_owned())?;
+        match context.digest(name) == Some(payload.sha256) {
+            true => Ok(payload),
+            false => Err(unusable(io::Error::other(damaged(name)))),
         }
-        Ok(payload)
     }
 
     /// One file that is only in memory.
     pub(super) fn memory(content: Arc<[u8]>, name: &str) -> Result<Self, Error> {
-        Payload::measure(Source::Memory(content), Some(name.to_owned()))
+        Payload::measure(Source::Memory(content), name.to_owned())
     }
 
-    fn measure(source: Source, name: Option<String>) -> Result<Self, Error> {
+    fn measure(source: Source, name: String) -> Result<Self, Error> {
         let mut payload = Payload { name, source, length: 0, sha256: [0; 32], md5: [0; 16] };
         let (mut sha256, mut md5) = (sha2::Sha256::new(), md5::Md5::new());
         let mut buffer = vec![0; 256 << 10];
-        let failed = |cause| Error::io("the context cannot be read", cause);
-        let mut content = payload.source.open().map_err(failed)?;
+        let mut content = payload.source.open().map_err(unusable)?;
         loop {
-            match content.read(&mut buffer).map_err(failed)? {
+            match content.read(&mut buffer).map_err(unusable)? {
                 0 => break,
                 got => {
                     sha256.update(&buffer[..got]);
@@ -95,6 +93,11 @@ impl Source {
             Source::Memory(content) => Ok(Box::new(Cursor::new(Arc::clone(content)))),
         }
     }
+}
+
+fn unusable(cause: io::Error) -> Error {
+    Error::io("the context cannot be sent", cause)
+        .hint("it is damaged or not all there; copy it again from where it was made")
 }
 
 /// The bytes that were announced and no others, or an error that carries [`Failure::Source`]: who sends must not take the end of what
@@ -172,7 +175,7 @@ fn write(context: &Context, out: impl Write) -> io::Result<()> {
         let node = Node { path: name.as_bytes().into(), kind, stat, group: 0, xattrs: None };
         let written = archive.append_file(&node, &mut file)?;
         if !written.is_whole() || context.digest(name) != Some(written.sha256) {
-            return Err(written.cause.unwrap_or_else(|| io::Error::other(format!("{name} has changed"))));
+            return Err(written.cause.unwrap_or_else(|| io::Error::other(damaged(name))));
         }
     }
     archive.finish()?.flush()
@@ -204,7 +207,7 @@ mod tests {
     fn it_gives_what_was_measured_from_anywhere_on() {
         let (_dir, context) = context();
         for payload in [
-            Payload::archive(&context, None).unwrap(),
+            Payload::archive(&context, "x.tar".to_owned()).unwrap(),
             Payload::file(&context, "a").unwrap(),
             Payload::file(&context, COMPLETE).unwrap(),
             Payload::memory(Arc::from(*b"in memory"), "x").unwrap(),
@@ -223,22 +226,28 @@ mod tests {
     fn what_changes_after_it_was_measured_is_not_given_to_the_end() {
         for (name, content) in [("a", "First"), ("a", "fi"), ("z", "last and more"), (COMPLETE, "")] {
             let (dir, context) = context();
-            let before = [Payload::archive(&context, None).unwrap(), Payload::file(&context, name).unwrap()];
+            let before = [
+                Payload::archive(&context, "x.tar".to_owned()).unwrap(),
+                Payload::file(&context, name).unwrap(),
+            ];
             std::fs::write(dir.path().join(name), content).unwrap();
             for payload in before {
                 // Bytes behind the end are nobody's.
-                if payload.name.is_some() && content.starts_with("last") {
+                if payload.name == name && content.starts_with("last") {
                     assert_eq!(read(&payload, 0).unwrap(), b"last");
                     continue;
                 }
                 for offset in [0, 1] {
                     let text = read(&payload, offset).unwrap_err().to_string();
-                    assert!(text.contains("changed") || text.contains("shorter"), "{name}: {text}");
+                    assert!(
+                        ["changed", "damaged", "shorter"].iter().any(|word| text.contains(word)),
+                        "{name}: {text}"
+                    );
                     assert_eq!(text.matches("cannot be read").count(), 1, "{text}");
                 }
             }
             // Nor is it measured anew.
-            assert!(Payload::archive(&context, None).is_err(), "{name}");
+            assert!(Payload::archive(&context, "x.tar".to_owned()).is_err(), "{name}");
             assert!(Payload::file(&context, name).is_err(), "{name}");
         }
     }

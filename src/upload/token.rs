@@ -1,9 +1,11 @@
 //! What a server is shown. It is never an argument, and nothing shows it.
 
 use crate::error::{Code, Error, Result};
-use rustix::fs::{self, Mode, OFlags};
+use crate::hash;
+use rustix::fs::{self, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The variable that has it where no file does.
@@ -61,8 +63,12 @@ impl std::fmt::Debug for Token {
 fn read(path: &Path) -> Result<String> {
     let name = || format!("--token-file {}", path.display());
     let failed = |cause| Error::io(name(), cause);
-    let flags = OFlags::RDONLY | OFlags::NOATIME | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(fs::open(path, flags, Mode::empty()).map_err(|cause| failed(cause.into()))?);
+    let opened = hash::open_quietly(
+        fs::CWD,
+        path.as_os_str().as_bytes(),
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY,
+    );
+    let file = File::from(opened.map_err(|cause| failed(cause.into()))?);
     let stat = fs::fstat(&file).map_err(|cause| failed(cause.into()))?;
     if fs::FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mode & 0o077 != 0 {
         return Err(Error::new(Code::Usage, format!("{}: others than its owner can read it", name()))

@@ -75,13 +75,12 @@ pub(super) fn send(
 }
 
 fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Address, Failure> {
-    let name = payload.name.as_deref().unwrap_or("context.tar");
     let headers = [
         ("upload-length", payload.length.to_string()),
         // The names that servers know; some take nothing without both.
         (
             "upload-metadata",
-            format!("filename {},filetype {}", base64(name.as_bytes()), base64(b"application/x-tar")),
+            format!("filename {},filetype {}", base64(payload.name.as_bytes()), base64(b"application/x-tar")),
         ),
     ];
     let response = request(uploader, Method::POST, address, &headers, Some(&[]))?;
