@@ -1,11 +1,10 @@
 //! The command line: exactly what was typed, nothing resolved.
 
-use crate::compress::Compression;
-use crate::layer::Way;
-use crate::removal;
-use crate::report::ProgressMode;
+use crate::context::compress::Compression;
+use crate::pkg::plan::Way;
+use crate::report::progress::ProgressMode;
 use crate::services::Selection;
-use crate::upload::{Form, courier};
+use crate::transfer::upload::{Form, child};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -51,6 +50,9 @@ Exit codes:
    13  all done, but this program could not be removed
    20  refused before any work
 128+N  ended by signal N";
+
+/// The subcommand of the process that removes this program at the end of a run.
+pub const REMOVE_SELF: &str = "remove-self";
 
 /// Converting a machine.
 #[derive(Args, Debug)]
@@ -245,7 +247,7 @@ pub enum Command {
         common: Common,
     },
     /// The same, when a line on standard input says so: what a conversion begins before its doors close
-    #[command(name = courier::DELIVER, hide = true)]
+    #[command(name = child::DELIVER, hide = true)]
     Deliver {
         /// The context
         context: PathBuf,
@@ -260,7 +262,7 @@ pub enum Command {
         common: Common,
     },
     /// Send what comes over standard input: what a conversion without --out begins before its doors close
-    #[command(name = courier::SEND, hide = true)]
+    #[command(name = child::SEND, hide = true)]
     Send {
         /// Certificates (PEM) to trust beside the machine's own and Mozilla's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
@@ -270,7 +272,7 @@ pub enum Command {
         common: Common,
     },
     /// Remove this program, when a line on standard input says so: what a conversion begins before its doors close
-    #[command(name = removal::SUBCOMMAND, hide = true)]
+    #[command(name = REMOVE_SELF, hide = true)]
     RemoveSelf,
     /// Remove what killed runs have left beside their --out, and only what is provably theirs
     Clean {

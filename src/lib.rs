@@ -16,47 +16,24 @@
 //! passed down; names are bytes ([`escape`] shows them); nothing of the machine
 //! is ever executed. `docs/architecture.md` has the reasons.
 
-pub mod apply;
-pub mod apt;
-pub mod archive;
-pub mod archives;
-pub mod base;
-pub mod cli;
-pub mod companion;
-pub mod compress;
+pub mod commands;
+pub mod compare;
 pub mod context;
-pub mod convert;
+pub mod image;
+pub mod model;
+pub mod system;
+pub mod transfer;
+
+pub mod apply;
+pub mod cli;
 pub mod detect;
-pub mod diff;
 pub mod emit;
-pub mod equal;
 pub mod error;
-pub mod escape;
-pub mod expected;
-pub mod explain;
-pub mod findings;
-pub mod generated;
-pub mod guard;
-pub mod hash;
-pub mod layer;
-pub mod manifest;
-pub mod merged_usr;
-pub mod net;
-pub mod out;
-pub mod pace;
+pub mod pipeline;
 pub mod pkg;
 pub mod plan;
 pub mod policy;
-pub mod registry;
-pub mod removal;
 pub mod report;
-pub mod rewrite;
-pub mod root;
-pub mod run;
 pub mod services;
 pub mod summary;
-pub mod tree;
-pub mod units;
-pub mod upload;
-pub mod verify;
 pub mod walk;

@@ -6,9 +6,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
 use vm2docker_self::cli::Cli;
+use vm2docker_self::commands;
+use vm2docker_self::context::output::{self, Scratch};
 use vm2docker_self::error::Code;
-use vm2docker_self::out::{self, Scratch};
-use vm2docker_self::{report, run};
+use vm2docker_self::system::console;
 
 /// The signals that end a run.
 const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     let scratch = Scratch::default();
     clean_up_on_signals(&scratch);
     clean_up_on_panic(&scratch);
-    run::run(cli, &scratch).into()
+    commands::run(cli, &scratch).into()
 }
 
 /// A run that is told to end removes what it has written and says so in its exit code.
@@ -31,7 +32,7 @@ fn clean_up_on_signals(scratch: &Scratch) {
     let wait = move || {
         let _ = others.thread_unblock();
         if let Some(signal) = signals.forever().next() {
-            out::remove_scratch(&scratch);
+            output::remove_scratch(&scratch);
             std::process::exit(128 + signal);
         }
     };
@@ -46,10 +47,10 @@ fn clean_up_on_panic(scratch: &Scratch) {
     let scratch = Scratch::clone(scratch);
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        report::tell(&format!(
+        console::tell(&format!(
             "error: a defect of this program, at {place}\nhint: report it with this line\n"
         ));
-        out::remove_scratch(&scratch);
+        output::remove_scratch(&scratch);
         std::process::exit(Code::Failed as i32);
     }));
 }

@@ -1,15 +1,15 @@
 //! What becomes of every path, and why. Pure; `--dry-run` ends here.
 
-use crate::diff::{Change, Delta};
-use crate::escape;
-use crate::findings::Findings;
-use crate::generated::{Generated, State};
-use crate::layer::{PackageLayer, Role};
-use crate::manifest::{Layer, Record, Verdict};
+use crate::compare::diff::{Change, Delta};
+use crate::model::escape;
+use crate::model::findings::Findings;
+use crate::model::manifest::{Layer, Record, Verdict};
+use crate::model::tree::{self, Kind, Node, Sha256};
 use crate::pkg::Catalog;
+use crate::pkg::dpkg::provenance::{Generated, State};
+use crate::pkg::plan::{PackageLayer, Role};
 use crate::policy::content::Detection;
 use crate::policy::{Action, Policy, RuleId};
-use crate::tree::{self, Kind, Node, Sha256};
 use crate::walk::{Content, Found, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -490,7 +490,7 @@ fn deletions(facts: Facts<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
     });
     let ruled_out = ruled_out.map(|((found, _), _)| found.node.path.to_vec());
     let mut deletions: Vec<Vec<u8>> = facts.delta.removed.iter().cloned().chain(ruled_out).collect();
-    deletions.retain(|path| !crate::equal::is_runtimes(path));
+    deletions.retain(|path| !crate::compare::equal::is_runtimes(path));
     deletions.sort_unstable();
     deletions
 }

@@ -1,14 +1,15 @@
 //! The plan in figures: what `plan.json` holds and the summary shows.
 
-use crate::base::Base;
 use crate::detect::Inventory;
-use crate::escape;
-use crate::layer::{PackageLayer, Role, Rung, Way};
-use crate::manifest::{Layer, Verdict};
-use crate::pkg::{Catalog, version};
+use crate::image::Base;
+use crate::model::escape;
+use crate::model::manifest::{Layer, Verdict};
+use crate::model::tree::{self, Kind, Node};
+use crate::pkg::Catalog;
+use crate::pkg::dpkg::version;
+use crate::pkg::plan::{PackageLayer, Role, Rung, Way};
 use crate::plan::{self, Facts, Plan};
 use crate::services::Workload;
-use crate::tree::{self, Kind, Node};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
-use vm2docker_self::archive::{Reader, Writer, read_tree};
-use vm2docker_self::tree::{Kind, Node, Stat};
+use vm2docker_self::context::tar::{Reader, Writer, read_tree};
+use vm2docker_self::model::tree::{Kind, Node, Stat};
 
 /// Largest id that `members` may have: 4294967295 means "unchanged" to `chown(2)`, so only lists can hold it.
 fn members_for_lists() -> Vec<Member> {
@@ -46,14 +46,14 @@ fn the_tree_is_what_was_meant() {
     let members = members();
     let contents = read_tree(write(&members).as_slice(), &|path| path.starts_with(b"more/")).unwrap();
     for member in &members {
-        let place = vm2docker_self::tree::find(&contents.nodes, &member.node.path).unwrap();
+        let place = vm2docker_self::model::tree::find(&contents.nodes, &member.node.path).unwrap();
         let found = &contents.nodes[place];
         let expected = Node { group: found.group, ..member.node.clone() };
         assert_eq!(*found, expected);
         let is_linked = member.link.is_some() || member.node.path.starts_with(b"files/");
         assert_eq!(found.group != 0, is_linked && matches!(found.kind, Kind::File { .. }));
         if let Some(first) = &member.link {
-            let first = vm2docker_self::tree::find(&contents.nodes, first).unwrap();
+            let first = vm2docker_self::model::tree::find(&contents.nodes, first).unwrap();
             assert_eq!(contents.nodes[first].group, found.group);
         }
     }

@@ -10,11 +10,12 @@ use support::images::{
     LAYERS, Layout, TREE, add, config, digest, dump, gzip, layers, pack, tar, with_platform, write_directory,
     zstd,
 };
-use vm2docker_self::archive::{Writer, read_tree};
-use vm2docker_self::base::{self, BaseImage};
+use vm2docker_self::context::tar::{Writer, read_tree};
 use vm2docker_self::error::{Code, Error};
-use vm2docker_self::escape::display;
-use vm2docker_self::tree::Kind;
+use vm2docker_self::image;
+use vm2docker_self::image::BaseImage;
+use vm2docker_self::model::escape::display;
+use vm2docker_self::model::tree::Kind;
 
 /// An index of two platforms, one absent, and attestations, as buildx and the containerd store make them.
 fn layout() -> Layout {
@@ -55,7 +56,7 @@ fn old_save(architecture: &str) -> Vec<u8> {
 fn read(content: &[u8], architecture: &str) -> Result<BaseImage, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    base::read(file.path(), architecture)
+    image::read(file.path(), architecture)
 }
 
 fn refusal(content: &[u8], architecture: &str) -> String {
@@ -75,8 +76,9 @@ fn check(image: &BaseImage, name: Option<&str>) {
     );
     assert_eq!(image.files[&b"var/lib/dpkg/status"[..]], b"Package:upper");
     assert_eq!(image.files[&b"etc/os-release"[..]], b"ID=debian");
-    let file =
-        |path: &[u8]| image.nodes[vm2docker_self::tree::find(&image.nodes, path).unwrap()].kind.clone();
+    let file = |path: &[u8]| {
+        image.nodes[vm2docker_self::model::tree::find(&image.nodes, path).unwrap()].kind.clone()
+    };
     let content =
         |text: &[u8]| Kind::File { size: text.len() as u64, sha256: Some(Sha256::digest(text).into()) };
     assert_eq!(file(b"linked"), content(b"replaced"));
@@ -89,14 +91,14 @@ fn an_oci_layout_as_directory_and_archive() {
     let layout = layout();
     let directory = tempfile::tempdir().unwrap();
     write_directory(&layout, directory.path());
-    let from_directory = base::read(directory.path(), "amd64").unwrap();
+    let from_directory = image::read(directory.path(), "amd64").unwrap();
     check(&from_directory, Some("debian:12"));
     assert!(from_directory.manifest_digest.is_some());
     let from_archive = read(&pack(&layout.0), "amd64").unwrap();
     assert_eq!(from_archive, from_directory);
     let other = read(&pack(&layout.0), "arm64").unwrap();
     assert_eq!(other.architecture.as_deref(), Some("arm64"));
-    assert!(vm2docker_self::tree::find(&other.nodes, b"etc/old").is_some());
+    assert!(vm2docker_self::model::tree::find(&other.nodes, b"etc/old").is_some());
 }
 
 #[test]
@@ -236,9 +238,9 @@ fn what_is_no_image_says_what_it_looks_like() {
         let error = refusal(&content, "amd64");
         assert!(error.contains(text), "{error}");
     }
-    let error = base::read(Path::new("/nonexistent\n"), "amd64").unwrap_err();
+    let error = image::read(Path::new("/nonexistent\n"), "amd64").unwrap_err();
     assert!(error.code == Code::Failed && error.to_string().contains("/nonexistent\\x0a"), "{error}");
-    assert_eq!(base::read(tempfile::tempdir().unwrap().path(), "amd64").unwrap_err().code, Code::Refused);
+    assert_eq!(image::read(tempfile::tempdir().unwrap().path(), "amd64").unwrap_err().code, Code::Refused);
 }
 
 /// Hostile input: cut off at every block, a byte flipped in every one. Nothing may panic; and what is
@@ -250,10 +252,10 @@ fn damage_never_goes_unnoticed_or_panics() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (number, image) in images.iter().enumerate() {
         std::fs::write(file.path(), image).unwrap();
-        let good = base::read(file.path(), "amd64").unwrap();
+        let good = image::read(file.path(), "amd64").unwrap();
         for end in (0..image.len().saturating_sub(1024)).step_by(512) {
             std::fs::write(file.path(), &image[..end]).unwrap();
-            let result = base::read(file.path(), "amd64");
+            let result = image::read(file.path(), "amd64");
             // An image is whole without what follows its last needed member.
             assert!(result.map_or(true, |image| number < 2 && image == good), "{number} at {end}");
         }
@@ -261,7 +263,7 @@ fn damage_never_goes_unnoticed_or_panics() {
             let mut flipped = image.clone();
             flipped[place] ^= 0x55;
             std::fs::write(file.path(), &flipped).unwrap();
-            let _ = base::read(file.path(), "amd64")
+            let _ = image::read(file.path(), "amd64")
                 .is_ok_and(|image| number > 1 || image.nodes == good.nodes || panic!("{place}"));
         }
     }

@@ -10,8 +10,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use support::tool::{Place, Ran};
-use vm2docker_self::archive::Reader;
-use vm2docker_self::policy::{self, Action};
+use vm2docker_self::context::tar::Reader;
+use vm2docker_self::policy;
+use vm2docker_self::policy::Action;
 
 /// How every canary begins; what follows is its own.
 const TAG: &str = "Kn4rVogL";
@@ -220,10 +221,10 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn tar(path: &str, content: &[u8]) -> Vec<u8> {
-    use vm2docker_self::tree::{Kind, Node, Stat};
+    use vm2docker_self::model::tree::{Kind, Node, Stat};
     let kind = Kind::File { size: content.len() as u64, sha256: None };
     let node = Node { path: path.as_bytes().into(), kind, stat: Stat::default(), group: 0, xattrs: None };
-    let mut writer = vm2docker_self::archive::Writer::new(Vec::new());
+    let mut writer = vm2docker_self::context::tar::Writer::new(Vec::new());
     writer.append_file(&node, &mut &content[..]).unwrap();
     writer.finish().unwrap()
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, command, finish, run};
-use vm2docker_self::context::COMPLETE;
+use vm2docker_self::context::reader::COMPLETE;
 
 /// A machine whose one large file is more than two pieces.
 fn machine() -> Place {

@@ -9,9 +9,9 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vm2docker_self::guard::Guard;
-use vm2docker_self::out::room::Room;
-use vm2docker_self::out::{Place, Scratch, Sink};
+use vm2docker_self::context::output::room::Room;
+use vm2docker_self::context::output::{Place, Scratch, Sink};
+use vm2docker_self::system::sandbox::Guard;
 
 /// A machine to be harmed, and ways to it from before the doors are closed.
 struct Victim {
@@ -151,7 +151,7 @@ fn try_everything(dir: &Path) {
     let room = Room::of(place.parent(), false).unwrap();
     let mut sink = Sink::create(place, room, false, &Scratch::default()).unwrap();
     let mut guard = Guard::enter(true).unwrap();
-    guard.shut(Some(&sink));
+    guard.shut(sink.directory());
     assert!(guard.read_only > Some(0) && guard.calls && guard.writes, "{guard:?}");
     let through: Vec<&str> =
         ATTEMPTS.iter().filter(|(_, attempt)| attempt(&mut victim).is_ok()).map(|(name, _)| *name).collect();

@@ -275,7 +275,7 @@ fn the_delta_has_the_administrators_files_first() {
     fixture::lay(&place.path("machine"), "hard - - /srv/app/link /var/lib/dpkg/info/old.list\n");
     place.convert("ctx", &[] as &[&str]).ends(0);
     let delta = place.unpacked("ctx", "delta.tar.zst");
-    let mut reader = vm2docker_self::archive::Reader::new(&delta[..]);
+    let mut reader = vm2docker_self::context::tar::Reader::new(&delta[..]);
     let mut order = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
         order.push(String::from_utf8(entry.node.path.to_vec()).unwrap());

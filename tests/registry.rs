@@ -10,9 +10,11 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use support::images::{Layout, TREE, config, digest, dump, gzip, layers, with_platform, write_directory};
 use support::tool::{command, finish};
-use vm2docker_self::base::{self, BaseImage};
-use vm2docker_self::net::{self, Client, Request, Settings};
-use vm2docker_self::registry::{Access, Credentials, Failure, Reference};
+use vm2docker_self::image;
+use vm2docker_self::image::BaseImage;
+use vm2docker_self::image::registry::{Access, Credentials, Failure, Reference};
+use vm2docker_self::transfer::net;
+use vm2docker_self::transfer::net::{Client, Request, Settings};
 
 /// `docker-registry` on a free port of this machine, ended when it is dropped.
 struct Registry {
@@ -120,7 +122,7 @@ fn what_comes_is_what_was_pushed() {
         write_directory(&layout, &directory);
         registry.push(&directory, name, options);
         let reference = registry.reference(name);
-        let expected = base::read(&directory, "amd64").unwrap();
+        let expected = image::read(&directory, "amd64").unwrap();
         let image = access.pull(&reference, "amd64").unwrap();
         assert_eq!(dump(&image.nodes), TREE);
         assert_eq!(image.name, Some(reference.to_string()));

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, finish};
-use vm2docker_self::archive::Reader;
-use vm2docker_self::context::{BINARY, COMPLETE, seal_line};
+use vm2docker_self::context::reader::{BINARY, COMPLETE, seal_line};
+use vm2docker_self::context::tar::Reader;
 use vm2docker_self::error::{Code, Error};
-use vm2docker_self::upload::{Form, Options, Patience, Receipt, Server, upload};
+use vm2docker_self::transfer::upload::{Form, Options, Patience, Receipt, Server, upload};
 
 /// A sealed context of about this size, with bytes that differ everywhere.
 fn context(at: &Path, size: usize) -> PathBuf {

@@ -9,8 +9,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use support::tool::Place;
-use vm2docker_self::archive::Reader;
-use vm2docker_self::tree::Kind;
+use vm2docker_self::context::tar::Reader;
+use vm2docker_self::model::tree::Kind;
 
 const SECRET: &str = "5up3r-5ecret-of-this-machine";
 

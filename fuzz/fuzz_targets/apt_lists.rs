@@ -4,9 +4,9 @@
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::apt::release::Release;
-use vm2docker_self::apt::scan::{Asked, Matches, Record};
-use vm2docker_self::escape::hex;
+use vm2docker_self::pkg::dpkg::repository::release::Release;
+use vm2docker_self::pkg::dpkg::repository::scan::{Asked, Matches, Record};
+use vm2docker_self::model::escape::hex;
 use vm2docker_self::pkg::Pin;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

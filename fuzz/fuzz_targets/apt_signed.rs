@@ -2,8 +2,8 @@
 //! Changed messages of the good key give its text or none.
 #![no_main]
 
-use vm2docker_self::apt::keyring::{Keyring, is_public};
-use vm2docker_self::apt::signed;
+use vm2docker_self::pkg::dpkg::repository::keyring::{Keyring, is_public};
+use vm2docker_self::pkg::dpkg::repository::signed;
 
 const KEY: &[u8] = include_bytes!("../../tests/data/apt/good.asc");
 const TEXT: &[u8] = b"Origin: Test\nSuite: stable\n- dashed\nSHA256:";

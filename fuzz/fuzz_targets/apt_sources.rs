@@ -2,7 +2,7 @@
 //! No address holds a user or a password, and no line or field can be made up by a value.
 #![no_main]
 
-use vm2docker_self::apt::{sources, written};
+use vm2docker_self::pkg::dpkg::repository::{sources, written};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for file in ["sources.list.d/a.list", "sources.list.d/a.sources"] {

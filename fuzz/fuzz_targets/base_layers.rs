@@ -3,7 +3,7 @@
 //! A layer is read to its end, so that a digest over it covers everything.
 #![no_main]
 
-use vm2docker_self::base::layers::Layers;
+use vm2docker_self::image::image_layers::Layers;
 use vm2docker_self_fuzz::{assert_tree, reseal, stated_size};
 
 /// As a separator the fuzzer's input has one block of this byte between two layers.

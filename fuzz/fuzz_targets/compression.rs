@@ -4,7 +4,7 @@
 #![no_main]
 
 use std::io::{Read, Write};
-use vm2docker_self::archive::compression::{Compression, decompress, detect};
+use vm2docker_self::context::decompress::{Compression, decompress, detect};
 use vm2docker_self_fuzz::drain;
 
 /// A stream of a few bytes can stand for gigabytes.

@@ -2,7 +2,7 @@
 //! An answer to one question is none to another. What is cut off is not taken for whole.
 #![no_main]
 
-use vm2docker_self::net::dns::{Kind, Reply, question, reply};
+use vm2docker_self::transfer::net::dns::{Kind, Reply, question, reply};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for kind in [Kind::A, Kind::Aaaa] {

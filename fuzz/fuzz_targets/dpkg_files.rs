@@ -3,7 +3,8 @@
 //! twice over; a mode has permission bits only; an alternative's choices have one target a slave.
 #![no_main]
 
-use vm2docker_self::pkg::{Aliases, Problem, admin, owned};
+use vm2docker_self::pkg::{Aliases, Problem, owned};
+use vm2docker_self::pkg::dpkg::admin;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lines = bytes.split(|&byte| byte == b'\n').count();

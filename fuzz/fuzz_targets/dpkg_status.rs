@@ -4,7 +4,8 @@
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::pkg::{Package, dpkg, parse_status, parse_status_d, version};
+use vm2docker_self::pkg::{Package, parse_status, parse_status_d};
+use vm2docker_self::pkg::dpkg::{status, version};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for (packages, problems) in [parse_status(bytes), parse_status_d(bytes)] {
@@ -18,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 });
 
 fn check(package: &Package) {
-    assert!(dpkg::is_valid_name(package.name.as_bytes()));
+    assert!(status::is_valid_name(package.name.as_bytes()));
     assert!(package.architecture.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     assert!(!package.architecture.starts_with('-'));
     let version = package.version.as_bytes();

@@ -3,7 +3,7 @@
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::units::{cron, environment, sysv, tmpfiles};
+use vm2docker_self::detect::units::{cron, environment, sysv, tmpfiles};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let variables = environment::parse_file(bytes);

@@ -3,7 +3,7 @@
 //! What is unescaped from any text escapes to a text of the same meaning; hexadecimal survives too.
 #![no_main]
 
-use vm2docker_self::escape::{escape, hex, unescape, unhex};
+use vm2docker_self::model::escape::{escape, hex, unescape, unhex};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let text = escape(bytes);

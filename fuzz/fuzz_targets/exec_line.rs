@@ -2,9 +2,10 @@
 //! argument that is no variable alone, exactly one more; and its debugging form shows no argument.
 #![no_main]
 
-use vm2docker_self::units::Host;
-use vm2docker_self::units::exec::{self, Word};
-use vm2docker_self::units::specifiers::{Account, Specifiers};
+use vm2docker_self::detect::units::Host;
+use vm2docker_self::detect::units::exec;
+use vm2docker_self::detect::units::exec::Word;
+use vm2docker_self::detect::units::specifiers::{Account, Specifiers};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let host = Host {

@@ -2,7 +2,7 @@
 //! nothing that a Dockerfile, a shell or an address would read otherwise. Pinning keeps the repository.
 #![no_main]
 
-use vm2docker_self::registry::Reference;
+use vm2docker_self::image::registry::Reference;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let Ok(reference) = Reference::parse(text) else { return };

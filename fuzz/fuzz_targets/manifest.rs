@@ -3,8 +3,9 @@
 //! which are never written.
 #![no_main]
 
-use vm2docker_self::manifest::{self, Names};
-use vm2docker_self::tree::Kind;
+use vm2docker_self::model::manifest;
+use vm2docker_self::model::manifest::Names;
+use vm2docker_self::model::tree::Kind;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {

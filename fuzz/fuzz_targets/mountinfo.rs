@@ -3,7 +3,8 @@
 //! Reading the same table twice over changes nothing: of mounts over each other the last one counts.
 #![no_main]
 
-use vm2docker_self::detect::mounts::{self, Class};
+use vm2docker_self::system::mounts;
+use vm2docker_self::system::mounts::Class;
 
 libfuzzer_sys::fuzz_target!(|input: (&[u8], &[u8])| {
     let (table, root) = input;

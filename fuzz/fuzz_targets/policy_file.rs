@@ -6,7 +6,8 @@
 
 use libfuzzer_sys::Corpus;
 use vm2docker_self::policy::content::{Kind, Search};
-use vm2docker_self::policy::{self, Action, Policy};
+use vm2docker_self::policy;
+use vm2docker_self::policy::{Action, Policy};
 
 libfuzzer_sys::fuzz_target!(|input: (&[u8], Vec<Vec<u8>>, &[u8])| -> Corpus {
     let (text, homes, path) = input;

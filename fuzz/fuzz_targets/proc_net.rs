@@ -2,7 +2,8 @@
 //! The same bytes as a control group's path lead to a unit that stands in them, or to none.
 #![no_main]
 
-use vm2docker_self::detect::cgroup::{self, Place};
+use vm2docker_self::detect::cgroup;
+use vm2docker_self::detect::cgroup::Place;
 use vm2docker_self::detect::sockets::{Protocol, parse_inet, parse_unix};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

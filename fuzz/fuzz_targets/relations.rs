@@ -3,8 +3,9 @@
 //! Every relation accepts the version it names exactly if its operator includes equality.
 #![no_main]
 
-use vm2docker_self::pkg::relation::{self, Operator, Relation};
-use vm2docker_self::pkg::version;
+use vm2docker_self::pkg::relation;
+use vm2docker_self::pkg::relation::{Operator, Relation};
+use vm2docker_self::pkg::dpkg::version;
 
 libfuzzer_sys::fuzz_target!(|value: &[u8]| {
     let (groups, damaged) = relation::parse_groups(value);

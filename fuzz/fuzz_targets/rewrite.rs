@@ -3,7 +3,7 @@
 //! A package database loses whole stanzas of dropped packages only, in order; a machine's number is always gone.
 #![no_main]
 
-use vm2docker_self::rewrite::rewrite;
+use vm2docker_self::pkg::dpkg::rewrite::rewrite;
 
 libfuzzer_sys::fuzz_target!(|content: &[u8]| {
     for path in [b"etc/shadow".as_slice(), b"etc/gshadow", b"etc/passwd"] {

@@ -3,8 +3,8 @@
 //! Passing over contents or reading them gives the same members.
 #![no_main]
 
-use vm2docker_self::archive::{Reader, read_tree};
-use vm2docker_self::tree::Kind;
+use vm2docker_self::context::tar::{Reader, read_tree};
+use vm2docker_self::model::tree::Kind;
 use vm2docker_self_fuzz::{assert_tree, drain, reseal, stated_size};
 
 const MOST: u64 = 1 << 20;

@@ -5,8 +5,8 @@
 
 use arbitrary::Arbitrary;
 use std::io::Read;
-use vm2docker_self::archive::{Reader, Writer};
-use vm2docker_self::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
+use vm2docker_self::context::tar::{Reader, Writer};
+use vm2docker_self::model::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
 
 #[derive(Arbitrary, Debug)]
 struct Member {

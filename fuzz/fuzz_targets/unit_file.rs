@@ -2,7 +2,7 @@
 //! again, written plainly, gives the same. Every typed reading of it ends without a panic.
 #![no_main]
 
-use vm2docker_self::units::Unit;
+use vm2docker_self::detect::units::Unit;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (unit, _) = Unit::parse(bytes);

@@ -4,7 +4,7 @@
 #![no_main]
 
 use std::cmp::Ordering::Equal;
-use vm2docker_self::pkg::version::{compare, is_valid};
+use vm2docker_self::pkg::dpkg::version::{compare, is_valid};
 
 libfuzzer_sys::fuzz_target!(|texts: [&str; 3]| {
     for a in texts {

@@ -1,8 +1,8 @@
 //! What several targets need.
 
 use std::io::Read;
-use vm2docker_self::archive::Reader;
-use vm2docker_self::tree::{Kind, Node, parent};
+use vm2docker_self::context::tar::Reader;
+use vm2docker_self::model::tree::{Kind, Node, parent};
 
 const BLOCK: usize = 512;
 

@@ -2,12 +2,12 @@
 
 use super::target::Target;
 use super::{failed, look};
-use crate::context;
+use crate::context::reader;
 use crate::error::{Code, Error, Result};
-use crate::manifest;
-use crate::merged_usr::{self, Link};
-use crate::root::Root;
-use crate::tree::{Kind, Node};
+use crate::model::manifest;
+use crate::model::merged_usr::{self, Link};
+use crate::model::tree::{Kind, Node};
+use crate::system::root::Root;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// Makes the links that the context names, and moves what the directories in their place hold. Returns how many
 /// objects moved. Until the end no program in the root runs that needs a library.
 pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
-    let links = read(&context.join(context::MERGED_USR))?;
+    let links = read(&context.join(reader::MERGED_USR))?;
     let merged = merged_usr::merge(look(context, root, &|_| false, threads)?, &links);
     let mut target = Target::new(root);
     for path in &merged.lost {
@@ -33,13 +33,13 @@ pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
 }
 
 fn read(list: &Path) -> Result<Vec<Link>> {
-    let text = std::fs::read_to_string(list).map_err(|cause| Error::io(context::MERGED_USR, cause))?;
+    let text = std::fs::read_to_string(list).map_err(|cause| Error::io(reader::MERGED_USR, cause))?;
     let link = |line: &str| {
         let (name, target) = line.split_once('\t')?;
         Some((manifest::safe_path(name)?.into(), manifest::safe_path(target)?.into()))
     };
     let damaged =
-        || Error::new(Code::Failed, format!("{} is not what this program writes", context::MERGED_USR));
+        || Error::new(Code::Failed, format!("{} is not what this program writes", reader::MERGED_USR));
     text.lines().map(|line| link(line).ok_or_else(damaged)).collect()
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let (context, path) = (dir.path().join("context"), dir.path().join("root"));
         fs::create_dir_all(context.join("packages")).unwrap();
         fs::write(
-            context.join(context::MERGED_USR),
+            context.join(reader::MERGED_USR),
             "/bin\t/usr/bin\n/lib\t/usr/lib\n/lib64\t/usr/lib64\n/sbin\t/usr/sbin\n",
         )
         .unwrap();
@@ -126,7 +126,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("packages")).unwrap();
         for line in ["/bin\t/../bin\n", "bin\t/usr/bin\n", "/bin /usr/bin\n"] {
-            fs::write(dir.path().join(context::MERGED_USR), line).unwrap();
+            fs::write(dir.path().join(reader::MERGED_USR), line).unwrap();
             let error = merge(dir.path(), &Root::open(dir.path()).unwrap(), 1).unwrap_err();
             assert!(error.to_string().contains("merged-usr.list is not"), "{error}");
         }

@@ -8,19 +8,20 @@
 mod merged_usr;
 mod packages;
 mod target;
+pub mod verify;
 
 pub use merged_usr::merge;
 pub use packages::{Prepared, prepare};
 
-use crate::archive;
-use crate::context::{self, Context};
-use crate::detect::mounts;
-use crate::equal::{self, Aspect, Difference, View};
+use crate::compare::equal::{self, Aspect, Difference, View};
+use crate::context::reader::{self, Context};
+use crate::context::tar;
 use crate::error::{Code, Error, Result};
-use crate::escape;
-use crate::manifest::Record;
-use crate::root::{self, Root};
-use crate::tree::{self, Kind, Node};
+use crate::model::escape;
+use crate::model::manifest::Record;
+use crate::model::tree::{self, Kind, Node};
+use crate::system::mounts;
+use crate::system::root::{self, Root};
 use crate::walk::{self, Progress, Scope};
 use sha2::Digest;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -45,7 +46,7 @@ pub struct Applied {
 pub fn apply(context: &Context, root: &Root, threads: usize) -> Result<Applied> {
     let records = context.manifest()?;
     let deletions: HashSet<Vec<u8>> = context.deletions()?.into_iter().collect();
-    let delta = context.archive(context::DELTA)?;
+    let delta = context.archive(reader::DELTA)?;
     let before = survey(context, root, &records, threads)?;
     let differences = equal::differences(&records, &before, View::FULL);
     let mut work = Work {
@@ -178,8 +179,8 @@ impl<'a> Work<'a> {
             }
         }
         let mut written = (0, 0);
-        let damaged = |cause: io::Error| Error::io(context::DELTA, cause).hint("copy the context again");
-        let mut delta = archive::Reader::new(io::BufReader::with_capacity(1 << 20, delta));
+        let damaged = |cause: io::Error| Error::io(reader::DELTA, cause).hint("copy the context again");
+        let mut delta = tar::Reader::new(io::BufReader::with_capacity(1 << 20, delta));
         while let Some(mut entry) = delta.next_entry().map_err(damaged)? {
             if entry.hard_link.is_some() || !wanted.contains(&*entry.node.path) {
                 continue;

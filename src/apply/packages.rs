@@ -2,16 +2,16 @@
 
 use super::target::{self, Target};
 use super::{failed, listed};
-use crate::archive;
-use crate::context;
-use crate::detect::{accounts, mounts};
+use crate::context::{reader, tar};
+use crate::detect::accounts;
 use crate::error::{Code, Error, Result};
-use crate::escape;
-use crate::findings::Findings;
+use crate::model::escape;
+use crate::model::findings::Findings;
+use crate::model::tree::{Kind, Node};
 use crate::pkg::{self, Pin};
 use crate::policy::{Action, Policy};
-use crate::root::{self, Root};
-use crate::tree::{Kind, Node};
+use crate::system::mounts;
+use crate::system::root::{self, Root};
 use crate::walk::{self, Found, Progress, Scope};
 use std::collections::BTreeSet;
 use std::io;
@@ -49,7 +49,7 @@ fn archive_in(context: &Path) -> Result<Vec<PathBuf>> {
     let mut pieces = Vec::new();
     for entry in std::fs::read_dir(context).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_str().is_some_and(|name| context::is_archive(name, context::PACKAGES)) {
+        if entry.file_name().to_str().is_some_and(|name| reader::is_archive(name, reader::PACKAGES)) {
             pieces.push(entry.path());
         }
     }
@@ -58,9 +58,9 @@ fn archive_in(context: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn unpack(pieces: Vec<PathBuf>, root: &Root) -> Result<usize> {
-    let damaged = |cause: io::Error| Error::io(context::PACKAGES, cause).hint("copy the context again");
-    let plain = context::decompress(pieces)?;
-    let mut members = archive::Reader::new(io::BufReader::with_capacity(1 << 20, plain));
+    let damaged = |cause: io::Error| Error::io(reader::PACKAGES, cause).hint("copy the context again");
+    let plain = reader::decompress(pieces)?;
+    let mut members = tar::Reader::new(io::BufReader::with_capacity(1 << 20, plain));
     let mut target = Target::new(root);
     let mut directories: Vec<Node> = Vec::new();
     let mut unpacked = 0;
@@ -91,9 +91,9 @@ fn place(
     hard_link: Option<&[u8]>,
     content: &mut impl io::Read,
 ) -> io::Result<bool> {
-    let directory = root.open_directory_exactly(crate::tree::parent(&node.path))?;
+    let directory = root.open_directory_exactly(crate::model::tree::parent(&node.path))?;
     let existing =
-        root::stat_at(std::os::fd::AsFd::as_fd(&directory), crate::tree::file_name(&node.path)).ok();
+        root::stat_at(std::os::fd::AsFd::as_fd(&directory), crate::model::tree::file_name(&node.path)).ok();
     let is_directory = existing.is_some_and(|stat| {
         rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
     });

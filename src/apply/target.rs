@@ -1,8 +1,8 @@
 //! The root that becomes the machine: every change beneath it, by descriptor, following no link.
 
-use crate::archive;
-use crate::root::{self, Root};
-use crate::tree::{self, Kind, Node, Xattrs};
+use crate::context::stream;
+use crate::model::tree::{self, Kind, Node, Xattrs};
+use crate::system::root::{self, Root};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -164,7 +164,7 @@ pub(super) fn write_sparse(from: &mut impl Read, to: &mut File) -> io::Result<()
     let mut block = vec![0; HOLE];
     let mut length = 0;
     loop {
-        let filled = archive::read_full(from, &mut block)?;
+        let filled = stream::read_full(from, &mut block)?;
         let bytes = &block[..filled];
         length += filled as u64;
         if filled == HOLE && bytes.iter().all(|&byte| byte == 0) {
@@ -200,7 +200,7 @@ fn set_xattrs(path: &str, wanted: Option<&Xattrs>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Stat;
+    use crate::model::tree::Stat;
     use std::os::unix::fs::MetadataExt;
 
     fn root() -> (tempfile::TempDir, Root) {

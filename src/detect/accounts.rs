@@ -2,10 +2,10 @@
 //!
 //! Never through the C library: its name-service modules belong to the machine.
 
-use crate::findings::Findings;
-use crate::manifest::Names;
-use crate::root::Root;
-use crate::tree;
+use crate::model::findings::Findings;
+use crate::model::manifest::Names;
+use crate::model::tree;
+use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of all users and groups by number; of several names for a number the first, as `getpwuid(3)` answers.

@@ -1,9 +1,9 @@
 //! Which processors the machine's programs are for. A kernel runs programs of more than one kind, and the files of a machine can lie
 //! on another one; so it is asked of a program that every machine has, not of the kernel and not of this program.
 
-use crate::findings::Findings;
-use crate::hash::Source;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::system::cache_neutral::CacheNeutralReader;
+use crate::system::root::Root;
 use std::fs::File;
 use std::io::Read;
 
@@ -63,7 +63,7 @@ pub fn find(root: &Root) -> Option<Architecture> {
 
 fn head(root: &Root, path: &[u8]) -> Option<Vec<u8>> {
     let mut head = Vec::new();
-    let file = Source::new(File::from(root.open_file(path).ok()?));
+    let file = CacheNeutralReader::new(File::from(root.open_file(path).ok()?));
     file.take(HEADER).read_to_end(&mut head).ok()?;
     Some(head)
 }

@@ -1,9 +1,9 @@
 //! Snapshots of procfs trees for the tests, from `tests/data/proc`.
 
-use crate::archive::compression::decompress;
-use crate::archive::reader::Reader;
-use crate::root::Root;
-use crate::tree::Kind;
+use crate::context::decompress::decompress;
+use crate::context::tar::reader::Reader;
+use crate::model::tree::Kind;
+use crate::system::root::Root;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

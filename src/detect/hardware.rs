@@ -1,8 +1,8 @@
 //! What the machine has: memory, processors, its kernel, and who emulates it. Read from `/proc` and `/sys` as bytes.
 
 use super::process_files::{decimal, words};
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use serde::Serialize;
 use std::io;
 

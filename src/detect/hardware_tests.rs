@@ -1,10 +1,10 @@
 //! Hardware and kernel parameters of hand-made trees, after real ones.
 
-use super::fixtures::unpack;
-use super::hardware::*;
-use super::sysctl::{self, Setting};
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::detect::fixtures::unpack;
+use crate::detect::hardware::*;
+use crate::detect::sysctl::{self, Setting};
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use std::path::Path;
 
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {

@@ -1,5 +1,7 @@
 //! The machine: what its release files, account files, mount table and `/proc` say. Nothing of it is executed.
 
+pub mod units;
+
 pub mod accounts;
 pub mod architecture;
 pub mod cgroup;
@@ -9,7 +11,6 @@ pub mod hardware;
 #[cfg(test)]
 mod hardware_tests;
 pub mod mappings;
-pub mod mounts;
 pub mod os_release;
 pub mod peers;
 mod process_files;
@@ -24,11 +25,11 @@ pub mod sockets;
 mod sockets_tests;
 pub mod sysctl;
 
-use crate::findings::Findings;
-use crate::manifest::Names;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::model::manifest::Names;
+use crate::system::mounts::Mounts;
+use crate::system::root::Root;
 use hardware::Hardware;
-use mounts::Mounts;
 use os_release::OsRelease;
 use peers::{Holders, Peer};
 use processes::Processes;
@@ -96,7 +97,7 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
         architecture: architecture::load(root, findings).docker,
         hostname: String::from_utf8_lossy(&hostname).trim().to_owned(),
         live: root.is_live().then(|| live(root, findings)),
-        mounts: mounts::parse(&mountinfo, root.absolute()),
+        mounts: crate::system::mounts::parse(&mountinfo, root.absolute()),
         names: accounts::names(root, findings),
         homes: accounts::homes(root, findings),
     }

@@ -1,8 +1,8 @@
 //! Which distribution this is: from `os-release(5)`, or from the release files of the time before it.
 
 use super::release_files;
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use serde::Serialize;
 
 /// The fields of `os-release` that tell the distribution and its release; empty where they are absent.

@@ -1,4 +1,4 @@
-use super::*;
+use crate::detect::os_release::*;
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> String {

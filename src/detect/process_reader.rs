@@ -1,12 +1,11 @@
 //! Reads one process after another from a procfs.
 
-use super::cgroup;
-use super::mounts::{self, Class, Mounts};
-use super::process_files as parse;
 use super::processes::{FileRef, Mapped, Namespaces, OpenFile, Process, Target, Words};
-use crate::findings::Findings;
-use crate::root::{self, Root};
-use crate::tree;
+use super::{cgroup, process_files as parse};
+use crate::model::findings::Findings;
+use crate::model::tree;
+use crate::system::mounts::{self, Class, Mounts};
+use crate::system::root::{self, Root};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};

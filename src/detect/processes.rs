@@ -7,9 +7,9 @@
 use super::cgroup::Container;
 use super::process_files::decimal;
 use super::process_reader::Reader;
-use crate::escape::escape;
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::model::escape::escape;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;

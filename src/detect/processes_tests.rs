@@ -1,11 +1,11 @@
 //! Process tables: of other machines, hand-made, and the one of the machine that runs the tests.
 
-use super::cgroup::{self, Container, Place};
-use super::fixtures::{data, unpack};
-use super::process_files as parse;
-use super::processes::*;
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::detect::cgroup::{self, Container, Place};
+use crate::detect::fixtures::{data, unpack};
+use crate::detect::process_files as parse;
+use crate::detect::processes::*;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -282,7 +282,7 @@ fn a_known_child_is_read_to_the_last_byte() {
     assert_eq!(&*file.path, log.as_os_str().as_bytes());
     assert!(error.is_writable && error.appends);
     if file.identity.is_some() {
-        assert_eq!(file.identity, crate::root::identity_of(&log).ok());
+        assert_eq!(file.identity, crate::system::root::identity_of(&log).ok());
     }
     let input = process.files.iter().find(|file| file.descriptor == 0).unwrap();
     assert!(!input.is_writable);

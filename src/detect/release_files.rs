@@ -1,7 +1,7 @@
 //! The release files of the time before `os-release(5)`: one line of text, or `lsb-release`'s assignments.
 
 use super::os_release::{self, OsRelease};
-use crate::root::Root;
+use crate::system::root::Root;
 
 /// Files with a line of text, those that only one distribution has first: the rebuilds of Red Hat's have its file too.
 const FILES: &[&[u8]] = &[

@@ -5,8 +5,8 @@
 //! the module is already there.
 
 use super::process_files::words;
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 use std::collections::BTreeMap;
 use std::io;

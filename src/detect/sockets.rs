@@ -1,10 +1,10 @@
 //! Sockets of one network namespace: the tables in `/proc/net` (`proc_net(5)`), read as bytes.
 
 use super::process_files::{decimal, split_fields, words};
-use crate::escape::escape;
-use crate::findings::Findings;
-use crate::root::Root;
-use crate::tree;
+use crate::model::escape::escape;
+use crate::model::findings::Findings;
+use crate::model::tree;
+use crate::system::root::Root;
 use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

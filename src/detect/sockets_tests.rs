@@ -1,11 +1,11 @@
 //! Socket tables of real machines, of broken ones, and of this very process.
 
-use super::fixtures::{data, unpack};
-use super::peers::{Endpoint, Holders, Peer, peers};
-use super::processes::Processes;
-use super::sockets::*;
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::detect::fixtures::{data, unpack};
+use crate::detect::peers::{Endpoint, Holders, Peer, peers};
+use crate::detect::processes::Processes;
+use crate::detect::sockets::*;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Write;

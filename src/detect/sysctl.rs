@@ -1,9 +1,9 @@
 //! Kernel parameters that the machine's own files set (`sysctl.d(5)`), and what they are now.
 
-use crate::escape::escape;
-use crate::findings::Findings;
-use crate::root::Root;
-use crate::tree;
+use crate::model::escape::escape;
+use crate::model::findings::Findings;
+use crate::model::tree;
+use crate::system::root::Root;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -1,15 +1,16 @@
 //! The machine's files into an archive: read again, digested on the way, and proven to be what the walk saw.
 
-use crate::archive::Writer;
-use crate::context::SECRETS;
+use crate::context::reader::SECRETS;
+use crate::context::tar::Writer;
 use crate::detect::mappings::Mappings;
-use crate::findings::Findings;
-use crate::hash::{self, Source};
-use crate::manifest::{Layer, Verdict};
+use crate::model::findings::Findings;
+use crate::model::manifest::{Layer, Verdict};
+use crate::model::tree::{self, Kind, Node, Sha256};
 use crate::plan::{Facts, Plan};
 use crate::policy::content::{self, Detection, Search};
-use crate::root::Root;
-use crate::tree::{self, Kind, Node, Sha256};
+use crate::system::cache_neutral::CacheNeutralReader;
+use crate::system::file;
+use crate::system::root::Root;
 use crate::walk::{self, Found};
 use rustix::fs;
 use sha2::Digest as _;
@@ -200,7 +201,7 @@ impl<'a> Shipper<'a> {
         index: usize,
     ) -> Result<Option<Node>, AttemptError> {
         let found = &self.facts.tree.found[index];
-        let mut pauses = hash::PAUSES.iter();
+        let mut pauses = file::PAUSES.iter();
         let mut last = None;
         loop {
             let attempt = self.attempt(archive, index);
@@ -210,7 +211,7 @@ impl<'a> Shipper<'a> {
                 // after them, while it is written.
                 Ok(Some(now)) => now.proven || digest == digest_of(&found.node) || digest == last,
                 Ok(None) => false,
-                Err(AttemptError::Read(cause)) => !hash::is_fault(cause),
+                Err(AttemptError::Read(cause)) => !file::is_fault(cause),
                 Err(AttemptError::Write(_)) => true,
             };
             match pauses.next() {
@@ -233,7 +234,7 @@ impl<'a> Shipper<'a> {
         let node = &found.node;
         let directory = self.directory(tree::parent(&node.path)).map_err(AttemptError::Read)?;
         let file =
-            hash::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
+            file::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
         let before = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
         self.read.insert((before.st_dev, before.st_ino), index);
         let now = Node {
@@ -243,7 +244,7 @@ impl<'a> Shipper<'a> {
         };
         // What the walk looked at is not what is read now.
         let changed = now.stat != node.stat || before.st_size as u64 != node.size();
-        let source = Source::new(File::from(file));
+        let source = CacheNeutralReader::new(File::from(file));
         if before.st_size as u64 <= HELD {
             self.hold(archive, found, now, source, &before, changed)
         } else {
@@ -257,7 +258,7 @@ impl<'a> Shipper<'a> {
         archive: &mut Writer<impl Write>,
         found: &Found,
         mut now: Node,
-        source: Source,
+        source: CacheNeutralReader,
         before: &fs::Stat,
         changed: bool,
     ) -> Result<Option<Archived>, AttemptError> {
@@ -287,7 +288,7 @@ impl<'a> Shipper<'a> {
         archive: &mut Writer<impl Write>,
         found: &Found,
         mut now: Node,
-        mut source: Source,
+        mut source: CacheNeutralReader,
         before: &fs::Stat,
         changed: bool,
     ) -> Result<Option<Archived>, AttemptError> {
@@ -380,10 +381,10 @@ struct Archived {
 /// reading its beginning again. Nothing if it is neither.
 fn is_whole(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<Option<bool>, AttemptError> {
     let after = fs::fstat(file).map_err(|cause| AttemptError::Read(cause.into()))?;
-    if hash::is_unchanged(before, &after) {
+    if file::is_unchanged(before, &after) {
         return Ok(Some(false));
     }
-    let again = hash::reads_again(file, before, sha256).map_err(AttemptError::Read)?;
+    let again = file::reads_again(file, before, sha256).map_err(AttemptError::Read)?;
     Ok(again.then_some(true))
 }
 

@@ -13,21 +13,21 @@ mod secrets;
 pub mod services;
 mod text;
 
-use crate::apt::Source;
-use crate::compress::{Compression, Format};
-use crate::context::{
+use crate::context::compress::{Compression, Format};
+use crate::context::output::{Sink, SinkFile};
+use crate::context::reader::{
     self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS,
 };
 use crate::detect::Inventory;
 use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
-use crate::findings::Findings;
-use crate::layer::{Role, Way};
-use crate::manifest::{self, Layer, Record, Verdict};
-use crate::out::{Sink, SinkFile};
+use crate::model::findings::Findings;
+use crate::model::manifest::{self, Layer, Record, Verdict};
+use crate::pkg::dpkg::repository::Source;
+use crate::pkg::plan::{Role, Way};
 use crate::plan::{Facts, Plan};
-use crate::root::Root;
 use crate::summary::Summary;
+use crate::system::root::Root;
 use age::x25519::Recipient;
 use files::{Changes, Shipped, Shipper};
 use serde::Serialize;
@@ -244,7 +244,7 @@ fn manifest(sink: &mut Sink, emission: &Emission<'_>, changes: &Changes) -> Resu
 fn record(
     emission: &Emission<'_>,
     index: usize,
-    walked: &crate::tree::Node,
+    walked: &crate::model::tree::Node,
     change: Option<&Shipped>,
 ) -> Record {
     match change {
@@ -262,7 +262,7 @@ fn descriptions(sink: &mut Sink, emission: &Emission<'_>) -> Result<()> {
     let summary = emission.summary;
     let delta = format!("{DELTA}{}", emission.compression.extension());
     let named = |stem: &str| -> Vec<String> {
-        sink.names().filter(|name| context::is_archive(name, stem)).map(str::to_owned).collect()
+        sink.names().filter(|name| reader::is_archive(name, stem)).map(str::to_owned).collect()
     };
     let (packages, others) = (named(PACKAGES), [named(DELTA), named(MANIFEST)].concat());
     let mut json = serde_json::to_vec_pretty(summary).map_err(|cause| Error::io(PLAN, cause.into()))?;

@@ -1,15 +1,15 @@
 //! The `packages/` directory: everything that the package layer's build step reads.
 
-use crate::apt::{Source, keyring, written};
+use crate::context::output::Sink;
 use crate::error::Result;
-use crate::escape;
-use crate::findings::Findings;
-use crate::layer::{PackageLayer, Role};
-use crate::manifest::Names;
-use crate::out::Sink;
+use crate::model::escape;
+use crate::model::findings::Findings;
+use crate::model::manifest::Names;
+use crate::pkg::dpkg::repository::{Source, keyring, written};
+use crate::pkg::plan::{PackageLayer, Role};
 use crate::pkg::{Catalog, Pin, StatOverride};
 use crate::plan::Rewritten;
-use crate::root::Root;
+use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the build mounts the context's parts. During a build step `/dev` is a file system in memory, so the mount point
@@ -21,7 +21,7 @@ const AUTHORITIES: &str = "/dev/vm2docker-authorities";
 const PRIORITY: u32 = 1001;
 
 /// The build step that installs. Constant: what comes from the machine is in the files that it reads.
-const INSTALL: &str = include_str!("install.sh");
+const INSTALL: &str = include_str!("../pkg/dpkg/install.sh");
 
 /// Writes the directory for `--packages install`.
 pub fn write(

@@ -1,14 +1,15 @@
 //! What was written, read back from the disk: unpacked, taken apart and digested once more, before the context is sealed.
 
 use super::files::{Changes, Shipped};
-use crate::archive::{Reader, compression};
-use crate::context::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
+use crate::context::decompress;
+use crate::context::output::Sink;
+use crate::context::reader::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
+use crate::context::tar::Reader;
 use crate::error::{Code, Error, Result};
-use crate::escape;
-use crate::out::Sink;
+use crate::model::escape;
+use crate::model::tree::{self, Sha256};
 use crate::plan::Facts;
 use crate::policy::content::{Kind, Search};
-use crate::tree::{self, Sha256};
 use crate::walk::Found;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -29,13 +30,13 @@ fn damaged(name: &str, cause: io::Error) -> Error {
 pub(super) fn members(archive: impl Read + Send, name: &str, found: &[Found]) -> Result<Members> {
     let damaged = |cause| damaged(name, cause);
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
-    let (_, plain) = compression::decompress(archive).map_err(damaged)?;
+    let (_, plain) = decompress::decompress(archive).map_err(damaged)?;
     let mut members = Reader::new(plain);
     let mut digests = Vec::new();
     while let Some(mut member) = members.next_entry().map_err(damaged)? {
         let Some(index) = index_of(&member.node.path) else { continue };
         if member.hard_link.is_none() {
-            digests.push((index, context::digest(&mut member.content).map_err(damaged)?));
+            digests.push((index, reader::digest(&mut member.content).map_err(damaged)?));
         }
     }
     Ok(Members { digests, is_whole: members.has_end_marker() })
@@ -112,8 +113,8 @@ pub(super) fn refuse_secrets(sink: &Sink) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::out::room::Room;
-    use crate::out::{Place, Scratch};
+    use crate::context::output::room::Room;
+    use crate::context::output::{Place, Scratch};
 
     #[test]
     fn a_description_that_holds_a_secret_is_refused_and_a_list_of_names_is_not() {

@@ -1,8 +1,8 @@
 //! `SECRETS.todo`: every file that is not in the image because it is secret, and the mount that puts it back.
 
-use crate::escape;
-use crate::manifest::{Record, Verdict};
-use crate::tree::Kind;
+use crate::model::escape;
+use crate::model::manifest::{Record, Verdict};
+use crate::model::tree::Kind;
 
 /// The first lines.
 pub(super) const HEAD: &str = "\

@@ -4,10 +4,10 @@
 //! are checked where they are made; no name or value from the machine is in it.
 
 use super::packages::MOUNT;
-use crate::context::{BINARY, COMPLETE, DELETIONS};
-use crate::escape;
-use crate::layer::Way;
-use crate::report::bytes;
+use crate::context::reader::{BINARY, COMPLETE, DELETIONS};
+use crate::model::escape;
+use crate::model::size::bytes;
+use crate::pkg::plan::Way;
 use crate::summary::{Count, OwnSummary, Summary};
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,6 +1,6 @@
 //! The merged `/usr`: `bin/ls` and `usr/bin/ls` are one file there, and dpkg's databases use both names.
 
-use crate::root::Root;
+use crate::system::root::Root;
 use std::borrow::Cow;
 
 /// The top-level links `bin`, `sbin`, `lib` and `lib*` into `usr`, and what they stand for.

@@ -4,7 +4,7 @@
 //! installed packages, with `Provides`, versions, alternatives and
 //! architectures as dpkg judges them (Debian policy 7, deb-control(5)).
 
-use super::dpkg::{MultiArch, Package};
+use super::dpkg::status::{MultiArch, Package};
 use super::relation::{Group, Provision, Relation};
 use petgraph::Direction::Incoming;
 use petgraph::algo::condensation;

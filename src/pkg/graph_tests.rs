@@ -1,4 +1,4 @@
-use super::*;
+use crate::pkg::graph::*;
 use crate::pkg::parse_status;
 
 /// Packages from lines `name[:arch][*] [version]; Field: value; ...`; a star marks one that came automatically.

@@ -8,31 +8,27 @@
 //! * [`owned`] holds every packaged path with owner and digest; [`database`] loads it all into a [`Catalog`].
 //! * [`lock`] tells whether a package manager is at work meanwhile.
 //! * [`graph`] answers which packages to name, to carry and to drop.
-//! * [`Pin`] is one version of one package; what archives offer of them tells [`crate::apt`].
+//! * [`Pin`] is one version of one package; what archives offer of them tells [`crate::pkg::dpkg::repository`].
 //!
 //! Every parser takes `&[u8]`, returns what could be read and reports damage
 //! as [`Problem`]s with line numbers; none of them panics or fails as a whole.
 
-pub mod admin;
-pub mod aliases;
-pub mod database;
-pub mod deb822;
 pub mod dpkg;
-pub mod filters;
+pub mod plan;
+
+pub mod aliases;
 pub mod graph;
-pub mod lock;
 pub mod owned;
 mod pin;
 pub mod relation;
 pub mod rpm;
-pub mod version;
 
-pub use admin::{Alternative, Choice, Diversion, StatOverride};
+pub use crate::model::problem::Problem;
 pub use aliases::Aliases;
-pub use database::Catalog;
-pub use deb822::Problem;
-pub use dpkg::{Conffile, MultiArch, Package, State, Want, parse_status, parse_status_d};
-pub use filters::PathFilters;
+pub use dpkg::admin::{Alternative, Choice, Diversion, StatOverride};
+pub use dpkg::database::Catalog;
+pub use dpkg::filters::PathFilters;
+pub use dpkg::status::{Conffile, MultiArch, Package, State, Want, parse_status, parse_status_d};
 pub use graph::Graph;
 pub use owned::{Owned, OwnedFiles};
 pub use pin::Pin;

@@ -1,11 +1,11 @@
 //! Every path that installed packages own, in little memory.
 
-use super::admin::{Diversion, lines};
 use super::aliases::{Aliases, normal};
-use super::deb822::{Problem, note};
-use super::dpkg::Conffile;
-use crate::escape::unhex;
-use crate::tree::Md5;
+use super::dpkg::admin::{Diversion, lines};
+use super::dpkg::status::Conffile;
+use crate::model::escape::unhex;
+use crate::model::problem::{Problem, note};
+use crate::model::tree::Md5;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,6 @@
 //! One version of one package.
 
-use super::dpkg::Package;
+use super::dpkg::status::Package;
 
 /// One version of one package, as apt's `name:architecture=version`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! Where rpm has its database, and whether that names this program.
 
-use crate::findings::Findings;
-use crate::root::Root;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
 use memchr::memmem;
 
 /// Its folders, in the words of rpm's macro `_dbpath`.

@@ -1,6 +1,6 @@
 //! Names of copies that editors, packagers and administrators leave: what a copy of a secret is a copy of.
 
-use crate::tree;
+use crate::model::tree;
 use std::borrow::Cow;
 
 /// Endings of copies (`shadow.bak`, `site.key~`).

@@ -15,8 +15,7 @@ pub use databases::{Engine, Sign, signs};
 pub(crate) use glob::matches;
 
 use crate::error::{Code, Error, Result};
-use crate::escape;
-use crate::tree;
+use crate::model::{escape, tree};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -38,7 +37,7 @@ pub enum Action {
     Volume,
     /// Not in the image because every machine has its own: made anew in the container.
     Regenerate,
-    /// In the image with other content, worked out from the machine's (see [`crate::rewrite`]).
+    /// In the image with other content, worked out from the machine's (see [`crate::pkg::dpkg::rewrite`]).
     Rewrite,
     /// Whatever the image has: the container runtime mounts its own over it.
     Runtime,

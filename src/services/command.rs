@@ -5,13 +5,13 @@ use super::model::{Command, User, Variable, is_plain};
 use super::script::{EnvironmentFile, Main, Script, Step};
 use super::secrets;
 use super::survey::{Candidate, Survey};
-use crate::escape;
-use crate::units::OtherService;
-use crate::units::exec::{Exec, Piece, Word};
-use crate::units::other::Manager;
-use crate::units::service::{KillMode, ServiceUnit, Type};
-use crate::units::socket::{Address, Kind, SocketUnit};
-use crate::units::timer::{Event, TimerUnit};
+use crate::detect::units::OtherService;
+use crate::detect::units::exec::{Exec, Piece, Word};
+use crate::detect::units::other::Manager;
+use crate::detect::units::service::{KillMode, ServiceUnit, Type};
+use crate::detect::units::socket::{Address, Kind, SocketUnit};
+use crate::detect::units::timer::{Event, TimerUnit};
+use crate::model::escape;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A command with all that is before and around it, and what had to be changed for it.
@@ -150,13 +150,13 @@ impl Run {
         exec: &Exec,
         survey: &Survey<'_>,
     ) -> Option<Main> {
-        let own = candidate.program() == Some(crate::tree::file_name(&exec.program));
+        let own = candidate.program() == Some(crate::model::tree::file_name(&exec.program));
         if let Some(main) = self.known(candidate, own.then_some(exec)) {
             return Some(main);
         }
         // On a machine that is off it is taken to be called as its program.
         let called = candidate.main().map(|process| process.comm.to_vec());
-        let name = called.unwrap_or_else(|| comm(crate::tree::file_name(&exec.program)));
+        let name = called.unwrap_or_else(|| comm(crate::model::tree::file_name(&exec.program)));
         let stop = service.exec_stop.first().filter(|exec| !needs_manager(exec));
         self.notes
             .push("it goes into the background by itself: a script starts it and watches it".to_owned());
@@ -514,7 +514,9 @@ fn argv(candidate: &Candidate<'_>) -> Option<Vec<Vec<u8>>> {
     let exe = process.exe.as_ref()?;
     // A name that is looked for in a search path, or a title's remains.
     let first = words.first_mut()?;
-    if !first.starts_with(b"/") && crate::tree::file_name(first) == crate::tree::file_name(&exe.path) {
+    if !first.starts_with(b"/")
+        && crate::model::tree::file_name(first) == crate::model::tree::file_name(&exe.path)
+    {
         *first = exe.path.to_vec();
     }
     Some(words)

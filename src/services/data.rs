@@ -1,13 +1,13 @@
 //! Where a service keeps its data, and what it finds before it starts.
 
-use super::ground::{Ground, relative};
 use super::listening::canonical;
 use super::script::Preparation;
+use super::service_files::{Ground, relative};
 use super::survey::{Candidate, Survey};
 use crate::detect::processes::{OpenFile, Target};
-use crate::root::Root;
-use crate::tree::{self, Kind};
-use crate::units::context::Place;
+use crate::detect::units::exec_settings::Place;
+use crate::model::tree::{self, Kind};
+use crate::system::root::Root;
 use rustix::fs::{FileType, Stat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -274,11 +274,11 @@ fn in_run(root: &Root) -> Vec<(Vec<u8>, u16, u32, u32)> {
     let mut todo = vec![b"/run".to_vec()];
     while let Some(above) = todo.pop() {
         let Ok(directory) = root.open_directory_exactly(relative(&above)) else { continue };
-        for name in crate::root::list_directory(directory.as_fd()).unwrap_or_default() {
+        for name in crate::system::root::list_directory(directory.as_fd()).unwrap_or_default() {
             let path = tree::join(&above, &name);
             let is_machines =
                 above == b"/run" && OF_MACHINE.iter().any(|own| name == own.as_bytes() && name != b"lock");
-            let stat = crate::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_machines);
+            let stat = crate::system::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_machines);
             let Some(stat) = stat.filter(is_directory) else { continue };
             directories.push((path.clone(), (stat.st_mode & 0o7777) as u16, stat.st_uid, stat.st_gid));
             if above.iter().filter(|&&byte| byte == b'/').count() < 3 {

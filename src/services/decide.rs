@@ -1,23 +1,19 @@
 //! From what was found to the containers: one decision after the other. Pure but for configuration files that it reads.
 
 use super::command::Run;
-use super::data;
-use super::fit;
-use super::ground::{Ground, relative};
-use super::join::{self, Meeting, Need, Party, Text};
+use super::connections::{self, Meeting, Need, Party, Text};
 use super::listening::{self, Listening};
 use super::model::{Fit, Name, Restart, SecretFile, Service, SharedNetwork, Signal, Workload};
-use super::privileges;
 use super::script::Step;
+use super::service_files::{Ground, relative};
 use super::survey::{Candidate, Survey};
-use super::volumes;
+use super::{compatibility, data, privileges, volumes};
+use crate::detect::units::exec::{Piece, Word};
+use crate::detect::units::exec_settings::ProtectSystem;
+use crate::detect::units::service;
 use crate::detect::{Inventory, Live};
-use crate::escape;
-use crate::manifest::Verdict;
-use crate::tree;
-use crate::units::context::ProtectSystem;
-use crate::units::exec::{Piece, Word};
-use crate::units::service;
+use crate::model::manifest::Verdict;
+use crate::model::{escape, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -60,7 +56,7 @@ pub(super) fn decide(
         drafts.iter().map(|draft| service(draft, survey, live, &ground, &workload.secret_files)).collect();
     workload.volumes = volumes::volumes(&drafts, &mut services, &ground, live_data, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
-    workload.fit.extend(fit::fit(
+    workload.fit.extend(compatibility::fit(
         &drafts,
         &services,
         survey,
@@ -124,7 +120,7 @@ fn texts(candidate: &Candidate<'_>, run: &Run, ground: &Ground<'_>) -> Vec<Text>
     let files = ground.configuration(&names, &packages, &told);
     let read = |path: Vec<u8>| {
         let text = ground.root.read(&path).ok()?;
-        Some(Text { content: join::without_comments(&text), is_own: ground.is_own(&path), path })
+        Some(Text { content: connections::without_comments(&text), is_own: ground.is_own(&path), path })
     };
     let mut texts: Vec<Text> = files.into_iter().filter_map(read).collect();
     let variables = candidate.main().into_iter().flat_map(|process| process.environ.variables());
@@ -148,7 +144,7 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
         .filter(|name| name.len() > 2)
         .map(<[u8]>::to_vec)
         .collect();
-    let mut needs = join::from_configuration(&parties, &own);
+    let mut needs = connections::from_configuration(&parties, &own);
     let whose: BTreeMap<u32, usize> = drafts
         .iter()
         .enumerate()
@@ -158,7 +154,7 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
         let (Some(&client), Some(&server)) = (whose.get(&peer.client), whose.get(&peer.server)) else {
             continue;
         };
-        if let Some(at) = join::meeting(&peer.endpoint).filter(|_| client != server) {
+        if let Some(at) = connections::meeting(&peer.endpoint).filter(|_| client != server) {
             needs.insert(Need { client, server, at, evidence: "a connection was open".to_owned() });
         }
     }
@@ -182,7 +178,7 @@ fn secret_files(drafts: &[Draft<'_>], ground: &Ground<'_>) -> Vec<SecretFile> {
 
 fn names_file(draft: &Draft<'_>, path: &[u8]) -> bool {
     let reads = draft.run.script.environment_files.iter().any(|file| file.path == path);
-    reads || draft.texts.iter().any(|text| join::holds_path(&text.content, path))
+    reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, path))
 }
 
 fn needed_files<'f>(draft: &'f Draft<'_>, files: &'f [SecretFile]) -> impl Iterator<Item = &'f SecretFile> {
@@ -197,7 +193,8 @@ fn regenerate(drafts: &mut [Draft<'_>], ground: &Ground<'_>) {
         .filter(|path| memchr::memmem::find(path, b"ssl-cert-snakeoil").is_some())
         .collect();
     for draft in drafts {
-        let named = |path: &Vec<u8>| draft.texts.iter().any(|text| join::holds_path(&text.content, path));
+        let named =
+            |path: &Vec<u8>| draft.texts.iter().any(|text| connections::holds_path(&text.content, path));
         if own.iter().any(named) && ground.has_program(b"usr/sbin/make-ssl-cert") {
             draft.run.start_as_root();
             let words = SNAKEOIL
@@ -299,7 +296,7 @@ fn connect(
     needs: &BTreeSet<Need>,
     networks: &mut Vec<SharedNetwork>,
 ) {
-    for (number, members) in join::groups(services.len(), needs).into_iter().enumerate() {
+    for (number, members) in connections::groups(services.len(), needs).into_iter().enumerate() {
         let name = Name::from_bytes(b"machine-network");
         let name = if number == 0 { name } else { name.numbered(number + 1) };
         let inside = needs.iter().filter(|need| need.at == Meeting::Here && members.contains(&need.client));
@@ -323,7 +320,7 @@ fn connect(
         wanted.filter_map(of_unit).map(move |other| (index, other)).collect::<Vec<_>>()
     });
     let seen = needs.iter().map(|need| (need.client, need.server));
-    let order = join::order(services.len(), seen.chain(by_unit));
+    let order = connections::order(services.len(), seen.chain(by_unit));
     for (index, before) in order.into_iter().enumerate() {
         services[index].depends_on = before.into_iter().map(|other| drafts[other].name.clone()).collect();
     }

@@ -4,7 +4,7 @@ use super::model::{Health, Port, Protocol};
 use super::survey::Candidate;
 use crate::detect::Live;
 use crate::detect::sockets::{self, UnixName};
-use crate::units::socket::{Address, Kind};
+use crate::detect::units::socket::{Address, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -6,15 +6,16 @@
 //! decide   ──► Workload   every container, what they share, what will not work     pure but for configuration files
 //! ```
 
+mod compatibility;
+mod connections;
+mod service_files;
+mod system_units;
+
 mod command;
 mod daemons;
 mod data;
 mod decide;
-mod fit;
-mod ground;
-mod join;
 mod listening;
-mod machine;
 pub mod model;
 mod privileges;
 mod script;
@@ -30,9 +31,9 @@ pub use survey::{Selection, Survey, survey};
 pub use withheld::Secrets;
 
 use crate::detect::Inventory;
-use crate::escape;
+use crate::model::escape;
 use crate::plan::{self, Facts, Plan};
-use crate::root::Root;
+use crate::system::root::Root;
 use std::collections::BTreeMap;
 
 /// Decides about every service.
@@ -46,5 +47,5 @@ pub fn decide(
     let volumes = plan::volumes(facts, plan).into_iter();
     let live_data: BTreeMap<Vec<u8>, String> =
         volumes.filter_map(|(path, reason)| Some((escape::unescape(&path)?, reason))).collect();
-    decide::decide(survey, inventory, ground::Ground { root, facts, plan }, &live_data)
+    decide::decide(survey, inventory, service_files::Ground { root, facts, plan }, &live_data)
 }

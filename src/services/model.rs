@@ -385,13 +385,13 @@ pub fn is_plain(value: &[u8]) -> bool {
 }
 
 fn escaped<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&crate::escape::escape(bytes))
+    serializer.serialize_str(&crate::model::escape::escape(bytes))
 }
 
 fn escaped_option<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-    bytes.as_ref().map(|bytes| crate::escape::escape(bytes)).serialize(serializer)
+    bytes.as_ref().map(|bytes| crate::model::escape::escape(bytes)).serialize(serializer)
 }
 
 fn escaped_all<S: serde::Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(list.iter().map(|bytes| crate::escape::escape(bytes)))
+    serializer.collect_seq(list.iter().map(|bytes| crate::model::escape::escape(bytes)))
 }

@@ -3,8 +3,8 @@
 use super::model::Privileges;
 use super::survey::Candidate;
 use crate::detect::processes::{Process, Target};
-use crate::units::amount::Limit;
-use crate::units::context::Capabilities;
+use crate::detect::units::amount::Limit;
+use crate::detect::units::exec_settings::Capabilities;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// By number (`include/uapi/linux/capability.h`), without `CAP_`.

@@ -4,8 +4,8 @@
 //! variable is the only thing that the shell expands.
 
 use super::model::{User, Variable};
-use crate::escape;
-use crate::units::exec::{Piece, Word};
+use crate::detect::units::exec::{Piece, Word};
+use crate::model::escape;
 use std::collections::BTreeMap;
 
 /// A command that runs to its end.

@@ -1,9 +1,9 @@
 //! Scripts are run by the machine's own shell: what they mean is what it does.
 #![allow(clippy::disallowed_methods, reason = "a shell is what is tested")]
 
-use super::model::Variable;
-use super::script::*;
-use crate::units::exec::{Piece, Word};
+use crate::detect::units::exec::{Piece, Word};
+use crate::services::model::Variable;
+use crate::services::script::*;
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

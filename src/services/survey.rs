@@ -1,22 +1,22 @@
 //! What could become a container: every service that runs or would be started, joined from units, processes and sockets.
 
-use super::machine;
 use super::model::{LeftOut, Name};
-use crate::detect::Live;
+use super::system_units;
 use crate::detect::accounts::Accounts;
-use crate::detect::cgroup;
 use crate::detect::processes::Process;
-use crate::escape;
-use crate::findings::Findings;
+use crate::detect::units::cron::{self, Cron};
+use crate::detect::units::service::Type;
+use crate::detect::units::socket::SocketUnit;
+use crate::detect::units::timer::TimerUnit;
+use crate::detect::units::tmpfiles::{self, Line};
+use crate::detect::units::{
+    Enabled, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
+};
+use crate::detect::{Live, cgroup};
+use crate::model::escape;
+use crate::model::findings::Findings;
 use crate::pkg::Catalog;
-use crate::root::Root;
-use crate::units::cron::{self, Cron};
-use crate::units::service::Type;
-use crate::units::socket::SocketUnit;
-use crate::units::timer::TimerUnit;
-use crate::units::tmpfiles::{self, Line};
-use crate::units::{Enabled, Host, Loaded, OtherService, ServiceUnit, Units, enabled, supervisor, sysv};
-use crate::units::{names, other};
+use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which services become containers (`--services`).
@@ -173,7 +173,7 @@ impl<'a> Surveyor<'a, '_> {
     fn sockets(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".socket") {
             let socket = SocketUnit::new(loaded, &self.host, findings);
-            if machine::belongs(&socket.name).is_some() && !self.is_named(&socket.name) {
+            if system_units::belongs(&socket.name).is_some() && !self.is_named(&socket.name) {
                 continue;
             }
             let service = match names::template(&socket.service).is_some() || socket.accept {
@@ -199,7 +199,7 @@ impl<'a> Surveyor<'a, '_> {
     fn timers(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".timer") {
             let timer = TimerUnit::new(loaded, &self.host, findings);
-            let reason = machine::belongs(&timer.name).or_else(|| machine::belongs(&timer.unit));
+            let reason = system_units::belongs(&timer.name).or_else(|| system_units::belongs(&timer.unit));
             if let Some(reason) = reason.filter(|_| !self.is_named(&timer.unit)) {
                 self.leave_out(&timer.name, reason);
                 continue;
@@ -215,7 +215,7 @@ impl<'a> Surveyor<'a, '_> {
     /// Services that systemd starts when a file changes: nothing watches for that in a container.
     fn paths(&mut self, enabled: &[Enabled]) {
         for loaded in of_type(enabled, b".path") {
-            let reason = machine::belongs(&loaded.name);
+            let reason = system_units::belongs(&loaded.name);
             self.leave_out(
                 &loaded.name,
                 reason.unwrap_or("started when a file changes, which nothing watches in a container"),
@@ -232,7 +232,7 @@ impl<'a> Surveyor<'a, '_> {
             }
             let candidate = self.load(&loaded.name, findings);
             let kind = candidate.service.as_ref().map(|service| service.kind);
-            let is_machines = machine::belongs(&loaded.name).is_some() || self.live.is_some();
+            let is_machines = system_units::belongs(&loaded.name).is_some() || self.live.is_some();
             if is_machines && !self.is_named(&loaded.name) {
                 self.survey.machines.push(candidate);
             } else if kind.is_some_and(|kind| kind != Type::Oneshot) {
@@ -300,11 +300,11 @@ impl<'a> Surveyor<'a, '_> {
             let is_new =
                 process.pid != 1 && !known.contains(&process.pid) && !unit_of.contains_key(&process.pid);
             let program = process.exe.as_ref().map_or(&process.comm, |exe| &exe.path);
-            let program = crate::tree::file_name(program);
+            let program = crate::model::tree::file_name(program);
             // Who is logged in has a server of his own.
             if !is_new
                 || process.contained.is_some()
-                || machine::belongs(program).is_some()
+                || system_units::belongs(program).is_some()
                 || program.starts_with(b"sshd")
             {
                 continue;
@@ -350,7 +350,7 @@ impl<'a> Surveyor<'a, '_> {
                 };
                 is_idle.then(|| "it has no job but those that packages ship to keep a machine".to_owned())
             }
-            Selection::All => machine::belongs(unit).map(str::to_owned),
+            Selection::All => system_units::belongs(unit).map(str::to_owned),
         }
     }
 
@@ -400,7 +400,7 @@ impl<'a> Candidate<'a> {
         let started = || {
             self.service.as_ref().and_then(|service| service.exec_start.first()).map(|exec| &*exec.program)
         };
-        exe.or_else(started).map(crate::tree::file_name)
+        exe.or_else(started).map(crate::model::tree::file_name)
     }
 }
 
@@ -411,11 +411,13 @@ fn of_type<'e>(enabled: &'e [Enabled], ending: &'e [u8]) -> impl Iterator<Item =
 /// Files named `*.pid` in `/run` and the directories there.
 fn pid_files(root: &Root) -> BTreeMap<u32, Vec<u8>> {
     let mut places = vec![b"run".to_vec()];
-    places.extend(root.list(b"run").unwrap_or_default().iter().map(|name| crate::tree::join(b"run", name)));
+    places.extend(
+        root.list(b"run").unwrap_or_default().iter().map(|name| crate::model::tree::join(b"run", name)),
+    );
     let mut files = BTreeMap::new();
     for place in places {
         let names = root.list(&place).unwrap_or_default().into_iter().filter(|name| name.ends_with(b".pid"));
-        for path in names.map(|name| crate::tree::join(&place, &name)) {
+        for path in names.map(|name| crate::model::tree::join(&place, &name)) {
             let text = root.read(&path).unwrap_or_default();
             let number = text.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
             if let Some(pid) = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()) {

@@ -1,11 +1,11 @@
 //! Directories that outlive containers or that several of them share. Pure.
 
+use super::connections::{Meeting, Need};
 use super::data;
 use super::decide::Draft;
-use super::ground::{Ground, relative};
-use super::join::{Meeting, Need};
 use super::model::{Mount, Name, Purpose, Service, Volume};
-use crate::tree::{self, Kind};
+use super::service_files::{Ground, relative};
+use crate::model::tree::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Volumes on their way: by path, what for, why, and which services have them.

@@ -4,14 +4,14 @@
 
 use super::secrets::{is_worth_searching, secret_in_variable, secrets_in_arguments};
 use super::survey::{Candidate, Survey};
+use crate::compare::diff::{Change, Delta};
 use crate::detect::Live;
-use crate::diff::{Change, Delta};
-use crate::findings::Findings;
-use crate::hash::Source;
-use crate::root::Root;
-use crate::tree::Kind;
-use crate::units::environment;
-use crate::units::exec::Word;
+use crate::detect::units::environment;
+use crate::detect::units::exec::Word;
+use crate::model::findings::Findings;
+use crate::model::tree::Kind;
+use crate::system::cache_neutral::CacheNeutralReader;
+use crate::system::root::Root;
 use crate::walk::{Content, Tree};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
@@ -145,7 +145,7 @@ impl Secrets {
 }
 
 fn holds(root: &Root, path: &[u8], finders: &[Finder<'_>]) -> std::io::Result<bool> {
-    let mut file = Source::new(File::from(root.open_file(path)?));
+    let mut file = CacheNeutralReader::new(File::from(root.open_file(path)?));
     let mut buffer = vec![0; CHUNK + LONGEST];
     let mut kept = 0;
     loop {

@@ -1,6 +1,6 @@
 //! Extended attributes, those that an image can hold.
 
-use crate::tree::{self, Xattrs};
+use crate::model::tree::{self, Xattrs};
 use rustix::fs::{self, Mode, OFlags};
 use std::io;
 use std::os::fd::BorrowedFd;

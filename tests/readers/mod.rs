@@ -7,9 +7,9 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vm2docker_self::archive::Writer;
-use vm2docker_self::escape;
-use vm2docker_self::tree::{Kind, Node, Stat, Xattrs};
+use vm2docker_self::context::tar::Writer;
+use vm2docker_self::model::escape;
+use vm2docker_self::model::tree::{Kind, Node, Stat, Xattrs};
 
 /// A member to write: a node and its content, or the first name of the file that it is one more name of.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use vm2docker_self::archive::Writer;
-use vm2docker_self::escape::{display, hex};
-use vm2docker_self::tree::{Kind, Node, Stat};
+use vm2docker_self::context::tar::Writer;
+use vm2docker_self::model::escape::{display, hex};
+use vm2docker_self::model::tree::{Kind, Node, Stat};
 
 /// A line per member: `d path`, `f path content`, `l path target` (symbolic), `h path first` (hard link).
 pub(crate) fn tar(text: &str) -> Vec<u8> {

@@ -295,7 +295,7 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn base64(bytes: &[u8]) -> String {
-    vm2docker_self::net::base64(bytes)
+    vm2docker_self::transfer::net::base64(bytes)
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -2,7 +2,8 @@
 //!
 //! What an image can say (who runs it, its command, signal and health) only the image says.
 
-use super::{groups, groups::Group, image, yaml};
+use super::groups::{self, Group};
+use super::{image, yaml};
 use crate::services::model::{Name, Protocol, Restart, Service, Workload};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

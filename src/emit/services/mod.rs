@@ -20,8 +20,8 @@ mod services_tests;
 mod unit;
 mod yaml;
 
+use crate::context::output::Sink;
 use crate::error::Result;
-use crate::out::Sink;
 use crate::services::model::{Name, Service, Workload};
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! What a pod of Kubernetes has in it. Pure.
 
-use super::{groups, groups::Group, image};
+use super::groups::{self, Group};
+use super::image;
 use crate::services::model::{Health, Name, Purpose, Service, Volume, Workload};
 use petgraph::unionfind::UnionFind;
 use serde_json::{Map, Value, json};

@@ -2,7 +2,9 @@
 //!
 //! Every name begins with the project's: a unit that is called as one of the host's own would take its place.
 
-use super::{compose, groups, groups::Group, image, unit::Unit};
+use super::groups::{self, Group};
+use super::unit::Unit;
+use super::{compose, image};
 use crate::services::model::{Name, Restart, Service, Workload};
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 
 use super::groups;
 use crate::emit::text::cell;
-use crate::escape;
-use crate::report::bytes;
+use crate::model::escape;
+use crate::model::size::bytes;
 use crate::services::model::{Name, Purpose, Volume, Workload};
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! What is written for the workload with everything, pinned, and for the one with everything that could go wrong.
 
-use super::samples::{full, hostile, mount, port, service, volume};
-use super::*;
+use crate::emit::services::samples::{full, hostile, mount, port, service, volume};
+use crate::emit::services::*;
 use crate::services::model::{Command, Health, Protocol, Purpose, is_plain};
 use serde_json::Value;
 use std::path::Path;

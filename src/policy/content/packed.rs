@@ -1,8 +1,8 @@
 //! Secrets in archives: gzip, Zstandard, xz and tar, in each other.
 
 use super::{AHEAD, Detection, Kind, LARGEST_ARCHIVE, Search, Secret};
-use crate::archive::compression::{Compression, decompress, detect};
-use crate::archive::{Reader, is_header};
+use crate::context::decompress::{Compression, decompress, detect};
+use crate::context::tar::{Reader, is_header};
 use std::io::{self, Read};
 
 /// Levels that are opened: the archive in a compressed file, and one in it.

@@ -1,6 +1,6 @@
 //! What is a secret and what only looks like one. No secret here is anybody's: all are made up in their issuers' formats.
 
-use super::*;
+use crate::policy::content::*;
 use std::io::Write;
 
 const BODY: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
@@ -300,10 +300,10 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn tar(path: &str, content: &[u8]) -> Vec<u8> {
-    use crate::tree::{Kind, Node, Stat};
+    use crate::model::tree::{Kind, Node, Stat};
     let kind = Kind::File { size: content.len() as u64, sha256: None };
     let node = Node { path: path.as_bytes().into(), kind, stat: Stat::default(), group: 0, xattrs: None };
-    let mut writer = crate::archive::Writer::new(Vec::new());
+    let mut writer = crate::context::tar::Writer::new(Vec::new());
     writer.append_file(&node, &mut &content[..]).unwrap();
     writer.finish().unwrap()
 }

@@ -1,6 +1,6 @@
 //! `--name value` pairs, flags, and the command after `--`.
 
-use crate::Result;
+use vm2docker_self::Result;
 use std::path::PathBuf;
 use std::str::FromStr;
 

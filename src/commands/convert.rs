@@ -1,0 +1,174 @@
+//! `vm2docker-self --out DIR`: converts this machine; from the arguments to the exit code.
+
+use super::upload::server;
+use super::{remove_self, threads};
+use crate::cli::Convert;
+use crate::context::output::Scratch;
+use crate::context::output::sent::Stream;
+use crate::error::{Code, Error, Result};
+use crate::pipeline::{self, Options, Outcome};
+use crate::policy::{self, Rule};
+use crate::report;
+use crate::report::progress::ProgressMode;
+use crate::system::{console, throttle};
+use crate::transfer::net::Settings;
+use crate::transfer::upload::Form;
+use crate::transfer::upload::child::Courier;
+use crate::transfer::upload::token::Token;
+use age::x25519::Recipient;
+use remove_self::Remover;
+use serde_json::json;
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Instant;
+
+pub(super) fn run(args: &Convert, scratch: &Scratch) -> Result<Code> {
+    let begun = Instant::now();
+    need_root()?;
+    let options = options(args)?;
+    let (courier, stream) = courier(args)?;
+    let remover = args.remove_self.then(Remover::call).transpose()?;
+    if !args.full_speed {
+        throttle::be_polite();
+    }
+    let outcome = match pipeline::convert(&options, scratch, stream) {
+        Ok(outcome) => outcome,
+        // Where the server is what ended it, that has been said already.
+        Err(_) if courier.is_some_and(Courier::has_failed) => return Ok(Code::NotDelivered),
+        Err(error) => return Err(error),
+    };
+    let delivered = courier.map(Courier::deliver).transpose()?;
+    if args.common.json {
+        let findings = outcome.findings.sorted();
+        let network = outcome.traffic;
+        let receipt = delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref());
+        console::json(&json!({
+            "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings,
+            "guard": outcome.guard, "receipt": receipt
+        }));
+    } else if !args.common.quiet {
+        tell(&outcome, options.out.as_deref(), begun);
+        if args.common.verbose {
+            console::tell(&report::findings::findings(&outcome.findings));
+        }
+    }
+    console::tell_if(&report::findings::losses(&outcome.findings));
+    let code = match delivered.filter(|delivered| !delivered.done) {
+        Some(failed) => failed.code(),
+        None if outcome.findings.losses() > 0 => Code::Incomplete,
+        None => Code::Done,
+    };
+    Ok(match remover {
+        Some(remover) if code == Code::Done => remover.go(),
+        Some(_) => {
+            console::tell("--remove-self: vm2docker-self stays, as not everything was done\n");
+            code
+        }
+        None => code,
+    })
+}
+
+fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
+    console::tell(&report::convert::summary(&outcome.summary));
+    console::tell(&report::convert::guard(&outcome.guard));
+    console::tell_if(&report::convert::traffic(outcome.traffic.as_ref()));
+    match (outcome.sizes, out) {
+        (Some(sizes), Some(out)) => console::tell(&report::convert::written(out, sizes, begun)),
+        (Some(sizes), None) => console::tell(&report::convert::sent(sizes, begun)),
+        (None, _) => {
+            console::tell(&format!(
+                "nothing was written (--dry-run), {:.1} s\n",
+                begun.elapsed().as_secs_f64()
+            ));
+        }
+    }
+}
+
+fn options(args: &Convert) -> Result<Options> {
+    let mut rules = Vec::new();
+    if let Some(file) = &args.policy {
+        let name = file.display().to_string();
+        let text = std::fs::read(file).map_err(|cause| Error::io(format!("--policy {name}"), cause))?;
+        rules.extend(policy::parse(&text, &name)?);
+    }
+    rules.extend(args.exclude.iter().map(|glob| Rule::exclude(glob)));
+    let progress = if args.common.quiet || args.common.json { ProgressMode::None } else { args.progress };
+    Ok(Options {
+        root: args.root.clone(),
+        out: args.out.clone(),
+        base: args.base.base.clone(),
+        base_from: args.base.base_from.as_os_str().into(),
+        network: (!args.network.offline).then(|| Settings {
+            ca_file: args.network.ca_file.clone(),
+            plain_http: args.network.plain_http,
+            ..Settings::default()
+        }),
+        way: args.packages.into(),
+        services: args.services.clone(),
+        rules,
+        policy_file: args.policy.clone(),
+        token_file: args.delivery.token_file.clone(),
+        dry_run: args.dry_run,
+        threads: threads(&args.common),
+        compression: args.compress,
+        progress,
+        require_readonly: args.require_readonly,
+        recipient: args.include_secrets.as_deref().map(recipient).transpose()?,
+        insecure_target: args.allow_insecure_target,
+    })
+}
+
+/// The process that will deliver the context, and what a context that is not kept is written to; nothing if nobody wants it.
+fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
+    let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok((None, None)) };
+    let (delivery, ca_file) = (&args.delivery, &args.network.ca_file);
+    let form = match (&args.out, delivery.upload_as) {
+        (Some(_), form) => form.unwrap_or(Form::Tar),
+        (None, Some(Form::Tar)) => {
+            let what = "--upload-as tar: of what is sent while it is made no archive can be made, whose parts' lengths come first";
+            return Err(Error::new(Code::Usage, what).hint("send files, or keep the context with --out"));
+        }
+        (None, _) => Form::Files,
+    };
+    // What can be refused is refused before the work.
+    let token = Token::find(delivery.token_file.as_deref())?;
+    let server = server(url.to_owned(), token, ca_file.clone(), &args.common);
+    server.check(form)?;
+    let mut flags: Vec<OsString> = Vec::new();
+    flags.extend(ca_file.iter().map(|file| flag("--ca-file=", file)));
+    flags.extend(args.common.json.then(|| "--json".into()));
+    flags.extend(args.common.quiet.then(|| "--quiet".into()));
+    match &args.out {
+        None => {
+            Courier::call_for_stream(&server, &flags).map(|(courier, stream)| (Some(courier), Some(stream)))
+        }
+        Some(out) => {
+            flags.extend(["--upload-as".into(), form.name().into()]);
+            flags.extend(delivery.token_file.iter().map(|file| flag("--token-file=", file)));
+            Courier::call(out, &server, &flags).map(|courier| (Some(courier), None))
+        }
+    }
+}
+
+/// In one word, for a file's name can begin as an option does.
+fn flag(name: &str, file: &Path) -> OsString {
+    let mut flag = OsString::from(name);
+    flag.push(file);
+    flag
+}
+
+fn recipient(key: &str) -> Result<Recipient> {
+    key.parse().map_err(|cause| {
+        Error::new(Code::Usage, format!("--include-secrets: no key that can be encrypted to: {cause}"))
+            .hint("give the public key that age-keygen prints; it begins with age1")
+    })
+}
+
+/// Without it most of the machine cannot be read, and what can be read would look complete.
+fn need_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new(Code::Refused, "not root: most of the machine cannot be read")
+        .hint("run it with sudo; to look without rights: vm2docker-self inspect"))
+}

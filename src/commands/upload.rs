@@ -1,0 +1,62 @@
+//! `vm2docker-self upload CONTEXT URL`, and the two child processes in which a conversion sends its context.
+
+use crate::cli::{Common, DeliveryArgs};
+use crate::error::{Code, Result};
+use crate::system::sandbox::Guard;
+use crate::system::{child, console};
+use crate::transfer::upload::token::Token;
+use crate::transfer::upload::{self, Form, Patience, Receipt, Server};
+use serde_json::json;
+use std::path::PathBuf;
+
+pub(super) fn upload(
+    context: PathBuf,
+    delivery: DeliveryArgs,
+    server: Server,
+    common: &Common,
+) -> Result<Code> {
+    // Certificates and the context are read as the machine's files are: without a trace.
+    Guard::enter(false)?;
+    send_context(context, delivery, server, common)
+}
+
+/// In the courier's process: sends what the conversion has made, if it says so.
+pub(super) fn deliver(
+    context: PathBuf,
+    delivery: DeliveryArgs,
+    server: Server,
+    common: &Common,
+) -> Result<Code> {
+    Guard::enter(false)?;
+    if child::is_told() { send_context(context, delivery, server, common) } else { Ok(Code::Failed) }
+}
+
+/// In the courier's process: sends what the conversion makes.
+pub(super) fn send(server: &Server, common: &Common) -> Result<Code> {
+    child::belong();
+    Guard::enter(false)?;
+    let Some(receipt) = upload::stream::stream(server, std::io::stdin().lock())? else {
+        return Ok(Code::Failed);
+    };
+    tell_receipt(&receipt, common);
+    Ok(Code::Done)
+}
+
+fn send_context(context: PathBuf, delivery: DeliveryArgs, server: Server, common: &Common) -> Result<Code> {
+    let form = delivery.upload_as.unwrap_or(Form::Tar);
+    let options = upload::Options { context, form, server, token_file: delivery.token_file };
+    tell_receipt(&upload::upload(&options)?, common);
+    Ok(Code::Done)
+}
+
+fn tell_receipt(receipt: &Receipt, common: &Common) {
+    if common.json {
+        console::json(&json!(receipt));
+    } else if !common.quiet {
+        console::tell(&receipt.text());
+    }
+}
+
+pub(super) fn server(url: String, token: Option<Token>, ca_file: Option<PathBuf>, common: &Common) -> Server {
+    Server { url, token, ca_file, patience: Patience::default(), quiet: common.quiet }
+}

@@ -1,0 +1,81 @@
+//! The machine against what the layers below give: pure, path by path.
+
+use super::expected::{ExpectedTree, Given};
+use crate::model::manifest::Layer;
+use crate::model::tree::{Kind, Node};
+use crate::walk::{Content, Found, Tree};
+
+/// What the layers below make of one object of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They give it as it is.
+    Given(Layer),
+    /// They have nothing under its path, or nothing that is sure.
+    Added,
+    /// They give something else.
+    Changed,
+}
+
+/// The differences between the machine and the layers below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// By index into the tree's objects.
+    pub changes: Vec<Change>,
+    /// Paths that the layers below give and the machine has not, sorted.
+    pub removed: Vec<Vec<u8>>,
+}
+
+/// Compares the machine with the layers below.
+pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
+    let changes = tree.found.iter().map(|found| change(found, expected)).collect();
+    let is_there = |path: &[u8]| tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).is_ok();
+    let mut removed: Vec<Vec<u8>> =
+        expected.paths().filter(|path| !is_there(path)).map(<[u8]>::to_vec).collect();
+    removed.sort_unstable();
+    removed.dedup();
+    Delta { changes, removed }
+}
+
+fn change(found: &Found, expected: &ExpectedTree<'_>) -> Change {
+    let path = &found.node.path;
+    if expected.beneath(path).is_some_and(|base| is_same(&found.node, base)) {
+        return Change::Given(Layer::Base);
+    }
+    match expected.given(path) {
+        None => Change::Added,
+        Some(given) if is_given(found, &given) => Change::Given(given.layer()),
+        Some(_) => Change::Changed,
+    }
+}
+
+/// Whether distributions publish what should be under this path and, given what was found there, whether it is that.
+pub fn is_published(path: &[u8], found: Option<&Found>, expected: &ExpectedTree<'_>) -> bool {
+    let seen = || expected.given(path).filter(|given| matches!(given, Given::Exact(_)));
+    let shipped = expected.shipped(path);
+    match found {
+        None => shipped.is_some() || seen().is_some(),
+        Some(found) => {
+            let is_shipped = found.md5.as_deref().is_some_and(|md5| shipped == Some(*md5));
+            is_shipped || seen().is_some_and(|given| is_given(found, &given))
+        }
+    }
+}
+
+fn is_given(found: &Found, given: &Given<'_>) -> bool {
+    let is_file = matches!(found.node.kind, Kind::File { .. });
+    match given {
+        Given::Exact(base) => is_same(&found.node, base),
+        Given::File(_, md5) => {
+            is_file && found.content == Content::Known && found.md5.as_deref() == Some(md5)
+        }
+        Given::Shipped(_) => !is_file,
+    }
+}
+
+/// Equality of content and metadata. Times are left out: those of the base image are as good.
+/// Hard links are a matter of the whole group, which the plan looks at.
+fn is_same(node: &Node, base: &Node) -> bool {
+    let stat = |node: &Node| (node.stat.mode, node.stat.uid, node.stat.gid);
+    let known = !matches!(node.kind, Kind::File { sha256: None, .. });
+    known && node.kind == base.kind && stat(node) == stat(base) && node.xattrs == base.xattrs
+}

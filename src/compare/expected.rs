@@ -1,0 +1,213 @@
+//! What FROM and the package layer will put on the disk, path by path, as far as that is sure.
+//!
+//! Sure is: seen in the base image, or shipped by a package that the build
+//! installs at that very version and that nothing leaves out. Everything else
+//! is carried in the delta; `apply` then writes only what really differs.
+
+use crate::model::manifest::Layer;
+use crate::model::merged_usr;
+use crate::model::tree::{self, Kind, Md5, Node};
+use crate::pkg::plan::{PackageLayer, Role, Way};
+use crate::pkg::{Aliases, Catalog, Owned, PathFilters};
+
+/// What the layers below give for one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given<'a> {
+    /// Exactly this object, seen in the base image.
+    Exact(&'a Node),
+    /// A regular file with this digest, from a package.
+    File(Layer, Md5),
+    /// Whatever the package ships under this path, which is no regular file.
+    Shipped(Layer),
+}
+
+impl Given<'_> {
+    /// The layer that gives it.
+    pub fn layer(&self) -> Layer {
+        match self {
+            Given::Exact(_) => Layer::Base,
+            Given::File(layer, _) | Given::Shipped(layer) => *layer,
+        }
+    }
+}
+
+/// The base image as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct BaseView<'a> {
+    /// What was seen in it, sorted; empty where nothing was.
+    pub nodes: &'a [Node],
+    /// Its regular files by what its packages ship, sorted, where it was not seen but its packages are known.
+    pub listed: Option<Vec<(Box<[u8]>, Md5)>>,
+    /// Whether it has a merged `/usr`, where that was not seen.
+    pub is_merged: bool,
+    /// What it leaves out of packages, or may leave out.
+    pub filters: PathFilters,
+}
+
+/// The lower layers as far as they are known.
+#[derive(Debug)]
+pub struct ExpectedTree<'a> {
+    packages: Option<(&'a Catalog, &'a PackageLayer)>,
+    base: BaseView<'a>,
+    /// Directories of the machine whose files packages may unpack elsewhere, since the base image has not the same merged
+    /// `/usr`.
+    apart: Vec<Box<[u8]>>,
+}
+
+impl<'a> ExpectedTree<'a> {
+    /// From the machine's package database and the base image.
+    pub fn new(packages: Option<(&'a Catalog, &'a PackageLayer)>, base: BaseView<'a>) -> Self {
+        let apart = packages.map(|(catalog, _)| apart(&catalog.aliases, &base)).unwrap_or_default();
+        ExpectedTree { packages, base, apart }
+    }
+
+    /// Every path that the layers below are known to give, in no order, some twice.
+    pub fn paths(&self) -> impl Iterator<Item = &'a [u8]> {
+        let owned = self.packages.into_iter().flat_map(|(catalog, _)| catalog.owned.iter());
+        let shipped = owned.filter(|(path, owned)| self.given(path).is_some() && self.is_unpacked(owned));
+        let seen = self.base.nodes.iter().map(|node| &*node.path);
+        seen.chain(shipped.map(|(path, _)| path))
+    }
+
+    /// Whether the distribution's package puts the path there, rather than the machine's own files.
+    fn is_unpacked(&self, owned: &Owned<'_>) -> bool {
+        self.has_role(owned, |role| matches!(role, Role::Install(_)))
+            || self.base.listed.is_some() && self.has_role(owned, |role| *role == Role::Base)
+    }
+
+    fn has_role(&self, owned: &Owned<'_>, is: impl Fn(&Role) -> bool) -> bool {
+        self.packages
+            .is_some_and(|(_, layer)| owned.packages.iter().any(|&index| is(&layer.roles[index as usize])))
+    }
+
+    /// Whether dpkg's digest of this path will be compared with.
+    pub fn wants_md5(&self, path: &[u8]) -> bool {
+        match self.given(path) {
+            Some(Given::File(..)) => true,
+            Some(Given::Exact(_)) => false,
+            Some(Given::Shipped(_)) | None => self.shipped(path).is_some(),
+        }
+    }
+
+    /// What a package ships under a path that somebody distributes, as far as is known: what only this machine has may hold
+    /// its secrets. The layers below may leave it out all the same.
+    pub fn shipped(&self, path: &[u8]) -> Option<Md5> {
+        let (catalog, layer) = self.packages?;
+        let owned = catalog.owned.get(path).filter(|owned| !owned.obsolete)?;
+        let is_own = |role: &Role| layer.way == Way::Install && matches!(role, Role::Carry(_));
+        owned.md5.filter(|_| !self.has_role(&owned, is_own))
+    }
+
+    /// What the base image was seen to have under a path whose package travels in the context: what is the same there
+    /// already need not travel.
+    pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
+        let owned = self.packages?.0.owned.get(path)?;
+        let travels = self.has_role(&owned, |role| matches!(role, Role::Carry(_)));
+        travels.then(|| tree::find(self.base.nodes, path)).flatten().map(|index| &self.base.nodes[index])
+    }
+
+    /// What the layers below surely give for a path.
+    pub fn given(&self, path: &[u8]) -> Option<Given<'a>> {
+        let base = || tree::find(self.base.nodes, path).map(|index| Given::Exact(&self.base.nodes[index]));
+        let Some((catalog, layer)) = self.packages else { return base() };
+        let Some(owned) = catalog.owned.get(path) else {
+            // Nobody's file in the base image: scripts of packages may change it.
+            return if layer.runs_scripts() { None } else { base() };
+        };
+        if owned.obsolete {
+            return None;
+        }
+        let shipped = |layer| match owned.md5 {
+            Some(md5) => Given::File(layer, md5),
+            None => Given::Shipped(layer),
+        };
+        let listed = || self.listed(path).map(|md5| Given::File(Layer::Base, md5));
+        // One owner that travels is enough: the machine's own object is in the archive then, unless it is there already.
+        if self.has_role(&owned, |role| matches!(role, Role::Carry(_))) {
+            let same = listed().filter(|given| *given == shipped(Layer::Base));
+            Some(same.unwrap_or_else(|| shipped(Layer::Packages)))
+        } else if self.has_role(&owned, |role| matches!(role, Role::Install(_))) {
+            self.is_installed(catalog, path, &owned).then(|| shipped(Layer::Packages))
+        } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == Role::Base) {
+            let shape = || self.is_in_place(path, &owned).then_some(Given::Shipped(Layer::Base));
+            if owned.md5.is_some() { listed() } else { shape() }
+        } else {
+            base()
+        }
+    }
+
+    /// What a package of the base image ships under a path, where only its packages are known.
+    fn listed(&self, path: &[u8]) -> Option<Md5> {
+        let files = self.base.listed.as_ref()?;
+        let index = files.binary_search_by(|(other, _)| (**other).cmp(path)).ok()?;
+        Some(files[index].1)
+    }
+
+    /// Whether installing a package puts its file exactly there. A base image of which nothing is known may have any
+    /// package already, so that nothing unpacks it anew and what the image leaves out stays away.
+    fn is_installed(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
+        let base_known = self.packages.is_some_and(|(_, layer)| layer.base_known);
+        self.is_in_place(path, owned)
+            && !catalog.path_filters.excludes(path)
+            && (base_known || !self.base.filters.excludes(path))
+    }
+
+    /// Whether packages unpack to this very path.
+    fn is_in_place(&self, path: &[u8], owned: &Owned<'_>) -> bool {
+        !owned.diverted && !self.apart.iter().any(|directory| tree::is_within(path, directory))
+    }
+}
+
+/// What a link that only the machine has leads to, and the name of one that only the base image has.
+fn apart(machine: &Aliases, base: &BaseView<'_>) -> Vec<Box<[u8]>> {
+    let usual = Aliases::from_links(merged_usr::USUAL.into_iter().filter(|_| base.is_merged));
+    let seen = Aliases::from_links(base.nodes.iter().filter_map(|node| match &node.kind {
+        Kind::Symlink(target) if !node.path.contains(&b'/') => Some((&*node.path, &**target)),
+        _ => None,
+    }));
+    let theirs = if base.nodes.is_empty() { usual } else { seen };
+    // Which of the usual links an image has that was not seen is not known; whoever has some is merged.
+    let is_merged = |aliases: &Aliases| aliases.iter().next().is_some();
+    if base.nodes.is_empty() && is_merged(machine) == is_merged(&theirs) {
+        return Vec::new();
+    }
+    let lacks = |aliases: &Aliases, wanted| !aliases.iter().any(|link| link == wanted);
+    let ours = machine.iter().filter(|link| lacks(&theirs, *link)).map(|(_, target)| target.into());
+    ours.chain(theirs.iter().filter(|link| lacks(machine, *link)).map(|(name, _)| name.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tree::Stat;
+
+    fn shown(machine: &[(&str, &str)], base: &BaseView<'_>) -> Vec<String> {
+        let apart = apart(&Aliases::from_links(machine.iter().copied()), base);
+        apart.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+
+    #[test]
+    fn where_packages_unpack_is_known_unless_only_one_has_the_link() {
+        let link = |name: &str, target: &str| Node {
+            path: name.as_bytes().into(),
+            kind: Kind::Symlink(target.as_bytes().into()),
+            stat: Stat::default(),
+            group: 0,
+            xattrs: None,
+        };
+        let merged = [link("bin", "usr/bin"), link("lib", "usr/lib")];
+        let split = [link("vmlinuz", "boot/vmlinuz")];
+        let seen = |nodes| BaseView { nodes, ..BaseView::default() };
+        let unseen = |is_merged| BaseView { is_merged, ..BaseView::default() };
+        let both = [("bin", "usr/bin"), ("lib", "usr/lib")];
+        assert!(shown(&both, &seen(&merged)).is_empty());
+        assert!(shown(&[], &seen(&split)).is_empty());
+        assert_eq!(shown(&both, &seen(&split)), ["usr/bin", "usr/lib"]);
+        assert_eq!(shown(&[], &seen(&merged)), ["bin", "lib"]);
+        let more = [both[0], both[1], ("lib32", "usr/lib32")];
+        assert_eq!(shown(&more, &seen(&merged)), ["usr/lib32"]);
+        assert!(shown(&both, &unseen(true)).is_empty() && shown(&[], &unseen(false)).is_empty());
+        assert_eq!(shown(&both, &unseen(false)), ["usr/bin", "usr/lib"]);
+        assert_eq!(shown(&[], &unseen(true))[..3], ["bin", "lib", "lib32"]);
+    }
+}

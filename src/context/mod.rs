@@ -1,0 +1,13 @@
+//! The build context as files: what it is written as and how it is read again.
+//!
+//! - [`tar`]: the archives in it, and those of base images and packages.
+//! - [`compress`] and [`decompress`]: gzip, xz and zstd; [`stream`]: readers that hash or read ahead.
+//! - [`output`]: the directory or the connection that a context is written to.
+//! - [`reader`]: a finished context, checked against its `COMPLETE` file.
+
+pub mod compress;
+pub mod decompress;
+pub mod output;
+pub mod reader;
+pub mod stream;
+pub mod tar;

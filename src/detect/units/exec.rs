@@ -1,0 +1,288 @@
+//! Command lines of services ("COMMAND LINES" in `systemd.service(5)`).
+//!
+//! A line is split into words first, then specifiers are replaced in each, and
+//! variables only when the service starts: so a value never becomes a quote, a
+//! separator or a specifier.
+
+use super::specifiers::Specifiers;
+use super::words::{self, Unbalanced};
+use std::fmt;
+
+/// One command of an `Exec*=` line.
+///
+/// Arguments may hold passwords, so the debugging form shows only the program.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// What is run: an absolute path, or a name that is looked for in the search path.
+    pub program: Vec<u8>,
+    /// `@`: what the program is told as its name, in place of its path.
+    pub argv0: Option<Vec<u8>>,
+    /// The arguments after the name.
+    pub words: Vec<Word>,
+    /// What the prefixes say.
+    pub flags: Flags,
+}
+
+/// The prefixes of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `-`: a failure is recorded, and is none.
+    pub ignore_failure: bool,
+    /// `:`: variables are not replaced.
+    pub no_expand: bool,
+    /// `+`: as root, without any restriction of the service.
+    pub full_privileges: bool,
+    /// `!` or `!!`: without the service's user and group, with its other restrictions.
+    pub no_setuid: bool,
+    /// `|`: through the user's shell.
+    pub shell: bool,
+}
+
+/// An argument, before variables are replaced.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Word {
+    /// `$NAME` alone: as many arguments as the value has words, none if it is not set.
+    Split(Vec<u8>),
+    /// One argument, even if it comes out empty.
+    Joined(Vec<Piece>),
+}
+
+/// A part of an argument.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes as they are.
+    Literal(Vec<u8>),
+    /// `${NAME}`: the value as it is, nothing if it is not set.
+    Variable(Vec<u8>),
+}
+
+/// Why a line cannot be run; systemd refuses the unit for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A quote is not closed.
+    Unbalanced,
+    /// A command without a program.
+    NoProgram,
+    /// The program is a directory, or has a control character.
+    BadProgram,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Malformed::Unbalanced => "a quote is not closed",
+            Malformed::NoProgram => "a command without a program",
+            Malformed::BadProgram => "the program is no path of a file",
+        })
+    }
+}
+
+impl From<Unbalanced> for Malformed {
+    fn from(Unbalanced: Unbalanced) -> Self {
+        Malformed::Unbalanced
+    }
+}
+
+/// The commands of one `Exec*=` value; `;` as a word of its own parts them.
+///
+/// # Errors
+/// The line is malformed: no command of it counts.
+pub fn parse(line: &[u8], specifiers: &mut Specifiers<'_>) -> Result<Vec<Exec>, Malformed> {
+    let mut commands = Vec::new();
+    let mut rest = line.trim_ascii();
+    while !rest.is_empty() {
+        if let Some(tail) = strip_token(rest, b";") {
+            rest = tail;
+            continue;
+        }
+        commands.push(parse_one(&mut rest, specifiers)?);
+    }
+    Ok(commands)
+}
+
+fn parse_one(rest: &mut &[u8], specifiers: &mut Specifiers<'_>) -> Result<Exec, Malformed> {
+    let first = words::next(rest)?.ok_or(Malformed::NoProgram)?;
+    let (flags, names_itself, program) = prefixes(&first);
+    let program = specifiers.expand(program);
+    if program.is_empty() {
+        return Err(Malformed::NoProgram);
+    }
+    if program.ends_with(b"/") || program.iter().any(u8::is_ascii_control) {
+        return Err(Malformed::BadProgram);
+    }
+    let mut arguments = Vec::new();
+    while !rest.is_empty() && strip_token(rest, b";").is_none() {
+        if let Some(tail) = strip_token(rest, b"\\;") {
+            arguments.push(b";".to_vec());
+            *rest = tail;
+        } else if let Some(word) = words::next(rest)? {
+            arguments.push(specifiers.expand(&word));
+        }
+    }
+    let mut arguments = arguments.into_iter();
+    let argv0 = if names_itself { Some(arguments.next().ok_or(Malformed::NoProgram)?) } else { None };
+    let words = arguments.map(|word| Word::parse(word, flags.no_expand)).collect();
+    Ok(Exec { program, argv0, words, flags })
+}
+
+/// The flags, whether `@` is among them, and the program; each prefix counts once, as in systemd.
+fn prefixes(word: &[u8]) -> (Flags, bool, &[u8]) {
+    let mut flags = Flags::default();
+    let mut names_itself = false;
+    let mut marks = 0;
+    let mut program = word;
+    while let Some((&byte, tail)) = program.split_first() {
+        match byte {
+            b'-' if !flags.ignore_failure => flags.ignore_failure = true,
+            b'@' if !names_itself => names_itself = true,
+            b':' if !flags.no_expand => flags.no_expand = true,
+            b'|' if !flags.shell => flags.shell = true,
+            b'+' if !flags.full_privileges && !flags.no_setuid => flags.full_privileges = true,
+            b'!' if !flags.full_privileges && marks < 2 => {
+                marks += 1;
+                flags.no_setuid = true;
+            }
+            _ => break,
+        }
+        program = tail;
+    }
+    (flags, names_itself, program)
+}
+
+/// What follows `token` if it stands at the beginning as a word of its own.
+fn strip_token<'a>(text: &'a [u8], token: &[u8]) -> Option<&'a [u8]> {
+    let tail = text.strip_prefix(token)?;
+    let is_whole = tail.first().is_none_or(u8::is_ascii_whitespace);
+    is_whole.then(|| tail.trim_ascii_start())
+}
+
+impl Word {
+    fn parse(word: Vec<u8>, is_literal: bool) -> Self {
+        match &*word {
+            _ if is_literal => Word::Joined(vec![Piece::Literal(word)]),
+            [b'$', name @ ..] if !matches!(name.first(), Some(b'{' | b'$')) => Word::Split(name.to_vec()),
+            _ => Word::Joined(pieces(&word)),
+        }
+    }
+
+    /// The argument if no variable is in it.
+    pub fn literal(&self) -> Option<Vec<u8>> {
+        let Word::Joined(pieces) = self else { return None };
+        let literals = pieces.iter().map(|piece| match piece {
+            Piece::Literal(bytes) => Some(bytes.as_slice()),
+            Piece::Variable(_) => None,
+        });
+        Some(literals.collect::<Option<Vec<_>>>()?.concat())
+    }
+
+    /// The names of the variables in it.
+    pub fn variables(&self) -> Vec<&[u8]> {
+        match self {
+            Word::Split(name) => vec![name],
+            Word::Joined(pieces) => pieces.iter().filter_map(Piece::variable).collect(),
+        }
+    }
+}
+
+impl Piece {
+    fn variable(&self) -> Option<&[u8]> {
+        match self {
+            Piece::Literal(_) => None,
+            Piece::Variable(name) => Some(name),
+        }
+    }
+}
+
+/// `$$` is a dollar, `${NAME}` a variable, any other dollar itself.
+fn pieces(word: &[u8]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut literal = Vec::new();
+    let mut rest = word;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (byte, tail) {
+            (b'$', [b'$', tail @ ..]) => {
+                literal.push(b'$');
+                rest = tail;
+            }
+            (b'$', [b'{', tail @ ..]) => match memchr::memchr(b'}', tail) {
+                Some(end) => {
+                    if !literal.is_empty() {
+                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    }
+                    pieces.push(Piece::Variable(tail[..end].to_vec()));
+                    rest = &tail[end + 1..];
+                }
+                // Looking for the brace again at every dollar would take quadratic time.
+                None => {
+                    literal.push(b'$');
+                    literal.extend(undouble(&mut rest));
+                }
+            },
+            _ => literal.push(byte),
+        }
+    }
+    if !literal.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    pieces
+}
+
+/// The rest of a word that has no closing brace: only `$$` means anything there.
+fn undouble(rest: &mut &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((&byte, tail)) = rest.split_first() {
+        bytes.push(byte);
+        *rest = if byte == b'$' { tail.strip_prefix(b"$").unwrap_or(tail) } else { tail };
+    }
+    bytes
+}
+
+impl Exec {
+    /// All arguments, the name the program is told first; `lookup` gives the values of variables.
+    ///
+    /// The result may hold secrets.
+    pub fn arguments<'e>(&self, lookup: impl Fn(&[u8]) -> Option<&'e [u8]>) -> Vec<Vec<u8>> {
+        let mut arguments = vec![self.argv0.as_ref().unwrap_or(&self.program).clone()];
+        for word in &self.words {
+            match word {
+                Word::Split(name) => {
+                    arguments.extend(lookup(name).map(words::split_relaxed).unwrap_or_default());
+                }
+                Word::Joined(pieces) => {
+                    let value = |piece: &Piece| match piece {
+                        Piece::Literal(bytes) => bytes.clone(),
+                        Piece::Variable(name) => lookup(name).unwrap_or_default().to_vec(),
+                    };
+                    arguments.push(pieces.iter().flat_map(value).collect());
+                }
+            }
+        }
+        arguments
+    }
+}
+
+impl fmt::Debug for Exec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = crate::model::escape::escape(&self.program);
+        write!(out, "Exec({program}, {} arguments, {:?})", self.words.len(), self.flags)
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Word::Split(name) => write!(out, "${}", crate::model::escape::escape(name)),
+            Word::Joined(pieces) => out.debug_list().entries(pieces).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Piece::Literal(bytes) => write!(out, "{} bytes", bytes.len()),
+            Piece::Variable(name) => write!(out, "${{{}}}", crate::model::escape::escape(name)),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What a `.service` says (`systemd.service(5)`, `systemd.kill(5)`); how its programs run is [`ExecContext`].
+
+use super::amount::TimeSpan;
+use super::exec::Exec;
+use super::exec_settings::ExecContext;
+use super::load::Loaded;
+use super::section::Section;
+use super::specifiers::Host;
+use crate::model::findings::Findings;
+use std::collections::BTreeSet;
+
+/// When a service counts as started (`Type=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// At once.
+    Simple,
+    /// When the program runs.
+    Exec,
+    /// When the program has ended and left a daemon behind.
+    Forking,
+    /// When the program has ended.
+    Oneshot,
+    /// When it has its name on the bus.
+    Dbus,
+    /// When it says so.
+    Notify,
+    /// The same, for reloads as well.
+    NotifyReload,
+    /// At once, after other jobs.
+    Idle,
+}
+
+/// When a service is started again (`Restart=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Never.
+    No,
+    /// After it has ended well.
+    OnSuccess,
+    /// After an exit code, a signal, a time-out, a watchdog.
+    OnFailure,
+    /// After a signal, a time-out, a watchdog.
+    OnAbnormal,
+    /// After a watchdog.
+    OnWatchdog,
+    /// After a signal.
+    OnAbort,
+    /// Always.
+    Always,
+}
+
+/// Whom `KillSignal=` reaches (`KillMode=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillMode {
+    /// Every process of the service.
+    ControlGroup,
+    /// The main process; the last signal reaches all.
+    Mixed,
+    /// The main process.
+    Process,
+    /// Nobody.
+    None,
+}
+
+/// A service with all that a container needs to know about it.
+///
+/// Lists are in the order of the files. Times that are not set have the manager's default, which is `None` here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUnit {
+    /// The name after aliases.
+    pub name: Vec<u8>,
+    /// `Description=`.
+    pub description: Option<Vec<u8>>,
+    /// `Type=`.
+    pub kind: Type,
+    /// `ExecCondition=`.
+    pub exec_condition: Vec<Exec>,
+    /// `ExecStartPre=`.
+    pub exec_start_pre: Vec<Exec>,
+    /// `PermissionsStartOnly=`, of old units: only the program itself runs as the service's user.
+    pub permissions_start_only: bool,
+    /// `ExecStart=`; more than one only for [`Type::Oneshot`].
+    pub exec_start: Vec<Exec>,
+    /// `ExecStartPost=`.
+    pub exec_start_post: Vec<Exec>,
+    /// `ExecReload=`.
+    pub exec_reload: Vec<Exec>,
+    /// `ExecStop=`.
+    pub exec_stop: Vec<Exec>,
+    /// `ExecStopPost=`.
+    pub exec_stop_post: Vec<Exec>,
+    /// `PIDFile=`, absolute.
+    pub pid_file: Option<Vec<u8>>,
+    /// `BusName=`.
+    pub bus_name: Option<Vec<u8>>,
+    /// `RemainAfterExit=`.
+    pub remain_after_exit: bool,
+    /// `Restart=`.
+    pub restart: Restart,
+    /// `RestartSec=`.
+    pub restart_sec: Option<TimeSpan>,
+    /// `TimeoutStopSec=`; systemd takes 0 for infinity.
+    pub timeout_stop: Option<TimeSpan>,
+    /// `KillSignal=`: `SIGTERM`, `SIGRTMIN+3`, or a number.
+    pub kill_signal: String,
+    /// `KillMode=`.
+    pub kill_mode: KillMode,
+    /// `Sockets=`.
+    pub sockets: Vec<Vec<u8>>,
+    /// How the program runs.
+    pub context: ExecContext,
+    /// Other units, as `[Unit]` and directories of links name them.
+    pub relations: Relations,
+}
+
+/// How a unit stands to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// `Requires=` and `.requires/`.
+    pub requires: Vec<Vec<u8>>,
+    /// `Requisite=`.
+    pub requisite: Vec<Vec<u8>>,
+    /// `Wants=` and `.wants/`.
+    pub wants: Vec<Vec<u8>>,
+    /// `BindsTo=`.
+    pub binds_to: Vec<Vec<u8>>,
+    /// `PartOf=`.
+    pub part_of: Vec<Vec<u8>>,
+    /// `Upholds=` and `.upholds/`.
+    pub upholds: Vec<Vec<u8>>,
+    /// `Conflicts=`.
+    pub conflicts: Vec<Vec<u8>>,
+    /// `After=`.
+    pub after: Vec<Vec<u8>>,
+    /// `Before=`.
+    pub before: Vec<Vec<u8>>,
+}
+
+impl ServiceUnit {
+    /// What a loaded `.service` means. Values that are not understood are notes, and have their defaults.
+    pub fn new(loaded: &Loaded, host: &Host, findings: &mut Findings) -> Self {
+        let mut section = Section::new(loaded, "Unit", host, findings);
+        let description = section.text("Description");
+        let relations = Relations::read(&mut section, loaded);
+        section.switch("Service");
+        let context = ExecContext::read(&mut section);
+        let exec_start = section.commands("ExecStart");
+        let bus_name = section.text("BusName");
+        let default = match (exec_start.is_empty(), &bus_name) {
+            (true, _) => Type::Oneshot,
+            (false, Some(_)) => Type::Dbus,
+            (false, None) => Type::Simple,
+        };
+        let timeout = section.span("TimeoutStopSec").or_else(|| section.span("TimeoutSec"));
+        let service = ServiceUnit {
+            name: loaded.name.clone(),
+            description,
+            kind: section.parsed("Type", Type::parse).unwrap_or(default),
+            exec_condition: section.commands("ExecCondition"),
+            exec_start_pre: section.commands("ExecStartPre"),
+            permissions_start_only: section.flag("PermissionsStartOnly").unwrap_or(false),
+            exec_start,
+            exec_start_post: section.commands("ExecStartPost"),
+            exec_reload: section.commands("ExecReload"),
+            exec_stop: section.commands("ExecStop"),
+            exec_stop_post: section.commands("ExecStopPost"),
+            pid_file: section.text("PIDFile").map(below_run),
+            bus_name,
+            remain_after_exit: section.flag("RemainAfterExit").unwrap_or(false),
+            restart: section.parsed("Restart", Restart::parse).unwrap_or(Restart::No),
+            restart_sec: section.span("RestartSec"),
+            timeout_stop: timeout.map(|span| match span {
+                TimeSpan::Finite(span) if span.is_zero() => TimeSpan::Infinite,
+                span => span,
+            }),
+            kill_signal: section.parsed("KillSignal", signal).unwrap_or_else(|| "SIGTERM".to_owned()),
+            kill_mode: section.parsed("KillMode", KillMode::parse).unwrap_or(KillMode::ControlGroup),
+            sockets: section.words("Sockets"),
+            context,
+            relations,
+        };
+        section.finish();
+        service
+    }
+}
+
+impl Relations {
+    /// Reads `[Unit]`, which the section has to be at.
+    pub(super) fn read(section: &mut Section<'_>, loaded: &Loaded) -> Self {
+        let mut read = |key: &str, directory: &str| {
+            let mut names = section.words(key);
+            let linked = loaded.linked.iter().filter(|(kind, _)| *kind == directory);
+            names.extend(linked.map(|(_, name)| name.clone()));
+            let mut seen = BTreeSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            names
+        };
+        Relations {
+            requires: read("Requires", "requires"),
+            requisite: read("Requisite", ""),
+            wants: read("Wants", "wants"),
+            binds_to: read("BindsTo", ""),
+            part_of: read("PartOf", ""),
+            upholds: read("Upholds", "upholds"),
+            conflicts: read("Conflicts", ""),
+            after: read("After", ""),
+            before: read("Before", ""),
+        }
+    }
+}
+
+fn below_run(path: Vec<u8>) -> Vec<u8> {
+    if path.starts_with(b"/") { path } else { [b"/run/", path.as_slice()].concat() }
+}
+
+/// `SIGTERM`, `TERM`, `RTMIN+3` or a number, in one form.
+fn signal(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=64).contains(&number).then(|| number.to_string());
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let is_valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "+-".contains(c);
+    (!name.is_empty() && name.chars().all(is_valid)).then(|| format!("SIG{name}"))
+}
+
+impl Type {
+    fn parse(text: &[u8]) -> Option<Self> {
+        Some(match text {
+            b"simple" => Type::Simple,
+            b"exec" => Type::Exec,
+            b"forking" => Type::Forking,
+            b"oneshot" => Type::Oneshot,
+            b"dbus" => Type::Dbus,
+            b"notify" => Type::Notify,
+            b"notify-reload" => Type::NotifyReload,
+            b"idle" => Type::Idle,
+            _ => return None,
+        })
+    }
+}
+
+impl Restart {
+    fn parse(text: &[u8]) -> Option<Self> {
+        Some(match text {
+            b"no" => Restart::No,
+            b"on-success" => Restart::OnSuccess,
+            b"on-failure" => Restart::OnFailure,
+            b"on-abnormal" => Restart::OnAbnormal,
+            b"on-watchdog" => Restart::OnWatchdog,
+            b"on-abort" => Restart::OnAbort,
+            b"always" => Restart::Always,
+            _ => return None,
+        })
+    }
+}
+
+impl KillMode {
+    fn parse(text: &[u8]) -> Option<Self> {
+        Some(match text {
+            b"control-group" => KillMode::ControlGroup,
+            b"mixed" => KillMode::Mixed,
+            b"process" => KillMode::Process,
+            b"none" => KillMode::None,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! What `systemd-tmpfiles` makes, changes and removes (`tmpfiles.d(5)`).
+
+use super::load::{list, read};
+use super::specifiers::{Host, Specifiers};
+use super::words;
+use crate::model::findings::Findings;
+use crate::model::problem::{Problem, note};
+use crate::model::tree;
+use crate::system::root::Root;
+use std::collections::BTreeMap;
+
+/// Where the files lie, the first counts of those with the same name.
+const DIRECTORIES: &[&str] =
+    &["etc/tmpfiles.d", "run/tmpfiles.d", "usr/local/lib/tmpfiles.d", "usr/lib/tmpfiles.d"];
+
+/// One line. A field that is `-` or left out is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What is done: `d`, `L`, `f` and so on.
+    pub kind: u8,
+    /// The signs after it: `!` only at boot, `+` also over what is there, `-` may fail.
+    pub modifiers: Vec<u8>,
+    /// The path, as written.
+    pub path: Vec<u8>,
+    /// The permissions.
+    pub mode: Option<Mode>,
+    /// The owner, a name or a number, with `:` in front if only for what is made.
+    pub user: Option<Vec<u8>>,
+    /// The group, likewise.
+    pub group: Option<Vec<u8>>,
+    /// After which time content is removed, as written.
+    pub age: Option<Vec<u8>>,
+    /// The target of a link, the content of a file; the rest of the line as it is written.
+    pub argument: Option<Vec<u8>>,
+}
+
+/// Permissions of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The bits.
+    pub bits: u16,
+    /// `~`: bits that what is there has not are taken away.
+    pub is_masked: bool,
+    /// `:`: only for what is made.
+    pub is_initial: bool,
+}
+
+/// The lines of a file. What is none is a [`Problem`].
+pub fn parse(text: &[u8]) -> (Vec<Line>, Vec<Problem>) {
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (index, text) in text.split(|&byte| byte == b'\n').enumerate() {
+        let text = text.trim_ascii();
+        if text.is_empty() || text[0] == b'#' {
+            continue;
+        }
+        match Line::parse(text) {
+            Some(line) => lines.push(line),
+            None => note(&mut problems, index + 1, "no line of tmpfiles.d"),
+        }
+    }
+    (lines, problems)
+}
+
+/// All lines that count, by file name, with specifiers replaced, and the file of each.
+pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, Line)> {
+    let mut files: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for directory in DIRECTORIES {
+        for name in list(root, directory.as_bytes(), findings) {
+            if name.ends_with(b".conf") && !name.starts_with(b".") {
+                let path = tree::join(directory.as_bytes(), &name);
+                files.entry(name).or_insert(path);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    for path in files.into_values() {
+        if root.read_link(&path).is_ok_and(|target| target == b"/dev/null") {
+            continue;
+        }
+        let Some(text) = read(root, &path, findings) else { continue };
+        let (lines, problems) = parse(&text);
+        for problem in problems {
+            findings.note("tmpfiles", &path, problem.to_string());
+        }
+        let mut specifiers = Specifiers::new(b"", host);
+        for mut line in lines {
+            line.path = specifiers.expand(&line.path);
+            line.argument = line.argument.map(|argument| specifiers.expand(&argument));
+            all.push((path.clone(), line));
+        }
+        if !specifiers.unknown.is_empty() {
+            let letters = crate::model::escape::escape(&specifiers.unknown);
+            findings.note(
+                "tmpfiles",
+                &path,
+                format!("specifiers that only a boot tells, or nobody: {letters}"),
+            );
+        }
+    }
+    all
+}
+
+impl Line {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut rest = text;
+        let mut next = || words::next(&mut rest).ok().map(Option::unwrap_or_default);
+        let action = next()?;
+        let path = next()?;
+        let (mode, user, group, age) = (next()?, next()?, next()?, next()?);
+        let given = |field: Vec<u8>| (!matches!(&*field, b"" | b"-")).then_some(field);
+        let (&kind, modifiers) = action.split_first()?;
+        let is_known = kind.is_ascii_alphabetic() && modifiers.iter().all(|sign| b"!+-=~^$?".contains(sign));
+        let mode = match given(mode) {
+            Some(mode) => Some(Mode::parse(&mode)?),
+            None => None,
+        };
+        let (user, group, age, argument) = (given(user), given(group), given(age), given(rest.to_vec()));
+        let line = Line { kind, modifiers: modifiers.to_vec(), path, mode, user, group, age, argument };
+        (is_known && !line.path.is_empty()).then_some(line)
+    }
+}
+
+impl Mode {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let signs = text.iter().take_while(|byte| b"~:".contains(byte)).count();
+        let (signs, digits) = text.split_at(signs);
+        let bits = super::amount::mode(digits)?;
+        Some(Mode { bits, is_masked: signs.contains(&b'~'), is_initial: signs.contains(&b':') })
+    }
+}

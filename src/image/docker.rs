@@ -1,0 +1,76 @@
+//! What `docker save` wrote before version 25, and podman and skopeo still write as `docker-archive`
+//! (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
+
+use super::layout::{Layer, apply};
+use super::oci::{ImageConfig, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
+use super::store::{Store, digest_text, same_digest};
+use super::{BaseImage, Outcome, refused};
+use crate::model::escape;
+use crate::model::tree::{self, Sha256};
+use serde::Deserialize;
+
+/// Lists the images.
+pub(super) const MANIFEST: &[u8] = b"manifest.json";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// Reads the one image for this architecture.
+pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> {
+    let mut images = Vec::new();
+    let mut platforms = Vec::new();
+    for image in images_of(store)? {
+        let document = store.document(image.config.as_bytes())?;
+        let config: ImageConfig = parse(&escape::escape(image.config.as_bytes()), &document)?;
+        platforms.push(config.platform());
+        if suits(&config.platform(), architecture) {
+            images.push((image, config, document));
+        }
+    }
+    let (image, config, document) = match images.len() {
+        0 => return Err(wrong_platform(&platforms, architecture)),
+        1 => images.remove(0),
+        count => return Err(several(count, architecture)),
+    };
+    let digest = digest_of(&document);
+    if let Some(stated) = stated_digest(image.config.as_bytes()) {
+        same_digest(&escape::escape(image.config.as_bytes()), &stated, &digest)?;
+    }
+    let name = first_tag(&image);
+    // Only the configuration states digests of the layers: those of their archives.
+    let layers: Vec<Layer> =
+        image.layers.into_iter().map(|member| Layer { member: member.into_bytes(), blob: None }).collect();
+    let mut base = assemble(&config, &layers, |layer, diff_id, tree| apply(store, layer, diff_id, tree))?;
+    base.name = name;
+    base.config_digest = Some(digest_text(&digest));
+    Ok(base)
+}
+
+/// The tag of the image with this configuration, if the archive has Docker's list beside an OCI layout.
+pub(super) fn name_of(store: &Store<'_>, config: &[u8]) -> Option<String> {
+    let images = images_of(store).ok()?;
+    images.iter().find(|image| image.config.as_bytes() == config).and_then(first_tag)
+}
+
+fn images_of(store: &Store<'_>) -> Outcome<Vec<Image>> {
+    let images: Vec<Image> = parse("manifest.json", &store.document(MANIFEST)?)?;
+    if images.len() > 1024 {
+        return Err(refused("more than 1024 images in it"));
+    }
+    Ok(images)
+}
+
+fn first_tag(image: &Image) -> Option<String> {
+    image.repo_tags.iter().flatten().next().map(|tag| familiar(tag))
+}
+
+/// The digest that the configuration's own name states: `HEX.json` or `blobs/sha256/HEX`.
+fn stated_digest(member: &[u8]) -> Option<Sha256> {
+    let name = tree::file_name(member);
+    escape::unhex(name.strip_suffix(b".json").unwrap_or(name))
+}

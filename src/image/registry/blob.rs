@@ -1,0 +1,124 @@
+//! A blob as it streams by: resumed once if the connection breaks, and verified at its end.
+
+use super::session::{Method, Session, Wanted};
+use crate::image::store::{digest_text, same_digest};
+use crate::image::{Outcome, refused};
+use crate::model::tree::Sha256;
+use crate::transfer::net::{Body, Failure};
+use sha2::Digest;
+use std::io::{self, Read};
+
+const BUFFER: usize = 128 << 10;
+
+/// The compressed layer; what is read of it is believed only after [`Blob::verify`].
+pub(super) struct Blob<'a> {
+    session: &'a Session<'a>,
+    digest: Sha256,
+    size: u64,
+    body: Body,
+    received: u64,
+    hasher: sha2::Sha256,
+    is_resumed: bool,
+    failure: Option<Failure>,
+}
+
+impl<'a> Blob<'a> {
+    pub(super) fn open(session: &'a Session<'a>, digest: Sha256, size: u64) -> Result<Self, Failure> {
+        let body = ask(session, &digest, size, 0)?;
+        let hasher = sha2::Sha256::new();
+        Ok(Blob { session, digest, size, body, received: 0, hasher, is_resumed: false, failure: None })
+    }
+
+    /// Reads the rest, and says whether all of it together is what the digest stands for.
+    pub(super) fn verify(mut self) -> Outcome<()> {
+        let rest = io::copy(&mut self, &mut io::sink());
+        if let Some(failure) = self.failure {
+            return Err(failure.into());
+        }
+        rest?;
+        let shown = digest_text(&self.digest);
+        if self.received != self.size {
+            let (received, size) = (self.received, self.size);
+            return Err(refused(format!("the layer {shown} has {received} bytes instead of {size}")));
+        }
+        same_digest("a layer", &self.digest, &self.hasher.finalize().into())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            let failure = match self.body.read(buffer) {
+                Ok(0) if self.received < self.size => Failure::CutOff {
+                    url: self.body.url().to_owned(),
+                    cause: "the server closed it early".to_owned(),
+                },
+                Ok(got) => return Ok(got),
+                Err(error) => {
+                    Failure::from_io(&error).cloned().ok_or_else(|| unexpected(&self.body, &error))?
+                }
+            };
+            let may_go_on = matches!(failure, Failure::CutOff { .. } | Failure::TimedOut { .. });
+            if self.is_resumed || !may_go_on {
+                return Err(failure);
+            }
+            self.is_resumed = true;
+            self.body = ask(self.session, &self.digest, self.size, self.received)?;
+        }
+    }
+}
+
+impl Read for Blob<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone().into());
+        }
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let got = self.receive(buffer).map_err(|failure| {
+            self.failure = Some(failure.clone());
+            io::Error::from(failure)
+        })?;
+        self.hasher.update(&buffer[..got]);
+        self.received += got as u64;
+        Ok(got)
+    }
+}
+
+/// The blob from this byte on.
+fn ask(session: &Session<'_>, digest: &Sha256, size: u64, start: u64) -> Result<Body, Failure> {
+    let path = format!("blobs/{}", digest_text(digest));
+    let range = start..size;
+    let wanted = Wanted {
+        method: Method::Get,
+        path: &path,
+        accept: &[],
+        range: (start > 0).then_some(&range),
+        limit: size,
+    };
+    let mut response = session.send(&wanted)?;
+    if start > 0 && response.status != 206 {
+        skip(&mut response.body, start)?;
+    }
+    Ok(response.body)
+}
+
+/// A server that cannot begin in the middle sends again what was read before.
+fn skip(body: &mut Body, count: u64) -> Result<(), Failure> {
+    let mut buffer = vec![0; BUFFER];
+    let mut left = count;
+    while left > 0 {
+        let most = left.min(BUFFER as u64) as usize;
+        match body.read(&mut buffer[..most]) {
+            Ok(0) => return Ok(()), // too short: the next read says so
+            Ok(got) => left -= got as u64,
+            Err(error) => {
+                return Err(Failure::from_io(&error).cloned().unwrap_or_else(|| unexpected(body, &error)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unexpected(body: &Body, error: &io::Error) -> Failure {
+    Failure::CutOff { url: body.url().to_owned(), cause: error.to_string() }
+}

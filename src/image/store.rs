@@ -1,0 +1,215 @@
+//! Where the members of an image lie: beneath a directory, or in an uncompressed archive that is read in place.
+
+use super::{Failure, Outcome, refused};
+use crate::context::stream::Hashing;
+use crate::context::tar::Reader;
+use crate::model::escape;
+use crate::model::tree::{self, Kind, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// The image-spec recommends that registries take manifests of up to 4 MiB.
+pub(crate) const JSON_LIMIT: u64 = 8 << 20;
+/// Members of an image archive; the largest images have a few hundred.
+const MAX_MEMBERS: usize = 1 << 20;
+/// Links from member to member; Docker before 25 wrote equal layers as links.
+const MAX_LINKS: usize = 8;
+
+/// What an archive has under a name.
+#[derive(Debug)]
+pub(super) enum Member {
+    /// Offset and length.
+    Data(u64, u64),
+    /// The name of another member.
+    Link(Vec<u8>),
+}
+
+/// Named members.
+#[derive(Debug)]
+pub(super) enum Store<'a> {
+    Directory(PathBuf),
+    Archive(&'a File, BTreeMap<Vec<u8>, Member>),
+}
+
+impl<'a> Store<'a> {
+    pub(super) fn directory(path: &std::path::Path) -> Self {
+        Store::Directory(path.to_owned())
+    }
+
+    /// Reads the headers of an uncompressed archive, passing over the data. A member that cannot be read
+    /// in place (a sparse file) is left out.
+    pub(super) fn archive(file: &'a File) -> Outcome<Self> {
+        let mut members = BTreeMap::new();
+        let mut archive = Reader::new(Section::whole(file)?);
+        while let Some(entry) = archive.next_entry()? {
+            let (path, contiguous) = (entry.node.path.to_vec(), entry.content.is_contiguous());
+            let member = match (entry.hard_link, entry.node.kind) {
+                (Some(target), _) => Some(Member::Link(target)),
+                (None, Kind::File { size, .. }) => contiguous.then_some(Member::Data(0, size)),
+                (None, Kind::Symlink(target)) => beside(tree::parent(&path), &target).map(Member::Link),
+                _ => None,
+            };
+            let member = match member {
+                Some(Member::Data(_, size)) => Some(Member::Data(archive.position(), size)),
+                other => other,
+            };
+            archive.skip_data(Section::advance)?;
+            if let Some(member) = member {
+                members.insert(path, member);
+            }
+            if members.len() > MAX_MEMBERS {
+                break; // no image has so many: a root file system
+            }
+        }
+        Ok(Store::Archive(file, members))
+    }
+
+    /// Whether there is a file of this name.
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        match self {
+            Store::Directory(path) => path.join(OsStr::from_bytes(name)).is_file(),
+            Store::Archive(..) => self.find(name).is_some(),
+        }
+    }
+
+    /// A member's content and length. Names come from [`digest_path`] or are looked up in the archive, so
+    /// they never lead out of the directory.
+    pub(super) fn open(&self, name: &[u8]) -> Outcome<(Box<dyn Read + Send + '_>, u64)> {
+        let missing = || refused(format!("the member {} is missing", escape::escape(name)));
+        match self {
+            Store::Directory(path) => {
+                let path = path.join(OsStr::from_bytes(name));
+                if !path.is_file() {
+                    return Err(missing());
+                }
+                let file = File::open(path)?;
+                let length = file.metadata()?.len();
+                Ok((Box::new(file.take(length)), length))
+            }
+            Store::Archive(file, _) => {
+                let (offset, length) = self.find(name).ok_or_else(missing)?;
+                Ok((Box::new(Section { file, offset, left: length }), length))
+            }
+        }
+    }
+
+    /// A JSON document.
+    pub(super) fn document(&self, name: &[u8]) -> Outcome<Vec<u8>> {
+        let (mut reader, length) = self.open(name)?;
+        if length > JSON_LIMIT {
+            return Err(refused(format!("{} is larger than 8 MiB", escape::escape(name))));
+        }
+        let mut document = Vec::new();
+        reader.read_to_end(&mut document)?;
+        Ok(document)
+    }
+
+    /// Digests a member that has to have this digest and, if given, size.
+    pub(super) fn verify(&self, name: &[u8], digest: &Sha256, size: Option<u64>) -> Outcome<()> {
+        let (reader, length) = self.open(name)?;
+        if let Some(size) = size.filter(|&size| size != length) {
+            let name = escape::escape(name);
+            return Err(Failure::Refused(format!("{name} has {length} bytes instead of {size}"), DAMAGED));
+        }
+        let mut reader = Hashing::new(reader);
+        let mut buffer = vec![0; 128 << 10];
+        while reader.read(&mut buffer)? > 0 {}
+        let (found, read) = reader.finish();
+        if read != length {
+            return Err(Failure::Refused(format!("{} is cut off", escape::escape(name)), DAMAGED));
+        }
+        same_digest(&escape::escape(name), digest, &found)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<(u64, u64)> {
+        let Store::Archive(_, members) = self else { return None };
+        let mut name = name;
+        for _ in 0..MAX_LINKS {
+            match members.get(name)? {
+                Member::Data(offset, length) => return Some((*offset, *length)),
+                Member::Link(target) => name = target,
+            }
+        }
+        None
+    }
+}
+
+/// What to do about a file that contradicts itself.
+pub(super) const DAMAGED: &str = "the file is damaged or incomplete: save or download it again";
+
+/// An error that names both digests unless they are equal.
+pub(crate) fn same_digest(what: &str, stated: &Sha256, found: &Sha256) -> Outcome<()> {
+    if stated == found {
+        return Ok(());
+    }
+    let why = format!("{what} should have the digest {} but has {}", digest_text(stated), digest_text(found));
+    Err(Failure::Refused(why, DAMAGED))
+}
+
+/// `sha256:` and the digest.
+pub(crate) fn digest_text(digest: &Sha256) -> String {
+    format!("sha256:{}", escape::hex(digest))
+}
+
+/// The digest of such a text.
+pub(crate) fn parse_digest(text: &str) -> Outcome<Sha256> {
+    let digest = text.strip_prefix("sha256:").and_then(|hex| escape::unhex(hex.as_bytes()));
+    digest.ok_or_else(|| refused(format!("{} is not a sha256 digest", escape::escape(text.as_bytes()))))
+}
+
+/// Where an OCI layout keeps the blob (`image-layout.md`).
+pub(super) fn digest_path(digest: &Sha256) -> Vec<u8> {
+    format!("blobs/sha256/{}", escape::hex(digest)).into_bytes()
+}
+
+/// A relative link's target, from the directory that it stands in; `None` if it leads out of the archive.
+fn beside(directory: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    let mut path = if target.first() == Some(&b'/') { Vec::new() } else { directory.to_vec() };
+    for component in target.split(|&byte| byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if path.is_empty() => return None,
+            b".." => path.truncate(tree::parent(&path).len()),
+            _ => path = tree::join(&path, component),
+        }
+    }
+    Some(path)
+}
+
+/// A part of a file, read without moving the file's own position.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    file: &'a File,
+    offset: u64,
+    left: u64,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn whole(file: &'a File) -> io::Result<Self> {
+        Ok(Section { file, offset: 0, left: file.metadata()?.len() })
+    }
+
+    fn advance(&mut self, count: u64) -> io::Result<()> {
+        if count > self.left {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off"));
+        }
+        self.offset += count;
+        self.left -= count;
+        Ok(())
+    }
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.left.min(buffer.len() as u64) as usize;
+        let got = self.file.read_at(&mut buffer[..most], self.offset)?;
+        self.offset += got as u64;
+        self.left -= got as u64;
+        Ok(got)
+    }
+}

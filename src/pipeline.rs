@@ -1,0 +1,366 @@
+//! The conversion, stage by stage: this file reads as the specification does.
+
+use crate::compare::diff::{self, Delta};
+use crate::compare::expected::ExpectedTree;
+use crate::context::compress::Compression;
+use crate::context::output::room::Room;
+use crate::context::output::sent::Stream;
+use crate::context::output::{Place, Scratch, Sink};
+use crate::detect::mappings::Watch;
+use crate::detect::{self, Inventory};
+use crate::emit::{self, Emission, Sizes};
+use crate::error::{Code, Error, Result};
+use crate::image::{self, Base, BaseFrom, Knowledge, Ladder};
+use crate::model::findings::Findings;
+use crate::model::tree::Md5;
+use crate::pkg::dpkg::provenance::Generated;
+use crate::pkg::dpkg::repositories::Archives;
+use crate::pkg::dpkg::{lock, repository, rewrite};
+use crate::pkg::plan::{self as package_plan, PackageLayer, Way};
+use crate::pkg::{self, Catalog, Pin};
+use crate::plan::{self, Facts, Rewritten};
+use crate::policy::{Action, Policy, Rule};
+use crate::report::progress::{self, ProgressMode};
+use crate::services::{self, Secrets, Selection};
+use crate::summary::{self, Summary};
+use crate::system::root::{self, Root};
+use crate::system::sandbox::Guard;
+use crate::transfer::net::{Client, Figures, Settings};
+use crate::walk::{self, Progress, Scope, Tree};
+use age::x25519::Recipient;
+use sha2::Digest as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a conversion was asked for, resolved.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The file system to convert.
+    pub root: PathBuf,
+    /// Where the context goes; nothing if it is sent and not kept.
+    pub out: Option<PathBuf>,
+    /// Base image by name.
+    pub base: Option<String>,
+    /// How to learn what it holds.
+    pub base_from: BaseFrom,
+    /// How the network is used; not at all if there is nothing.
+    pub network: Option<Settings>,
+    /// How the package layer is filled.
+    pub way: Way,
+    /// Which services become containers.
+    pub services: Selection,
+    /// The user's rules.
+    pub rules: Vec<Rule>,
+    /// The file that they came from.
+    pub policy_file: Option<PathBuf>,
+    /// The file of what a server is shown.
+    pub token_file: Option<PathBuf>,
+    /// Stop after the plan.
+    pub dry_run: bool,
+    /// Worker threads.
+    pub threads: usize,
+    /// How the archives are packed.
+    pub compression: Compression,
+    /// What to show meanwhile.
+    pub progress: ProgressMode,
+    /// Refuse to run where the machine's file systems cannot be made read-only for this process.
+    pub require_readonly: bool,
+    /// Who may have the withheld files.
+    pub recipient: Option<Recipient>,
+    /// Write to a file system that keeps no owners and permissions.
+    pub insecure_target: bool,
+}
+
+/// What came of a conversion.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The plan in figures.
+    pub summary: Summary,
+    /// How the machine was kept from being changed.
+    pub guard: Guard,
+    /// Sizes of the archives; none for a dry run.
+    pub sizes: Option<Sizes>,
+    /// What came over the network; nothing if nobody was to be asked.
+    pub traffic: Option<Figures>,
+    /// Everything that was skipped, unstable, unreadable or withheld.
+    pub findings: Findings,
+}
+
+/// Converts a machine. The context goes to `stream` where there is one, else to `out`.
+pub fn convert(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Outcome> {
+    let target = target(options, scratch, stream)?;
+    let mut guard = Guard::enter(options.require_readonly)?;
+    let watch = &start_threads(options.threads)?;
+    let root = open(&options.root)?;
+    let mut findings = Findings::default();
+
+    let inventory = detect::detect(&root, &mut findings);
+    let packages_were = settled_packages(&root)?;
+    let catalog = Catalog::load(&root, &mut findings);
+    let client = options.network.clone().map(Client::new).transpose()?;
+    let archives = catalog.as_ref().map(|catalog| Archives::of(&root, catalog, client.as_ref()));
+    let base =
+        base(options, &inventory, catalog.as_ref(), archives.as_ref(), client.as_ref(), &mut findings)?;
+    // Nothing to install with where there is no base image.
+    let way = if base.reference.is_none() { Way::Carry } else { options.way };
+    let asked = archives.as_ref().filter(|_| way == Way::Install);
+    let offered = asked.map(|archives| archives.offered(&mut findings)).unwrap_or_default();
+    let layer = catalog
+        .as_ref()
+        .map(|catalog| package_plan::assign(catalog, &base.packages(), &offered.availability, way));
+    let packages = catalog.as_ref().zip(layer.as_ref());
+    let listed = base_files(&base, packages, archives.as_ref(), &mut findings);
+    let expected = ExpectedTree::new(packages, base.view(listed));
+    let live = inventory.live.as_ref();
+    let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
+    let secrets = Secrets::of(&root, &survey, live);
+    let policy = &policy(&root, options, &secrets, &inventory);
+    guard.shut(target.as_ref().and_then(Sink::directory));
+    let tree = &walk(&root, policy, &inventory, &expected, options, target.as_ref())?;
+    findings.extend(tree.findings.clone());
+    let delta: &Delta = &diff::diff(tree, &expected);
+    let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
+    let generated = &Generated::load(&root, catalog.as_ref(), &tree.found, &mut findings);
+    let secret_holders = &secrets.holders(&root, tree, delta, &mut findings);
+    let facts = Facts { tree, delta, policy, packages, rewritten, generated, secret_holders };
+    let plan = plan::decide(facts);
+    findings.extend(plan.findings.clone());
+    let workload = services::decide(&root, &survey, &inventory, facts, &plan);
+    let summary = summary::summarise(&inventory, &base, facts, &plan, workload);
+    let traffic = client.as_ref().map(Client::figures);
+    findings.extend(root.take_faults());
+    let Some(sink) = target else {
+        return Ok(Outcome { summary, guard, sizes: None, traffic, findings });
+    };
+    let emission = Emission {
+        root: &root,
+        inventory: &inventory,
+        facts,
+        sources: &offered.sources,
+        watch,
+        recipient: options.recipient.as_ref(),
+        plan: &plan,
+        summary: &summary,
+        compression: options.compression,
+        threads: options.threads as u32,
+    };
+    check_packages(&root, packages_were, &mut findings);
+    let sizes = emit::emit(&emission, sink, &mut findings)?;
+    Ok(Outcome { summary, guard, sizes: Some(sizes), traffic, findings })
+}
+
+/// The threads that read databases, and the one that looks into others' memory maps, begun after the first doors are closed, so
+/// that they are behind them too.
+fn start_threads(threads: usize) -> Result<Watch> {
+    let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))?;
+    Watch::start()
+}
+
+/// What the context is written to, begun; nothing for a dry run.
+fn target(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Option<Sink>> {
+    if let Some(stream) = stream {
+        return Ok(Some(Sink::stream(stream)));
+    }
+    let Some(out) = &options.out else { return Ok(None) };
+    let place = Place::open(out)?;
+    place.check_free()?;
+    if options.dry_run {
+        return Ok(None);
+    }
+    let device = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
+    let stat = rustix::fs::fstat(place.parent()).map_err(|cause| Error::io(place.shown(), cause.into()))?;
+    let is_machines = ["/", "/var"].iter().any(|path| device(path) == Some(stat.st_dev));
+    let room = Room::of(place.parent(), is_machines).map_err(|cause| Error::io(place.shown(), cause))?;
+    Sink::create(place, room, options.insecure_target, scratch).map(Some)
+}
+
+/// The base image, with the machine's merged `/usr`, as the build makes it.
+fn base(
+    options: &Options,
+    inventory: &Inventory,
+    catalog: Option<&Catalog>,
+    archives: Option<&Archives<'_>>,
+    client: Option<&Client>,
+    findings: &mut Findings,
+) -> Result<Base> {
+    let ladder = Ladder { client, inventory, catalog, archives };
+    let base = image::choose(options.base.as_deref(), &options.base_from, inventory, &ladder, findings)?;
+    Ok(match catalog {
+        Some(catalog) => base.merge_usr(&catalog.aliases),
+        None => base,
+    })
+}
+
+fn open(path: &Path) -> Result<Root> {
+    Root::open(path).map_err(|cause| Error::io(format!("--root {}", path.display()), cause))
+}
+
+/// Waits for a package manager that is at work; what it leaves half way is no machine to convert. Returns what tells whether
+/// another begins.
+fn settled_packages(root: &Root) -> Result<Option<Stamp>> {
+    /// Most updates of a few packages are over by then.
+    const SECONDS: u32 = 60;
+    for _ in 0..SECONDS {
+        if lock::holder(root, &std::fs::read("/proc/locks").unwrap_or_default()).is_none() {
+            return Ok(package_stamp(root));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let locks = std::fs::read("/proc/locks").unwrap_or_default();
+    let Some(process) = lock::holder(root, &locks) else { return Ok(package_stamp(root)) };
+    Err(Error::new(Code::Refused, format!("process {process} is changing the machine's packages"))
+        .hint("run again when apt or dpkg has finished"))
+}
+
+/// What tells whether the package database was written to: inode, length and times of its main file.
+type Stamp = (u64, u64, i64, i64, i64);
+
+fn package_stamp(root: &Root) -> Option<Stamp> {
+    let stat = root.stat(b"var/lib/dpkg/status").ok()?;
+    let (inode, length) = (stat.st_ino, stat.st_size as u64);
+    Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
+}
+
+/// Packages that came or went during the run are in part of what was read.
+fn check_packages(root: &Root, was: Option<Stamp>, findings: &mut Findings) {
+    if package_stamp(root) != was {
+        let text = "packages were changed during the run; run again when apt or dpkg has finished";
+        findings.loss("changed", b"var/lib/dpkg/status", text);
+    }
+}
+
+/// The user's rules, then those for secrets that this machine's own files give, then the built-in ones.
+fn policy(root: &Root, options: &Options, secrets: &Secrets, inventory: &Inventory) -> Policy {
+    let passwords = repository::sources::with_passwords(root);
+    let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
+    let rules = rules.chain(secrets.files.iter().map(|path| Rule::gives_secret(path)));
+    Policy::new(rules.collect(), &inventory.homes)
+}
+
+/// The files of a base image of which only the packages are known. Those of packages that the build brings to another
+/// version do not matter; those of packages that travel in the context need not travel.
+fn base_files(
+    base: &Base,
+    packages: Option<(&Catalog, &PackageLayer)>,
+    archives: Option<&Archives<'_>>,
+    findings: &mut Findings,
+) -> Option<Vec<(Box<[u8]>, Md5)>> {
+    let Knowledge::Listed(list) = &base.knowledge else { return None };
+    let (catalog, layer) = packages?;
+    let stays = |pin: &Pin| match catalog.find(&pin.name, &pin.architecture) {
+        Some(index) => matches!(layer.roles[index], package_plan::Role::Carry(_)),
+        None => false,
+    };
+    Some(archives?.base_files(list, &base.profile, &stays, findings))
+}
+
+fn walk(
+    root: &Root,
+    policy: &Policy,
+    inventory: &Inventory,
+    expected: &ExpectedTree<'_>,
+    options: &Options,
+    target: Option<&Sink>,
+) -> Result<Tree> {
+    let progress = Arc::new(Progress::default());
+    let _display = progress::Display::start(options.progress, &progress, inodes_in_use(root));
+    let scope = Scope {
+        policy: Some(policy),
+        mounts: &inventory.mounts,
+        ours: &ours(options, target),
+        md5: &|path| expected.wants_md5(path),
+        content: &|_| true,
+        published: &|path, found| diff::is_published(path, found, expected),
+        progress: &progress,
+    };
+    walk::walk(root, &scope, options.threads).map_err(|cause| Error::io(root.name(), cause))
+}
+
+/// Device and inode of what is ours and no part of the machine: this binary, its input files, and the output directory
+/// if it is there.
+fn ours(options: &Options, target: Option<&Sink>) -> Vec<(u64, u64)> {
+    let input = match &options.base_from {
+        BaseFrom::File(file) => Some(file.as_path()),
+        BaseFrom::Auto | BaseFrom::Registry | BaseFrom::Packages | BaseFrom::None => None,
+    };
+    let certificates = options.network.as_ref().and_then(|network| network.ca_file.as_deref());
+    let given = [options.policy_file.as_deref(), options.token_file.as_deref()];
+    let paths = [Some(Path::new("/proc/self/exe")), input, certificates].into_iter().chain(given);
+    let files = paths.flatten().filter_map(|path| root::identity_of(path).ok());
+    files.chain(target.into_iter().flat_map(Sink::identities)).collect()
+}
+
+/// About how many objects there are, for the time that is left; 0 if the file system does not say, or has others too.
+fn inodes_in_use(root: &Root) -> u64 {
+    let device =
+        |name: &[u8]| root::stat_at(root.directory(), name).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    let (here, above) = (device(b"."), device(b".."));
+    let is_whole = here == above || here.zip(above).is_some_and(|(here, above)| here.0 != above.0);
+    if !is_whole {
+        return 0;
+    }
+    rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
+}
+
+/// Works out the files that rules rewrite. One that cannot be read is a loss; rpm's database should be one of them and is not.
+fn rewrite_files(
+    root: &Root,
+    tree: &Tree,
+    policy: &Policy,
+    packages: Option<(&Catalog, &PackageLayer)>,
+    findings: &mut Findings,
+) -> BTreeMap<Box<[u8]>, Rewritten> {
+    pkg::rpm::note_own_entry(root, findings);
+    let dropped: BTreeSet<(&[u8], &[u8])> = packages
+        .into_iter()
+        .flat_map(|(catalog, layer)| {
+            let dropped = layer.with(|role| matches!(role, package_plan::Role::Drop(_)));
+            dropped
+                .map(|index| &catalog.packages[index])
+                .map(|p| (p.name.as_bytes(), p.architecture.as_bytes()))
+        })
+        .collect();
+    // apt files packages of all architectures under the machine's own.
+    let is_dropped = |name: &[u8], architecture: &[u8]| {
+        dropped.contains(&(name, architecture)) || dropped.contains(&(name, b"all"))
+    };
+    let is_rewritten = |found: &&walk::Found| {
+        found.rule.is_some_and(|id| policy.rule(id).action == Action::Rewrite)
+            && matches!(found.node.kind, crate::model::tree::Kind::File { .. })
+    };
+    let mut rewritten = BTreeMap::new();
+    for found in tree.found.iter().filter(is_rewritten) {
+        match root.read(&found.node.path) {
+            Ok(content) => {
+                if let Some(new) = rewrite::rewrite(&found.node.path, &content, &is_dropped) {
+                    let sha256 = sha2::Sha256::digest(&new);
+                    let changed = new != content;
+                    rewritten.insert(
+                        found.node.path.clone(),
+                        Rewritten { content: new, sha256: sha256.into(), changed },
+                    );
+                }
+            }
+            Err(cause) => findings.loss("unreadable", &found.node.path, cause.to_string()),
+        }
+    }
+    rewrite_links(tree, &mut rewritten);
+    rewritten
+}
+
+/// One inode has one content under all its names, whatever rule the other names fall under.
+fn rewrite_links(tree: &Tree, rewritten: &mut BTreeMap<Box<[u8]>, Rewritten>) {
+    let linked = tree.found.iter().filter(|found| found.node.group != 0);
+    let by_group: BTreeMap<u32, Rewritten> = linked
+        .clone()
+        .filter_map(|found| Some((found.node.group, rewritten.get(&found.node.path)?.clone())))
+        .collect();
+    for found in linked {
+        if let Some(content) = by_group.get(&found.node.group) {
+            rewritten.entry(found.node.path.clone()).or_insert_with(|| content.clone());
+        }
+    }
+}

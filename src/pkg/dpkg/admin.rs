@@ -1,0 +1,209 @@
+//! What was set through dpkg's own tools: diversions, stat overrides and alternatives.
+//!
+//! Paths are relative to the root and as written; [`Catalog`](super::Catalog) maps them through the machine's aliases.
+
+use crate::model::problem::{Problem, note};
+
+/// A path that one package, or the administrator, moved out of the way of all others (dpkg-divert(1)).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diversion {
+    /// Where others ship their file.
+    pub from: Box<[u8]>,
+    /// Where that file is instead.
+    pub to: Box<[u8]>,
+    /// The package whose own file stays at `from`; `None` for the administrator's diversions.
+    pub by: Option<String>,
+}
+
+/// Owner and permissions that dpkg gives to a path instead of the package's (dpkg-statoverride(1)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatOverride {
+    /// A name, or `#` and a number.
+    pub user: String,
+    /// A name, or `#` and a number.
+    pub group: String,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u16,
+    /// The path.
+    pub path: Box<[u8]>,
+}
+
+/// A link group of update-alternatives(1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// The name of the link in `/etc/alternatives`.
+    pub name: Box<[u8]>,
+    /// Whether the administrator chose; else the highest priority counts.
+    pub manual: bool,
+    /// The generic path, which leads to `/etc/alternatives`.
+    pub link: Box<[u8]>,
+    /// What `/etc/alternatives/NAME` leads to, as it is written there; `None` if it is no link.
+    pub current: Option<Box<[u8]>>,
+    /// The links that follow the main one.
+    pub slaves: Vec<Slave>,
+    /// What can be chosen.
+    pub choices: Vec<Choice>,
+}
+
+/// Name in `/etc/alternatives` and generic path of a link that follows the main one.
+pub type Slave = (Box<[u8]>, Box<[u8]>);
+
+/// One choice of an [`Alternative`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Where the main link leads to.
+    pub path: Box<[u8]>,
+    /// The highest one is taken in automatic mode.
+    pub priority: i64,
+    /// Where the slaves lead to, in their order; empty for none.
+    pub slaves: Vec<Box<[u8]>>,
+}
+
+/// `diversions`: three lines each, the last one `:` for the administrator's own.
+pub fn parse_diversions(bytes: &[u8]) -> (Vec<Diversion>, Vec<Problem>) {
+    let lines: Vec<&[u8]> = lines(bytes).collect();
+    let mut problems = Vec::new();
+    let mut diversions = Vec::new();
+    for (index, triple) in lines.chunks(3).enumerate() {
+        let diversion = match triple {
+            [from, to, by] => read_diversion(from, to, by),
+            _ => None,
+        };
+        match diversion {
+            Some(diversion) => diversions.push(diversion),
+            None => note(&mut problems, index * 3 + 1, "not a diversion"),
+        }
+    }
+    (diversions, problems)
+}
+
+fn read_diversion(from: &[u8], to: &[u8], by: &[u8]) -> Option<Diversion> {
+    let by = (by != b":").then(|| std::str::from_utf8(by).map(str::to_owned)).transpose().ok()?;
+    Some(Diversion { from: relative(from)?, to: relative(to)?, by })
+}
+
+/// `statoverride`: `user group mode path` a line; the path may hold spaces.
+pub fn parse_statoverrides(bytes: &[u8]) -> (Vec<StatOverride>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut overrides = Vec::new();
+    for (index, line) in lines(bytes).enumerate() {
+        match read_statoverride(line) {
+            Some(entry) => overrides.push(entry),
+            None => note(&mut problems, index + 1, "not a stat override"),
+        }
+    }
+    (overrides, problems)
+}
+
+fn read_statoverride(line: &[u8]) -> Option<StatOverride> {
+    let mut words = line.splitn(4, |&byte| byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok().filter(|word| !word.is_empty());
+    let (user, group, mode) = (word()?.to_owned(), word()?.to_owned(), word()?);
+    let mode = u16::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777)?;
+    Some(StatOverride { user, group, mode, path: relative(words.next()?)? })
+}
+
+/// A file of `/var/lib/dpkg/alternatives` with its name; [`Alternative::current`] is left empty.
+pub fn parse_alternative(name: &[u8], bytes: &[u8]) -> Result<Alternative, Problem> {
+    let mut lines = lines(bytes).enumerate();
+    let mut end = 0;
+    let mut line = || {
+        let (index, line) = lines.next()?;
+        end = index + 1;
+        Some(line)
+    };
+    read_alternative(name, &mut line).ok_or(()).map_err(|()| Problem {
+        line: end + 1,
+        text: "not an alternative as update-alternatives writes it".into(),
+    })
+}
+
+fn read_alternative<'a>(name: &[u8], line: &mut impl FnMut() -> Option<&'a [u8]>) -> Option<Alternative> {
+    let manual = match line()? {
+        b"auto" => false,
+        b"manual" => true,
+        _ => return None,
+    };
+    let link = relative(line()?)?;
+    let mut slaves = Vec::new();
+    loop {
+        match line()? {
+            b"" => break,
+            slave => slaves.push((slave.into(), relative(line()?)?)),
+        }
+    }
+    let mut choices = Vec::new();
+    while let Some(path) = line().filter(|path| !path.is_empty()) {
+        let priority = std::str::from_utf8(line()?).ok()?.parse().ok()?;
+        let mut targets = Vec::with_capacity(slaves.len());
+        for _ in &slaves {
+            targets.push(line()?.into());
+        }
+        choices.push(Choice { path: path.into(), priority, slaves: targets });
+    }
+    Some(Alternative { name: name.into(), manual, link, current: None, slaves, choices })
+}
+
+/// The lines without their ends; nothing follows the last line end.
+pub(in crate::pkg) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let mut rest = (!bytes.is_empty()).then_some(bytes);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
+}
+
+/// An absolute path as the tree has it.
+fn relative(path: &[u8]) -> Option<Box<[u8]>> {
+    path.strip_prefix(b"/").filter(|path| !path.is_empty()).map(Box::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diversions_come_in_threes() {
+        let text = b"/bin/sh\n/bin/sh.distrib\ndash\n/usr/bin/man\n/usr/bin/man.REAL\n:\n";
+        let (diversions, problems) = parse_diversions(text);
+        let by: Vec<_> = diversions.iter().map(|d| (&*d.from, &*d.to, d.by.as_deref())).collect();
+        assert_eq!(
+            by,
+            [
+                (&b"bin/sh"[..], &b"bin/sh.distrib"[..], Some("dash")),
+                (b"usr/bin/man", b"usr/bin/man.REAL", None)
+            ]
+        );
+        assert_eq!(problems, []);
+        let (diversions, problems) = parse_diversions(b"a\nb\nc\n/d\n/e\n:\n/f\n");
+        assert_eq!(diversions.len(), 1);
+        assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [1, 7]);
+    }
+
+    #[test]
+    fn stat_overrides_keep_names_and_numbers() {
+        let (overrides, problems) = parse_statoverrides(
+            b"root messagebus 4754 /usr/lib/a b\n#0 #5 02755 /x\nroot root 99999 /y\nroot\n\n",
+        );
+        let show: Vec<_> = overrides.iter().map(|o| (o.user.as_str(), o.mode, &*o.path)).collect();
+        assert_eq!(show, [("root", 0o4754, &b"usr/lib/a b"[..]), ("#0", 0o2755, b"x")]);
+        assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [3, 4, 5]);
+    }
+
+    #[test]
+    fn alternatives_are_read_with_their_slaves() {
+        let text = b"manual\n/usr/bin/editor\ned.1\n/usr/man/ed.1\n\n/bin/ed\n-100\n/m/ed\n/bin/vi\n30\n\n\n";
+        let editor = parse_alternative(b"editor", text).unwrap();
+        assert!(editor.manual);
+        assert_eq!((&*editor.link, editor.slaves.len()), (&b"usr/bin/editor"[..], 1));
+        let choices: Vec<_> = editor.choices.iter().map(|c| (&*c.path, c.priority, &*c.slaves[0])).collect();
+        assert_eq!(choices, [(&b"/bin/ed"[..], -100, &b"/m/ed"[..]), (b"/bin/vi", 30, b"")]);
+        for length in 0..text.len() {
+            let _ = parse_alternative(b"editor", &text[..length]);
+        }
+        assert_eq!(parse_alternative(b"x", b"auto\nrelative\n").unwrap_err().line, 3);
+    }
+}

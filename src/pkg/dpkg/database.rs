@@ -1,0 +1,346 @@
+//! Loads dpkg's database of a root into one value.
+
+use super::admin::{self, Alternative, Diversion, StatOverride};
+use super::deb822;
+use super::filters::PathFilters;
+use super::status::{self, MultiArch, Package};
+use crate::model::findings::Findings;
+use crate::model::problem::Problem;
+use crate::pkg::aliases::{Aliases, normal};
+use crate::pkg::owned::{self, OwnedFiles, Owner, PackageFiles, Rules};
+use crate::system::root::Root;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::io::ErrorKind::NotFound;
+
+/// The kind of the findings about a damaged database.
+const KIND: &str = "package-database";
+
+/// What dpkg knows about a root. All paths are relative to it and in the names that its tree has ([`Aliases`]).
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The machine's own architecture in Debian's words (`amd64`).
+    pub architecture: String,
+    /// Architectures that were added to it.
+    pub foreign: Vec<String>,
+    /// Every package that has an entry, by name and architecture; not all of them are installed.
+    pub packages: Vec<Package>,
+    /// The paths of the installed ones.
+    pub owned: OwnedFiles,
+    /// Paths moved out of the way.
+    pub diversions: Vec<Diversion>,
+    /// Owner and permissions set by the administrator or by packages.
+    pub statoverrides: Vec<StatOverride>,
+    /// Link groups, by name.
+    pub alternatives: Vec<Alternative>,
+    /// What installations leave out.
+    pub path_filters: PathFilters,
+    /// The merged `/usr`.
+    pub aliases: Aliases,
+}
+
+/// A package and, where it comes from `status.d`, its file's path there.
+type Entry = (Package, Option<Vec<u8>>);
+
+impl Catalog {
+    /// Reads the database, or gives `None` where there is none. What is damaged or unreadable becomes a finding.
+    pub fn load(root: &Root, findings: &mut Findings) -> Option<Self> {
+        let mut entries = read_packages(root, findings)?;
+        let aliases = Aliases::read(root);
+        let (architecture, foreign) = read_architectures(root, &entries, findings);
+        mark_automatic(root, &architecture, &mut entries, findings);
+        entries.sort_by(|(a, _), (b, _)| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+        for conffile in entries.iter_mut().flat_map(|(package, _)| &mut package.conffiles) {
+            fold(&mut conffile.path, &aliases);
+        }
+        let diversions = read_diversions(root, &aliases, findings);
+        let owned = read_owned(root, &entries, &aliases, &diversions, findings);
+        Some(Catalog {
+            owned,
+            packages: entries.into_iter().map(|(package, _)| package).collect(),
+            statoverrides: read_statoverrides(root, &aliases, findings),
+            alternatives: read_alternatives(root, &aliases, findings),
+            path_filters: PathFilters::load(root, findings),
+            architecture,
+            foreign,
+            diversions,
+            aliases,
+        })
+    }
+
+    /// A package's name as `dpkg-query` prints it.
+    pub fn id(&self, package: usize) -> String {
+        self.packages[package].id(&self.architecture)
+    }
+
+    /// Indices of the packages whose files are on the disk.
+    pub fn installed(&self) -> impl Iterator<Item = usize> {
+        (0..self.packages.len()).filter(|&index| self.packages[index].is_installed())
+    }
+
+    /// The index of a package by name and architecture.
+    pub fn find(&self, name: &str, architecture: &str) -> Option<usize> {
+        let key = (name, architecture);
+        self.packages.binary_search_by(|p| (p.name.as_str(), p.architecture.as_str()).cmp(&key)).ok()
+    }
+}
+
+/// A file that may be missing; anything else that keeps it from being read is a loss.
+fn read_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Vec<u8>> {
+    match root.read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == NotFound => None,
+        Err(error) => {
+            findings.loss("unreadable", path, error.to_string());
+            None
+        }
+    }
+}
+
+/// The names in a directory that may be missing.
+fn list_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Vec<Vec<u8>>> {
+    match root.list(path) {
+        Ok(names) => Some(names),
+        Err(error) if error.kind() == NotFound => None,
+        Err(error) => {
+            findings.loss("unreadable", path, error.to_string());
+            None
+        }
+    }
+}
+
+fn report(findings: &mut Findings, path: &[u8], problems: &[Problem]) {
+    for problem in problems {
+        findings.loss(KIND, path, problem.to_string());
+    }
+}
+
+/// `status` with its journal `updates`, and the directory `status.d` of images without dpkg. `None` without either.
+fn read_packages(root: &Root, findings: &mut Findings) -> Option<Vec<Entry>> {
+    let mut by_key: HashMap<(String, String), Entry> = HashMap::new();
+    let mut take = |(packages, problems): (Vec<Package>, Vec<Problem>),
+                    path: &[u8],
+                    single: bool,
+                    findings: &mut Findings| {
+        report(findings, path, &problems);
+        for package in packages {
+            let source = single.then(|| path.to_vec());
+            by_key.insert((package.name.clone(), package.architecture.clone()), (package, source));
+        }
+    };
+    let losses = findings.losses();
+    let mut present = false;
+    if let Some(names) = list_optional(root, b"var/lib/dpkg/status.d", findings) {
+        present = true;
+        for name in names.iter().filter(|name| !name.ends_with(b".md5sums")) {
+            let path = [b"var/lib/dpkg/status.d/".as_slice(), name].concat();
+            // Maintainer scripts stand beside the stanzas; a package's name has no such ending with a known word.
+            if !is_script(name)
+                && let Some(bytes) = read_optional(root, &path, findings)
+            {
+                take(status::parse_status_d(&bytes), &path, true, findings);
+            }
+        }
+    }
+    if let Some(bytes) = read_optional(root, b"var/lib/dpkg/status", findings) {
+        present = true;
+        take(status::parse_status(&bytes), b"var/lib/dpkg/status", false, findings);
+    }
+    // What an interrupted dpkg had not yet written back, in the order of the numbers.
+    for name in list_optional(root, b"var/lib/dpkg/updates", findings).unwrap_or_default() {
+        if name.iter().all(u8::is_ascii_digit) {
+            let path = [b"var/lib/dpkg/updates/".as_slice(), &name].concat();
+            let bytes = read_optional(root, &path, findings).unwrap_or_default();
+            take(status::parse_status(&bytes), &path, false, findings);
+        }
+    }
+    (present || findings.losses() > losses).then(|| by_key.into_values().collect())
+}
+
+fn is_script(name: &[u8]) -> bool {
+    [
+        &b".preinst"[..],
+        b".postinst",
+        b".prerm",
+        b".postrm",
+        b".conffiles",
+        b".config",
+        b".templates",
+        b".triggers",
+    ]
+    .iter()
+    .any(|ending| name.ends_with(ending))
+}
+
+/// The native architecture, and those that were added.
+fn read_architectures(root: &Root, entries: &[Entry], findings: &mut Findings) -> (String, Vec<String>) {
+    let mut words = |path: &[u8]| -> Vec<String> {
+        let bytes = read_optional(root, path, findings).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    };
+    let native = words(b"var/lib/dpkg/arch-native").into_iter().next();
+    let known = words(b"var/lib/dpkg/arch");
+    let native = native.or_else(|| known.first().cloned()).unwrap_or_else(|| guess_architecture(entries));
+    let foreign = known.into_iter().filter(|architecture| *architecture != native).collect();
+    (native, foreign)
+}
+
+/// dpkg's own architecture, or the most common one.
+fn guess_architecture(entries: &[Entry]) -> String {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (package, _) in entries {
+        let architecture = package.architecture.as_str();
+        match (package.name.as_str(), architecture) {
+            (_, "all" | "") => {}
+            ("dpkg", _) if package.is_installed() => return architecture.to_owned(),
+            _ => *counts.entry(architecture).or_default() += 1,
+        }
+    }
+    let most = counts.into_iter().max_by_key(|(name, count)| (*count, std::cmp::Reverse(*name)));
+    most.map(|(name, _)| name.to_owned()).unwrap_or_default()
+}
+
+/// apt's notes on what came as a dependency. It files packages of `all` under the native architecture.
+fn mark_automatic(root: &Root, native: &str, entries: &mut [Entry], findings: &mut Findings) {
+    let path = b"var/lib/apt/extended_states";
+    let Some(bytes) = read_optional(root, path, findings) else { return };
+    let (stanzas, problems) = deb822::parse(&bytes);
+    problems.iter().for_each(|problem| findings.note(KIND, path, problem.to_string()));
+    let automatic: std::collections::HashSet<(&[u8], &[u8])> = stanzas
+        .iter()
+        .filter(|stanza| stanza.get("Auto-Installed") == Some(b"1"))
+        .filter_map(|stanza| {
+            Some((stanza.get("Package")?, stanza.get("Architecture").unwrap_or(native.as_bytes())))
+        })
+        .collect();
+    for (package, _) in entries {
+        let architecture = match package.architecture.as_str() {
+            "all" | "" => native,
+            own => own,
+        };
+        package.automatic = automatic.contains(&(package.name.as_bytes(), architecture.as_bytes()));
+    }
+}
+
+/// A path under the name that the tree has for it. One with `..` stays as it is and meets nothing.
+fn fold(path: &mut Box<[u8]>, aliases: &Aliases) {
+    if let Some(normal) = normal(path) {
+        *path = owned::canonical(normal, aliases).into_owned().into();
+    }
+}
+
+fn read_diversions(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Diversion> {
+    let path = b"var/lib/dpkg/diversions";
+    let (mut diversions, problems) =
+        admin::parse_diversions(&read_optional(root, path, findings).unwrap_or_default());
+    report(findings, path, &problems);
+    for diversion in &mut diversions {
+        fold(&mut diversion.from, aliases);
+        fold(&mut diversion.to, aliases);
+    }
+    diversions
+}
+
+fn read_statoverrides(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<StatOverride> {
+    let path = b"var/lib/dpkg/statoverride";
+    let (mut overrides, problems) =
+        admin::parse_statoverrides(&read_optional(root, path, findings).unwrap_or_default());
+    report(findings, path, &problems);
+    for entry in &mut overrides {
+        fold(&mut entry.path, aliases);
+    }
+    overrides
+}
+
+fn read_alternatives(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Alternative> {
+    let mut alternatives = Vec::new();
+    for name in list_optional(root, b"var/lib/dpkg/alternatives", findings).unwrap_or_default() {
+        let path = [b"var/lib/dpkg/alternatives/".as_slice(), &name].concat();
+        if name.ends_with(b".dpkg-tmp") {
+            continue;
+        }
+        let Some(bytes) = read_optional(root, &path, findings) else { continue };
+        match admin::parse_alternative(&name, &bytes) {
+            Ok(mut alternative) => {
+                fold(&mut alternative.link, aliases);
+                alternative.slaves.iter_mut().for_each(|(_, link)| fold(link, aliases));
+                let link = [b"etc/alternatives/".as_slice(), &name].concat();
+                alternative.current = root.read_link(&link).ok().map(Vec::into_boxed_slice);
+                alternatives.push(alternative);
+            }
+            Err(problem) => findings.note(KIND, &path, problem.to_string()),
+        }
+    }
+    alternatives
+}
+
+fn read_owned(
+    root: &Root,
+    entries: &[Entry],
+    aliases: &Aliases,
+    diversions: &[Diversion],
+    findings: &mut Findings,
+) -> OwnedFiles {
+    let diversions = diversions.iter().map(|diversion| (&*diversion.from, diversion)).collect();
+    let rules = Rules { aliases, diversions: &diversions };
+    let installed = entries.par_iter().enumerate().filter(|(_, (package, _))| package.is_installed());
+    let read: Vec<(PackageFiles, Findings)> =
+        installed.map(|(index, entry)| read_files(root, index, entry, rules)).collect();
+    let (files, found): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    found.into_iter().for_each(|found| findings.extend(found));
+    OwnedFiles::join(&files)
+}
+
+/// The files of one package. In `status.d` there is no list: what has a digest is all that is known.
+fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (PackageFiles, Findings) {
+    let mut findings = Findings::default();
+    let (package, single) = entry;
+    let sums = match single {
+        None => read_info(root, package, "md5sums", &mut findings),
+        Some(path) => {
+            let path = [path, b".md5sums".as_slice()].concat();
+            read_optional(root, &path, &mut findings).map(|bytes| (path, bytes))
+        }
+    };
+    let (sums_path, sums) = sums.unwrap_or_default();
+    let (sums, problems) = owned::parse_md5sums(&sums, rules.aliases);
+    problems.iter().for_each(|problem| findings.note(KIND, &sums_path, problem.to_string()));
+    let list = match single {
+        Some(_) => (sums_path, sums.keys().flat_map(|path| [b"/", &**path, b"\n"].concat()).collect()),
+        None => read_info(root, package, "list", &mut findings).unwrap_or_else(|| {
+            if findings.losses() == 0 {
+                let text = format!("{} is installed without a list of its files", package.name);
+                findings.note(KIND, b"var/lib/dpkg/info", text);
+            }
+            Default::default()
+        }),
+    };
+    let owner = Owner { index: index as u32, name: &package.name, conffiles: &package.conffiles };
+    let (files, problems) = PackageFiles::read(&list.1, &sums, &owner, rules);
+    problems.iter().for_each(|problem| findings.note(KIND, &list.0, problem.to_string()));
+    (files, findings)
+}
+
+/// `info/NAME.KIND` or `info/NAME:ARCHITECTURE.KIND` with its path: the latter where several architectures can be installed.
+fn read_info(
+    root: &Root,
+    package: &Package,
+    kind: &str,
+    findings: &mut Findings,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let plain = format!("var/lib/dpkg/info/{}.{kind}", package.name);
+    let qualified = format!("var/lib/dpkg/info/{}:{}.{kind}", package.name, package.architecture);
+    let mut paths = [plain, qualified];
+    if package.multi_arch == MultiArch::Same {
+        paths.reverse();
+    }
+    paths.into_iter().find_map(|path| {
+        let bytes = read_optional(root, path.as_bytes(), findings)?;
+        Some((path.into_bytes(), bytes))
+    })
+}
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;

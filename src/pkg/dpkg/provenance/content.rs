@@ -1,0 +1,189 @@
+//! Configuration whose content follows from other files of the machine, and defaults that are the same everywhere.
+
+use super::{Machine, Origin, State};
+use crate::system::root::Root;
+
+/// The account files.
+pub(super) const ACCOUNTS: &[&[u8]] =
+    &[b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid"];
+
+/// Whether a file is what its tool makes of the other files; nothing for a file that no tool here makes.
+pub(super) fn judge(machine: &Machine<'_>, path: &[u8], content: &[u8]) -> Option<Origin> {
+    let named = |package: &str| Some(package.to_owned());
+    let (package, how, is_default) = match path {
+        b"etc/shells" => (named("debianutils"), "update-shells", shells(machine, content)),
+        b"etc/ca-certificates.conf" => (named("ca-certificates"), "debconf", certificates(machine, content)),
+        b"etc/default/locale" | b"etc/locale.conf" | b"etc/locale.gen" => {
+            (named("locales"), "debconf", sets_nothing(content))
+        }
+        b"etc/timezone" => (named("tzdata"), "debconf", content.trim_ascii() == b"Etc/UTC"),
+        b"etc/python3/debian_config" => (named("python3-minimal"), "postinst", content == PYTHON),
+        _ => match path.strip_prefix(b"etc/pam.d/common-") {
+            Some(stack) => (named("libpam-runtime"), "pam-auth-update", pam(machine, stack, content)?),
+            None => {
+                // dh_apparmor makes an empty file beside each profile.
+                let profile = [b"etc/apparmor.d/", path.strip_prefix(b"etc/apparmor.d/local/")?].concat();
+                (Some(machine.owner(&profile)?), "dh_apparmor", sets_nothing(content))
+            }
+        },
+    };
+    let state = if is_default { State::Unchanged } else { State::Changed };
+    Some(Origin::new(package, how, state))
+}
+
+/// What python3-minimal's `postinst` writes.
+const PYTHON: &[u8] =
+    b"[DEFAULT]\n# how to byte-compile (comma separated: standard, optimize)\nbyte-compile = standard\n";
+
+fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+}
+
+fn sets_nothing(content: &[u8]) -> bool {
+    lines(content).next().is_none()
+}
+
+/// Only shells that packages ship, under any name of the merged `/usr`.
+fn shells(machine: &Machine<'_>, content: &[u8]) -> bool {
+    lines(content).all(|line| {
+        let Some(path) = line.strip_prefix(b"/") else { return false };
+        machine.owner(path).is_some() || machine.owner(&[b"usr/", path].concat()).is_some()
+    })
+}
+
+/// Only certificates that packages ship, and none struck out with `!`.
+fn certificates(machine: &Machine<'_>, content: &[u8]) -> bool {
+    lines(content).all(|line| machine.owner(&[b"usr/share/ca-certificates/", line].concat()).is_some())
+}
+
+/// The stack that pam-auth-update makes: its template, with the modules that it has on record in the template's two places.
+fn pam(machine: &Machine<'_>, stack: &[u8], content: &[u8]) -> Option<bool> {
+    let template = machine.find(&[b"usr/share/pam/common-", stack].concat())?;
+    let template = machine.root.read(&template.node.path).ok()?;
+    let record = machine.root.read(&[b"var/lib/pam/", stack].concat()).ok()?;
+    Some(pam_modules(&template, content).is_some_and(|modules| modules == recorded_modules(&record)))
+}
+
+/// The modules of a stack with their options, in order, if everything else is the template's.
+fn pam_modules(template: &[u8], content: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut modules = Vec::new();
+    let mut written = content.split(|&byte| byte == b'\n').peekable();
+    let mut wanted = template.split(|&byte| byte == b'\n').peekable();
+    while let Some(line) = wanted.next() {
+        if !line.starts_with(b"$") {
+            (written.next()? == line).then_some(())?;
+            continue;
+        }
+        // A place: everything up to the template's next line.
+        while let Some(line) = written.next_if(|line| wanted.peek() != Some(line)) {
+            modules.extend(module(line));
+        }
+    }
+    written.next().is_none().then_some(modules)
+}
+
+/// `auth [success=1 default=ignore] pam_unix.so nullok`: the module and its options. What keeps an empty place from
+/// failing is none of the record's.
+fn module(line: &[u8]) -> Option<Vec<u8>> {
+    let at = memchr::memmem::find(line, b"pam_")?;
+    let module = line[at..].trim_ascii();
+    let is_filler = module == b"pam_permit.so" && memchr::memmem::find(line, b"[default=").is_some();
+    (!is_filler).then(|| module.to_vec())
+}
+
+/// `/var/lib/pam/auth`: `Module: NAME`, then lines of control and module.
+fn recorded_modules(record: &[u8]) -> Vec<Vec<u8>> {
+    record
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.starts_with(b"Module:"))
+        .filter_map(module)
+        .collect()
+}
+
+/// Whether every account is the system's: numbers below 1000 and `nobody` (Debian Policy, 9.2.2), and no password.
+pub(super) fn only_system_accounts(root: &Root) -> bool {
+    let read = |path: &[u8]| root.read(path).unwrap_or_default();
+    let numbers_are_the_systems = |path: &[u8]| {
+        lines(&read(path)).all(|line| {
+            let number =
+                line.split(|&byte| byte == b':').nth(2).and_then(|field| std::str::from_utf8(field).ok());
+            number
+                .and_then(|number| number.parse().ok())
+                .is_some_and(|number: u32| number < 1000 || number == 65534)
+        })
+    };
+    let has_no_password = |line: &[u8]| {
+        let field = line.split(|&byte| byte == b':').nth(1);
+        field.is_some_and(|hash| hash.is_empty() || hash.starts_with(b"!") || hash.starts_with(b"*"))
+    };
+    numbers_are_the_systems(b"etc/passwd")
+        && numbers_are_the_systems(b"etc/group")
+        && lines(&read(b"etc/shadow")).all(has_no_password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As libpam-runtime 1.5.2 makes them on Debian 12, shortened.
+    const TEMPLATE: &[u8] = b"# common-session\n# the \"Primary\" block\n$session_primary\n# fallback\nsession\trequisite\tpam_deny.so\n$session_additional\n# end\n";
+    const RECORD: &[u8] =
+        b"Module: unix\nrequired\tpam_unix.so \nModule: mkhomedir\noptional\t\t\tpam_mkhomedir.so\n";
+
+    #[test]
+    fn a_stack_of_pam_is_its_template_with_the_recorded_modules() {
+        let made = |modules: &str| {
+            format!(
+                "# common-session\n# the \"Primary\" block\nsession\t[default=1]\t\t\tpam_permit.so\n# fallback\nsession\trequisite\tpam_deny.so\n{modules}# end\n"
+            )
+        };
+        let recorded = recorded_modules(RECORD);
+        for (content, pristine) in [
+            (made("session\trequired\tpam_unix.so \nsession\toptional\t\t\tpam_mkhomedir.so\n"), true),
+            (made("session\trequired\tpam_unix.so debug\nsession\toptional\tpam_mkhomedir.so\n"), false),
+            (made("session\trequired\tpam_unix.so\n"), false),
+            (
+                made("session\trequired\tpam_unix.so\nsession\toptional\tpam_mkhomedir.so\n")
+                    + "session required pam_x.so\n",
+                false,
+            ),
+            (
+                made("session\trequired\tpam_unix.so\nsession\toptional\tpam_mkhomedir.so\n")
+                    .replace("requisite", "optional"),
+                false,
+            ),
+            (String::new(), false),
+        ] {
+            assert_eq!(
+                pam_modules(TEMPLATE, content.as_bytes()).is_some_and(|found| found == recorded),
+                pristine,
+                "{content}"
+            );
+        }
+    }
+
+    #[test]
+    fn comments_set_nothing() {
+        assert!(sets_nothing(b"") && sets_nothing(b"# File generated by update-locale\n\n"));
+        assert!(!sets_nothing(b"#\nLANG=de_AT.UTF-8\n"));
+    }
+
+    #[test]
+    fn accounts_of_people_are_told_from_the_systems() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("etc")).unwrap();
+        let system = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+        for (passwd, shadow, expected) in [
+            (system.to_owned(), "root:*:1::::::\n", true),
+            (system.to_owned(), "root:$y$j9T$x:1::::::\n", false),
+            (format!("{system}ada:x:1000:1000::/home/ada:/bin/sh\n"), "root:!:1::::::\n", false),
+            (format!("{system}garbage\n"), "root:!:1::::::\n", false),
+        ] {
+            std::fs::write(top.path().join("etc/passwd"), &passwd).unwrap();
+            std::fs::write(top.path().join("etc/group"), "root:x:0:\n").unwrap();
+            std::fs::write(top.path().join("etc/shadow"), shadow).unwrap();
+            assert_eq!(only_system_accounts(&Root::open(top.path()).unwrap()), expected, "{passwd}{shadow}");
+        }
+    }
+}

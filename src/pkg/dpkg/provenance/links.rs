@@ -1,0 +1,221 @@
+//! Links that package scripts make by tools with records: what is on record is the package's, what is not is the
+//! administrator's, and what is on record and gone the administrator took away.
+
+use super::{Machine, Origin};
+use crate::model::findings::Findings;
+use crate::model::tree;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a record of deb-systemd-helper says of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unit {
+    /// The package of the unit.
+    package: Option<String>,
+    /// The link leads to `/dev/null`.
+    masked: bool,
+}
+
+/// All records about links.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// By the link's path: `deb-systemd-helper(1p)`.
+    units: BTreeMap<Vec<u8>, Unit>,
+    /// Units that `systemd.preset(5)` files of packages enable by name.
+    presets: BTreeSet<Vec<u8>>,
+    /// Paths of records of `a2enmod(8)` and `phpenmod(8)` about what packages enabled.
+    markers: BTreeSet<Vec<u8>>,
+}
+
+/// Where deb-systemd-helper notes which links it made, one empty file a link, and where the links are.
+const STATES: &[(&str, &str, bool)] = &[
+    ("var/lib/systemd/deb-systemd-helper-enabled", "etc/systemd/system", false),
+    ("var/lib/systemd/deb-systemd-user-helper-enabled", "etc/systemd/user", false),
+    ("var/lib/systemd/deb-systemd-helper-masked", "etc/systemd/system", true),
+    ("var/lib/systemd/deb-systemd-user-helper-masked", "etc/systemd/user", true),
+];
+
+impl Links {
+    pub(super) fn load(machine: &Machine<'_>, findings: &mut Findings) -> Self {
+        let mut links = Links::default();
+        let also = also(machine);
+        for (state, place, masked) in STATES {
+            for found in machine.beneath(state).iter().filter(|found| found.node.kind.name() == "file") {
+                let name = &found.node.path[state.len() + 1..];
+                if name.ends_with(b".dsh-also") {
+                    continue;
+                }
+                let link = [place.as_bytes(), b"/", name].concat();
+                let package = also.get(&link).cloned();
+                if !masked
+                    && machine.find(&link).is_none()
+                    && let Some(package) = &package
+                {
+                    findings.note(
+                        "disabled",
+                        &link,
+                        format!("package {package} enabled this unit; the administrator disabled it"),
+                    );
+                }
+                links.units.insert(link, Unit { package, masked: *masked });
+            }
+        }
+        for found in
+            ["var/lib/apache2", "var/lib/php/modules"].into_iter().flat_map(|place| machine.beneath(place))
+        {
+            let path = &found.node.path;
+            match tree::file_name(tree::parent(path)) {
+                b"enabled_by_maint" => drop(links.markers.insert(path.to_vec())),
+                b"disabled_by_admin" => findings.note(
+                    "disabled",
+                    path,
+                    "a package enables this module; the administrator disabled it",
+                ),
+                _ => {}
+            }
+        }
+        for found in machine.beneath("usr/lib/systemd/system-preset") {
+            links.presets.extend(machine.read(found).iter().flat_map(|text| enabled(text)));
+        }
+        links
+    }
+
+    /// Who made a link, if a record tells.
+    pub(super) fn origin(&self, machine: &Machine<'_>, path: &[u8], target: &[u8]) -> Option<Origin> {
+        let directory = tree::parent(path);
+        let name = tree::file_name(path);
+        match directory {
+            b"etc" if path == b"etc/localtime" => {
+                let is_default = target.ends_with(b"/zoneinfo/Etc/UTC");
+                if is_default { owned(machine, path, target, "debconf") } else { None }
+            }
+            b"etc/ssl/certs" => certificate(machine, target),
+            b"etc/fonts/conf.d" | b"etc/nginx/modules-enabled" => {
+                let is_shipped = resolve(path, target).starts_with(b"usr/share/");
+                if is_shipped { owned(machine, path, target, "postinst") } else { None }
+            }
+            b"etc/runit/runsvdir/default" => owned(machine, path, target, "runit-helper"),
+            _ if tree::is_within(directory, b"etc/systemd") => self.unit(machine, path, target),
+            _ if is_run_level(directory) => owned(machine, path, target, "update-rc.d"),
+            _ if directory.starts_with(b"etc/apache2/") => {
+                let kind = match tree::file_name(directory) {
+                    b"mods-enabled" => "module",
+                    b"conf-enabled" => "conf",
+                    b"sites-enabled" => "site",
+                    _ => return None,
+                };
+                let stem = &name[..name.iter().rposition(|&byte| byte == b'.')?];
+                self.marked(&format!("var/lib/apache2/{kind}/enabled_by_maint/"), stem)
+                    .then(|| Origin::made(machine.owner(&resolve(path, target)), "a2enmod"))?
+            }
+            _ => {
+                // etc/php/8.2/cli/conf.d/20-curl.ini
+                let place = directory.strip_prefix(b"etc/php/")?.strip_suffix(b"/conf.d")?;
+                let module = name.strip_suffix(b".ini")?.split(|&byte| byte == b'-').nth(1)?;
+                let marker = [b"var/lib/php/modules/", place, b"/enabled_by_maint/", module].concat();
+                self.markers.contains(&marker).then(|| Origin::made(None, "phpenmod"))?
+            }
+        }
+    }
+
+    fn marked(&self, place: &str, name: &[u8]) -> bool {
+        self.markers.contains(&[place.as_bytes(), name].concat())
+    }
+
+    fn unit(&self, machine: &Machine<'_>, path: &[u8], target: &[u8]) -> Option<Origin> {
+        let is_mask = target == b"/dev/null";
+        if let Some(unit) = self.units.get(path).filter(|unit| unit.masked == is_mask) {
+            return Origin::made(unit.package.clone(), "deb-systemd-helper");
+        }
+        let package = machine.owner(&resolve(path, target))?;
+        let preset = self.presets.contains(tree::file_name(target));
+        if preset { Origin::made(Some(package), "systemd.preset") } else { None }
+    }
+}
+
+/// Links that belong to a unit, from the `UNIT.dsh-also` files, with the unit's package.
+fn also(machine: &Machine<'_>) -> BTreeMap<Vec<u8>, String> {
+    let mut also = BTreeMap::new();
+    for found in STATES.iter().flat_map(|(state, ..)| machine.beneath(state)) {
+        let Some(unit) = tree::file_name(&found.node.path).strip_suffix(b".dsh-also") else { continue };
+        let places = [&b"usr/lib/systemd/system/"[..], b"lib/systemd/system/", b"usr/lib/systemd/user/"];
+        let Some(package) = places.iter().find_map(|place| machine.owner(&[place, unit].concat())) else {
+            continue;
+        };
+        let text = machine.read(found).unwrap_or_default();
+        let lines = text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(b"/"));
+        also.extend(lines.map(|link| (link.to_vec(), package.clone())));
+    }
+    also
+}
+
+/// The units that a preset file enables by their whole name.
+fn enabled(text: &[u8]) -> Vec<Vec<u8>> {
+    let lines = text.split(|&byte| byte == b'\n');
+    let units = lines.filter_map(|line| line.strip_prefix(b"enable "));
+    units.map(|unit| unit.trim_ascii().to_vec()).filter(|unit| !unit.contains(&b'*')).collect()
+}
+
+/// A link to what a package ships.
+fn owned(machine: &Machine<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Origin> {
+    Origin::made(Some(machine.owner(&resolve(path, target))?), how)
+}
+
+/// A certificate under its name or its hash: of ca-certificates, if the file that it leads to is.
+fn certificate(machine: &Machine<'_>, target: &[u8]) -> Option<Origin> {
+    if target == b"ssl-cert-snakeoil.pem" {
+        return Origin::made(Some("ssl-cert".to_owned()), "make-ssl-cert");
+    }
+    let named = || match &machine.find(&[b"etc/ssl/certs/", target].concat())?.node.kind {
+        tree::Kind::Symlink(target) => Some(&**target),
+        _ => None,
+    };
+    let target = if target.contains(&b'/') { target } else { named()? };
+    owned(machine, b"etc/ssl/certs/x", target, "update-ca-certificates")
+}
+
+/// `etc/rc2.d`, `etc/rcS.d`.
+fn is_run_level(directory: &[u8]) -> bool {
+    matches!(directory, [b'e', b't', b'c', b'/', b'r', b'c', _, b'.', b'd'])
+}
+
+/// Where a link leads by its text alone, relative to the root.
+fn resolve(path: &[u8], target: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = match target.first() {
+        Some(b'/') => Vec::new(),
+        _ => tree::parent(path).split(|&byte| byte == b'/').collect(),
+    };
+    for part in target.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        match part {
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_resolved_by_their_text() {
+        for (path, target, expected) in [
+            ("etc/rc2.d/S01cron", "../init.d/cron", "etc/init.d/cron"),
+            ("etc/a/b", "/lib/./x", "lib/x"),
+            ("etc/a", "../../../x", "x"),
+            ("a", "b", "b"),
+            ("a", "", ""),
+        ] {
+            let found = resolve(path.as_bytes(), target.as_bytes());
+            assert_eq!(found.strip_prefix(b"/").unwrap_or(&found), expected.as_bytes(), "{path} {target}");
+        }
+    }
+
+    #[test]
+    fn presets_name_units() {
+        assert_eq!(
+            enabled(b"# x\nenable getty@.service\nenable foo*\ndisable bar.service\n"),
+            [b"getty@.service"]
+        );
+    }
+}

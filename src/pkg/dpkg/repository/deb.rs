@@ -1,0 +1,167 @@
+//! Package files (deb(5)): what one holds, from its first kilobytes where the server sends parts.
+
+use super::ar;
+use crate::context::decompress;
+use crate::context::tar::Reader;
+use crate::model::tree::Md5;
+use crate::pkg::aliases::normal;
+use crate::pkg::dpkg::deb822;
+use crate::pkg::{Aliases, Pin, owned};
+use crate::transfer::net::{Client, Request};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::ops::Range;
+
+/// Asked for at first: of most packages it holds the control member.
+const FIRST: u64 = 16 << 10;
+/// The status of an answer that is the part asked for (RFC 9110, 15.3.7).
+const PARTIAL: u16 = 206;
+/// A larger control member is refused; the largest of Debian's has 2 MB.
+const MAX_CONTROL: u64 = 8 << 20;
+/// The same unpacked.
+const MAX_UNPACKED: u64 = 128 << 20;
+/// Packages asked for at a time; the client has its own limit for each host.
+const AT_A_TIME: usize = 8;
+
+/// A file that a package ships.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shipped {
+    /// Relative to the root, in the package's own name for it (`bin/ls` on a merged `/usr`, too).
+    pub path: Box<[u8]>,
+    /// Digest of its content; packages give none for configuration files.
+    pub md5: Option<Md5>,
+    /// A configuration file of dpkg's.
+    pub conffile: bool,
+}
+
+/// What a package's control member says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which package it is.
+    pub pin: Pin,
+    /// Its regular files by path, as far as it gives digests, and its configuration files.
+    pub files: Vec<Shipped>,
+}
+
+/// A package file to look into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its address.
+    pub url: String,
+    /// What it has to be.
+    pub pin: Pin,
+}
+
+/// The heads of these packages, in this order; each is an error of its own if it cannot be had.
+pub fn many(client: &Client, wanted: &[Wanted]) -> Vec<io::Result<Head>> {
+    let all = || wanted.par_iter().map(|wanted| head(client, wanted)).collect();
+    // Waiting, not working: more than there are processors.
+    match rayon::ThreadPoolBuilder::new().num_threads(AT_A_TIME.min(wanted.len())).build() {
+        Ok(pool) => pool.install(all),
+        Err(_) => all(),
+    }
+}
+
+/// The head of one package: one request of 16 KiB, a second one if its control member is larger.
+///
+/// Nothing vouches for what a mirror sends but the connection: only the whole file has a digest. What is built by it has
+/// to be proven.
+pub fn head(client: &Client, wanted: &Wanted) -> io::Result<Head> {
+    let part = |range: Range<u64>| {
+        let request = Request { range: Some(&range), ..Request::new(&wanted.url, u64::MAX) };
+        client.get(&request).map_err(io::Error::from)
+    };
+    let response = part(0..FIRST)?;
+    if response.status != PARTIAL {
+        // The server sends everything; what follows the control member is not read.
+        return checked(parse(response.body.take(MAX_CONTROL))?, wanted);
+    }
+    let mut begin = Vec::new();
+    response.body.take(FIRST).read_to_end(&mut begin)?;
+    let (have, end) = (begin.len() as u64, ar::end_of_member(&begin, b"control.tar")?);
+    if end > MAX_CONTROL {
+        return Err(malformed("its control member is too large"));
+    }
+    if end > have {
+        let response = part(have..end)?;
+        if response.status != PARTIAL {
+            return Err(malformed("the server does not send parts any more"));
+        }
+        response.body.take(end - have).read_to_end(&mut begin)?;
+    }
+    checked(parse(begin.as_slice())?, wanted)
+}
+
+fn checked(head: Head, wanted: &Wanted) -> io::Result<Head> {
+    match head.pin == wanted.pin {
+        true => Ok(head),
+        false => Err(malformed("it is another package than the index says")),
+    }
+}
+
+/// The head of the package that begins here; nothing behind the control member is read.
+pub fn parse(package: impl Read + Send) -> io::Result<Head> {
+    let member = ar::member(package, b"control.tar")?;
+    let (_, plain) = decompress::decompress(member)?;
+    let mut plain = plain.take(MAX_UNPACKED);
+    let mut files = control_files(&mut plain)?;
+    // To the end, where the compression keeps its checksum.
+    io::copy(&mut plain, &mut io::sink())?;
+    let mut file = |name: &[u8]| files.remove(name).unwrap_or_default();
+    let (control, md5sums, conffiles) = (file(b"control"), file(b"md5sums"), file(b"conffiles"));
+    Ok(Head { pin: pin(&control)?, files: shipped(&md5sums, &conffiles) })
+}
+
+/// The three files of the control archive that tell what the package holds.
+fn control_files(plain: impl Read) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut reader = Reader::new(plain);
+    let mut files = BTreeMap::new();
+    while let Some(mut entry) = reader.next_entry()? {
+        if [&b"control"[..], b"md5sums", b"conffiles"].contains(&&*entry.node.path) {
+            let mut content = Vec::new();
+            entry.content.read_to_end(&mut content)?;
+            files.insert(entry.node.path.into_vec(), content);
+        }
+    }
+    Ok(files)
+}
+
+fn pin(control: &[u8]) -> io::Result<Pin> {
+    let (stanzas, _) = deb822::parse(control);
+    let field = |name: &str| {
+        let value = stanzas.first().and_then(|stanza| stanza.get(name));
+        value.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned)
+    };
+    match (field("Package"), field("Version"), field("Architecture")) {
+        (Some(name), Some(version), Some(architecture)) => Ok(Pin { name, version, architecture }),
+        _ => Err(malformed("its control file names no package")),
+    }
+}
+
+fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<Shipped> {
+    let (sums, _) = owned::parse_md5sums(md5sums, &Aliases::default());
+    let mut files: BTreeMap<Box<[u8]>, Shipped> = BTreeMap::new();
+    for (path, md5) in sums {
+        let path: Box<[u8]> = path.into();
+        files.insert(path.clone(), Shipped { path, md5: Some(md5), conffile: false });
+    }
+    for line in conffiles.split(|&byte| byte == b'\n') {
+        // A flag may stand before the path (deb-conffiles(5)); what is removed on upgrade is not shipped.
+        let Some(path) = normal(line).filter(|path| line.starts_with(b"/") && !path.is_empty()) else {
+            continue;
+        };
+        let path: Box<[u8]> = path.into();
+        let file = files.entry(path.clone()).or_insert(Shipped { path, md5: None, conffile: true });
+        file.conffile = true;
+    }
+    files.into_values().collect()
+}
+
+fn malformed(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+#[path = "deb_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! The indexes of one source: the cached one where it is what the release file lists, else fetched and verified while
+//! it is scanned. Nothing is written to the disk.
+
+use super::cache::{Cache, Cached};
+use super::release::Release;
+use super::scan::Scan;
+use super::sources::Source;
+use crate::context::decompress;
+use crate::context::stream::{Hashing, read_ahead};
+use crate::model::escape::hex;
+use crate::model::tree::Sha256;
+use crate::transfer::net::{Client, Failure, Request, Response};
+use std::io::{self, Read};
+
+/// Compressions that archives have, the smallest first; bzip2 and lzma are not read here.
+const ENDINGS: [&str; 4] = [".xz", ".zst", ".gz", ""];
+
+/// An index by its place below the release file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// `main/binary-amd64/Packages`.
+    path: String,
+    /// The same with the archive's address.
+    uri: String,
+}
+
+/// The indexes of a source for these architectures.
+pub(super) fn targets(source: &Source, architectures: &[String]) -> Vec<Target> {
+    let directory = source.release_directory();
+    let target = |path: String| Target { uri: format!("{directory}{path}"), path };
+    if source.is_flat() {
+        return vec![target("Packages".to_owned())];
+    }
+    let mut architectures = source.architectures.of(architectures);
+    if !architectures.iter().any(|name| name == "all") {
+        architectures.push("all".to_owned());
+    }
+    let pairs = source
+        .components
+        .iter()
+        .flat_map(|component| architectures.iter().map(move |name| (component, name)));
+    pairs.map(|(component, name)| target(format!("{component}/binary-{name}/Packages"))).collect()
+}
+
+/// What was found in an index, and what has to be said about it.
+#[derive(Debug, Default)]
+pub(super) struct Scanned<F> {
+    /// Whether there was one.
+    pub(super) present: bool,
+    pub(super) found: F,
+    /// What could not be used: a path of the machine, or empty, and why.
+    pub(super) notes: Vec<(Vec<u8>, String)>,
+}
+
+impl Target {
+    /// Whether it is an index of this component.
+    pub(super) fn is_of(&self, component: &str) -> bool {
+        self.path.strip_prefix(component).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Scans the cached index as it is.
+    pub(super) fn remembered<S: Scan>(&self, cache: &Cache<'_>, scan: &S) -> Scanned<S::Found> {
+        let mut scanned = Scanned::default();
+        if let Some(cached) = cache.index(&self.uri) {
+            match cached.reader().and_then(|mut reader| scan.scan_all(&mut reader)) {
+                Ok(found) => (scanned.present, scanned.found) = (true, found),
+                Err(cause) => scanned.notes.push((cached.path(), format!("not used: {cause}"))),
+            }
+        }
+        scanned
+    }
+
+    /// Scans the index that the release file lists; if it cannot be had, the cached one as it is.
+    pub(super) fn current<S: Scan>(
+        &self,
+        release: &Release,
+        cache: &Cache<'_>,
+        client: &Client,
+        scan: &S,
+    ) -> Scanned<S::Found> {
+        let all = self.path.ends_with("binary-all/Packages");
+        if (all && !release.has_all) || self.entries(release).next().is_none() {
+            return Scanned::default();
+        }
+        let cached = cache.index(&self.uri);
+        if let Some(found) = cached.and_then(|cached| self.same(release, &cached, scan).ok().flatten()) {
+            return Scanned { present: true, found, notes: Vec::new() };
+        }
+        match self.fetch(release, client, scan) {
+            Ok(found) => Scanned { present: true, found, notes: Vec::new() },
+            Err(text) => {
+                let mut scanned = self.remembered(cache, scan);
+                scanned.notes.push((Vec::new(), text));
+                scanned
+            }
+        }
+    }
+
+    /// Ending, digest and length of each form that the release file lists.
+    fn entries<'a>(&self, release: &'a Release) -> impl Iterator<Item = (&'static str, &'a (Sha256, u64))> {
+        let path = self.path.clone();
+        ENDINGS
+            .iter()
+            .filter_map(move |ending| Some((*ending, release.files.get(&format!("{path}{ending}"))?)))
+    }
+
+    /// What the cached index has, if it is the listed one.
+    fn same<S: Scan>(
+        &self,
+        release: &Release,
+        cached: &Cached<'_>,
+        scan: &S,
+    ) -> io::Result<Option<S::Found>> {
+        let Some(plain) = release.files.get(&self.path) else {
+            let listed = self.entries(release).find(|(ending, _)| *ending == cached.ending);
+            return match listed {
+                Some((_, entry)) if cached.digest()? == *entry => {
+                    scan.scan_all(&mut cached.reader()?).map(Some)
+                }
+                _ => Ok(None),
+            };
+        };
+        let mut reader = Hashing::new(cached.reader()?);
+        let found = read_ahead(&mut reader, |ahead| scan.scan_all(ahead))?;
+        Ok((reader.finish() == *plain).then_some(found))
+    }
+
+    fn fetch<S: Scan>(&self, release: &Release, client: &Client, scan: &S) -> Result<S::Found, String> {
+        let (ending, entry) = self.entries(release).next().ok_or("not listed")?;
+        let once = || {
+            let response = self.open(ending, entry, release.by_hash, client)?;
+            scan_verified(response.body, entry, scan)
+        };
+        // A connection that broke in the middle may hold the next time.
+        let broke = |cause: &io::Error| matches!(Failure::from_io(cause), Some(Failure::CutOff { .. }));
+        let result = once().or_else(|cause| if broke(&cause) { once() } else { Err(cause) });
+        result.map_err(|cause| match Failure::from_io(&cause) {
+            Some(failure) => failure.to_string(),
+            None => format!("{}{ending}: {cause}", self.uri),
+        })
+    }
+
+    fn open(
+        &self,
+        ending: &str,
+        (digest, size): &(Sha256, u64),
+        by_hash: bool,
+        client: &Client,
+    ) -> Result<Response, Failure> {
+        let directory = self.uri.strip_suffix("Packages").unwrap_or(&self.uri);
+        let hashed = format!("{directory}by-hash/SHA256/{}", hex(digest));
+        let plain = format!("{}{ending}", self.uri);
+        let get = |url: &str| client.get(&Request::new(url, *size));
+        match by_hash.then(|| get(&hashed)) {
+            Some(Err(failure)) if failure.is_absent() => get(&plain),
+            Some(result) => result,
+            None => get(&plain),
+        }
+    }
+}
+
+/// Scans a compressed index; an error unless all of it has the digest and length that were promised.
+fn scan_verified<S: Scan>(body: impl Read + Send, entry: &(Sha256, u64), scan: &S) -> io::Result<S::Found> {
+    let mut body = Hashing::new(body);
+    let found = match decompress::decompress(&mut body) {
+        Ok((_, mut plain)) => read_ahead(&mut plain, |ahead| scan.scan_all(ahead)),
+        Err(cause) => Err(cause),
+    };
+    // A stream that does not unpack is told by what it is, not by where it fails.
+    let read_on = io::copy(&mut body, &mut io::sink());
+    if let Err(cause) = &found
+        && Failure::from_io(cause).is_some()
+    {
+        return found;
+    }
+    read_on?;
+    if body.finish() != *entry {
+        return Err(io::Error::other("not what the release file promises: the digest differs"));
+    }
+    found
+}

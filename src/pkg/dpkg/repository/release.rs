@@ -1,0 +1,130 @@
+//! Release files: what an archive says about a suite, and the digests of its indexes.
+
+use super::date;
+use crate::model::escape::{self, unhex};
+use crate::model::tree::Sha256;
+use std::collections::BTreeMap;
+
+/// apt's own limit (`Acquire::MaxReleaseFileSize`); Ubuntu's have 300 KB.
+pub const MAX_SIZE: u64 = 10 << 20;
+
+/// A release file (`Release`, or the text of `InRelease`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// Whose archive it is: `Debian`.
+    pub origin: String,
+    /// Which of its archives: `Debian-Security`.
+    pub label: String,
+    /// What the suite is now: `oldstable`.
+    pub suite: String,
+    /// What it is for ever: `bookworm`.
+    pub codename: String,
+    /// When it was made, in seconds since 1970.
+    pub date: Option<i64>,
+    /// Until when it counts.
+    pub valid_until: Option<i64>,
+    /// Whether indexes lie under their digests, too.
+    pub by_hash: bool,
+    /// Where earlier states lie: an address with `@SNAPSHOTID@` in it.
+    pub snapshots: Option<String>,
+    /// Whether packages for all architectures have an index of their own; else they stand in that of each one.
+    pub has_all: bool,
+    /// Digest and length in bytes of each index, by its path below the release file's directory.
+    pub files: BTreeMap<String, (Sha256, u64)>,
+}
+
+impl Release {
+    /// Reads the fields; what has none of them is an empty release.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut release = Release::default();
+        let mut field = &b""[..];
+        let (mut lists_all, mut all_in_each) = (false, false);
+        for line in text.split(|&byte| byte == b'\n') {
+            if line.starts_with(b" ") {
+                if field == b"SHA256" {
+                    release.files.extend(digest(line));
+                }
+                continue;
+            }
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            // Shown to people: what an archive calls itself must not move their cursor.
+            let value = escape::escape(line[colon + 1..].trim_ascii());
+            field = &line[..colon];
+            match field {
+                b"Origin" => release.origin = value,
+                b"Label" => release.label = value,
+                b"Suite" => release.suite = value,
+                b"Codename" => release.codename = value,
+                b"Date" => release.date = date::parse(&value),
+                b"Valid-Until" => release.valid_until = date::parse(&value),
+                b"Acquire-By-Hash" => release.by_hash = value.eq_ignore_ascii_case("yes"),
+                b"Snapshots" => release.snapshots = Some(value).filter(|value| value.contains(SNAPSHOT_ID)),
+                b"Architectures" => lists_all = value.split(' ').any(|name| name == "all"),
+                b"No-Support-for-Architecture-all" => all_in_each = value == "Packages",
+                _ => {}
+            }
+        }
+        // As apt decides; Debian's security archive lists an index for `all` that it does not serve.
+        release.has_all = lists_all && !all_in_each;
+        release
+    }
+
+    /// Whether the distribution itself made it, and nobody else.
+    pub fn is_of_distribution(&self) -> bool {
+        matches!(self.origin.as_str(), "Debian" | "Debian Backports" | "Ubuntu")
+    }
+
+    /// Whether it counts no more.
+    pub fn is_expired(&self, now: i64) -> bool {
+        self.valid_until.is_some_and(|end| end < now)
+    }
+}
+
+/// In [`Release::snapshots`], what the time stands for.
+pub const SNAPSHOT_ID: &str = "@SNAPSHOTID@";
+
+fn digest(line: &[u8]) -> Option<(String, (Sha256, u64))> {
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let (digest, size, path) = (words.next()?, words.next()?, words.next()?);
+    Some((path.to_owned(), (unhex(digest.as_bytes())?, size.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn fields_and_digests_are_read() {
+        let digest = "00".repeat(31) + "ff";
+        let text = format!(
+            "Origin: Debian\nLabel: Debian-Security\nSuite: stable\nCodename: x\nDate: Sat, 09 Sep 2023 10:00:01 UTC\n\
+             Valid-Until: Sat, 16 Sep 2023 10:00:01 UTC\nMD5Sum:\n 0123 5 main/binary-amd64/Packages\nSHA256:\n \
+             {digest}        7 main/binary-amd64/Packages.xz\n nonsense\nAcquire-By-Hash: yes\n\
+             Architectures: amd64 all\nSnapshots: https://snapshot.example.org/@SNAPSHOTID@/\n"
+        );
+        let release = Release::parse(text.as_bytes());
+        assert_eq!((release.label.as_str(), release.codename.as_str()), ("Debian-Security", "x"));
+        assert_eq!(release.date, Some(1_694_253_601));
+        assert!(release.by_hash && release.has_all && release.is_of_distribution());
+        assert!(!release.is_expired(1_694_858_401) && release.is_expired(1_694_858_402));
+        assert_eq!(release.snapshots.as_deref(), Some("https://snapshot.example.org/@SNAPSHOTID@/"));
+        let paths: Vec<_> = release.files.iter().map(|(path, (_, size))| (path.as_str(), *size)).collect();
+        assert_eq!(paths, [("main/binary-amd64/Packages.xz", 7)]);
+        for (fields, has_all) in [
+            ("Architectures: all amd64\n", true),
+            ("Architectures: amd64\n", false),
+            ("Architectures: all amd64\nNo-Support-for-Architecture-all: Packages\n", false),
+        ] {
+            assert_eq!(Release::parse(fields.as_bytes()).has_all, has_all, "{fields}");
+        }
+        assert_eq!(Release::parse(b"<html>404: not here</html>"), Release::default());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Release::parse(&[b"SHA256:\n ".as_slice(), &bytes].concat());
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What no archive has any more: archives of releases that have ended, and those that keep every earlier state.
+
+use super::address::Address;
+use super::cache::Cache;
+use super::date;
+use super::lists::{Archive, Inquiry, KIND, Lists, NoRelease, Question, Standing};
+use super::release::{Release, SNAPSHOT_ID};
+use super::scan::{Asked, Record};
+use super::sources::{Source, Style};
+use crate::model::findings::Findings;
+use crate::pkg::Pin;
+use crate::system::root::{self, Root};
+use crate::transfer::net::Client;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+const DAY: i64 = 86_400;
+/// After the machine's last change: what was built that day may have reached the archive only later.
+const LATER: [i64; 3] = [0, DAY, 7 * DAY];
+const INFO: &[u8] = b"var/lib/dpkg/info";
+/// Where the sources found here stand for the build, without the format's ending.
+const FILE: &str = "etc/apt/sources.list.d/vm2docker-self";
+
+const UNSOUGHT: &str = "packages that no archive has any more were not looked for";
+
+/// One of the distributions' archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Debian,
+    DebianSecurity,
+    Ubuntu,
+}
+
+/// Who keeps what of an archive. As of November 2026, by debuerreotype (`.snapshot-url.sh`, `.debian-mirror.sh`), by
+/// apt 3.0 (`Acquire::Snapshots::URI`), and by Ubuntu's documentation of snapshot.ubuntu.com.
+pub(super) struct Keeper {
+    pub(super) kind: Kind,
+    /// The archive of releases that have ended.
+    pub(super) ended: &'static str,
+    /// Earlier states, with [`SNAPSHOT_ID`] in the address; the second is asked where the first has none.
+    pub(super) states: &'static [&'static str],
+    /// From when on there are states, in seconds since 1970.
+    pub(super) since: i64,
+}
+
+pub(super) const KEEPERS: [Keeper; 3] = [
+    Keeper {
+        kind: Kind::Debian,
+        ended: "http://archive.debian.org/debian/",
+        states: &[
+            "http://snapshot.debian.org/archive/debian/@SNAPSHOTID@/",
+            "http://snapshot.debian.org/archive/debian-archive/@SNAPSHOTID@/debian/",
+        ],
+        since: 1_110_585_600, // 2005-03-12
+    },
+    Keeper {
+        kind: Kind::DebianSecurity,
+        ended: "http://archive.debian.org/debian-security/",
+        states: &[
+            "http://snapshot.debian.org/archive/debian-security/@SNAPSHOTID@/",
+            "http://snapshot.debian.org/archive/debian-archive/@SNAPSHOTID@/debian-security/",
+        ],
+        since: 1_110_585_600,
+    },
+    Keeper {
+        kind: Kind::Ubuntu,
+        ended: "http://old-releases.ubuntu.com/ubuntu/",
+        states: &["https://snapshot.ubuntu.com/ubuntu/@SNAPSHOTID@/"],
+        since: 1_677_628_800, // 2023-03-01
+    },
+];
+
+/// When the machine last changed as far as packages go: the newest of apt's release files and of dpkg's lists of files.
+pub fn last_change(root: &Root, lists: &Lists) -> Option<i64> {
+    let names = root.list(INFO).unwrap_or_default();
+    let directory = root.open_directory_exactly(INFO).ok();
+    let files = names.iter().filter(|name| name.ends_with(b".list"));
+    let times =
+        files.filter_map(|name| Some(root::stat_at(directory.as_ref()?.as_fd(), name).ok()?.st_mtime));
+    times.max().max(lists.date)
+}
+
+/// Looks for the packages that `lists` does not have available, at the time `date` and shortly after, and adds the
+/// archives that have some of them. An archive that cannot be used is a note. Nobody is asked for packages whose very
+/// names these archives do not know.
+pub fn search(
+    root: &Root,
+    lists: &mut Lists,
+    question: &Question<'_>,
+    date: i64,
+    client: &Client,
+    findings: &mut Findings,
+) {
+    search_keepers(&KEEPERS, root, lists, question, date, client, findings);
+}
+
+/// As [`search`], with these keepers.
+pub(super) fn search_keepers(
+    keepers: &[Keeper],
+    root: &Root,
+    lists: &mut Lists,
+    question: &Question<'_>,
+    date: i64,
+    client: &Client,
+    findings: &mut Findings,
+) {
+    let usable = lists.archives.iter().filter(|archive| archive.unusable.is_none());
+    let archives: Vec<Archive> = usable.cloned().collect();
+    let current = archives.iter().filter(|archive| archive.standing == Standing::Current);
+    let seen = current.map(|archive| state(&archive.source, &archive.release)).collect();
+    let mut search = Search { root, question, client, seen };
+    let gone = archives.iter().filter(|archive| archive.standing == Standing::Gone);
+    let ended = gone.filter_map(|archive| {
+        let keeper = keeper(keepers, archive)?;
+        Some(vec![earlier(&archive.source, keeper.ended.to_owned())])
+    });
+    search.rung(lists, ended.collect(), findings);
+    for time in LATER.map(|later| date + later).into_iter().filter(|time| *time <= question.now) {
+        let stamp = date::stamp(time);
+        let states = archives.iter().map(|archive| {
+            let addresses = addresses(keepers, archive, time).into_iter();
+            addresses.map(|address| earlier(&archive.source, address.replace(SNAPSHOT_ID, &stamp))).collect()
+        });
+        search.rung(lists, states.collect(), findings);
+    }
+}
+
+/// Whether somebody keeps earlier states of the archive, and a build could use them.
+pub(super) fn is_kept(archive: &Archive) -> bool {
+    archive.unusable.is_none()
+        && (archive.release.snapshots.is_some() || kind(&archive.source, &archive.release).is_some())
+}
+
+/// A source that names a snapshot by its time (`Snapshot: 20240301T000000Z`) gets that snapshot's own address, which
+/// every apt understands.
+pub(super) fn resolve(source: &mut Source) {
+    let Some(stamp) =
+        source.option("Snapshot").filter(|id| id.starts_with(|first: char| first.is_ascii_digit()))
+    else {
+        return;
+    };
+    let keeper = KEEPERS.iter().find(|keeper| Some(keeper.kind) == kind(source, &Release::default()));
+    if let Some(keeper) = keeper {
+        let uri = keeper.states[0].replace(SNAPSHOT_ID, stamp);
+        let (file, style) = (source.file.clone(), source.style);
+        *source = Source { file, style, ..earlier(source, uri) };
+    }
+}
+
+/// A source as it was, elsewhere; its release file counts however old it is.
+fn earlier(source: &Source, uri: String) -> Source {
+    let ending = match source.style {
+        Style::OneLine => "list",
+        Style::Deb822 => "sources",
+    };
+    let file = format!("{FILE}.{ending}").into_bytes().into();
+    let mut source = Source { file, uri, ..source.clone() };
+    source.options.retain(|(field, _)| *field != "Snapshot");
+    source.set_option("Check-Valid-Until", "no");
+    source
+}
+
+fn addresses(keepers: &[Keeper], archive: &Archive, time: i64) -> Vec<String> {
+    if let Some(snapshots) = &archive.release.snapshots {
+        return vec![snapshots.clone()];
+    }
+    let states = keeper(keepers, archive).filter(|keeper| time >= keeper.since).map(|keeper| keeper.states);
+    states.unwrap_or_default().iter().map(|&address| address.to_owned()).collect()
+}
+
+fn keeper<'a>(keepers: &'a [Keeper], archive: &Archive) -> Option<&'a Keeper> {
+    let kind = kind(&archive.source, &archive.release)?;
+    keepers.iter().find(|keeper| keeper.kind == kind)
+}
+
+/// Which archive it is: by its release file, or else by the end of its address.
+fn kind(source: &Source, release: &Release) -> Option<Kind> {
+    match (release.origin.as_str(), release.label.as_str()) {
+        ("Debian", "Debian-Security") => return Some(Kind::DebianSecurity),
+        ("Debian" | "Debian Backports", _) => return Some(Kind::Debian),
+        ("Ubuntu", _) => return Some(Kind::Ubuntu),
+        ("", _) => {}
+        _ => return None,
+    }
+    let address = Address::parse(&source.uri)?;
+    match address.path.trim_end_matches('/').rsplit('/').next()? {
+        "debian" => Some(Kind::Debian),
+        "debian-security" => Some(Kind::DebianSecurity),
+        "" if address.host == "security.debian.org" => Some(Kind::DebianSecurity),
+        "ubuntu" | "ubuntu-ports" => Some(Kind::Ubuntu),
+        _ => None,
+    }
+}
+
+/// Suite and components of a release file with its date: what was looked through once is not fetched again.
+type State = (String, Vec<String>, String, Option<i64>);
+
+fn state(source: &Source, release: &Release) -> State {
+    (source.suite.clone(), source.components.clone(), release.label.clone(), release.date)
+}
+
+struct Search<'a> {
+    root: &'a Root,
+    question: &'a Question<'a>,
+    client: &'a Client,
+    seen: Vec<State>,
+}
+
+/// What came of one source: the archive if it was looked through, and what it has.
+type Outcome = Option<(Archive, Vec<Record>)>;
+
+impl Search<'_> {
+    /// Asks one source of each group (the next one where there is none), and adds those that have something missing.
+    fn rung(&mut self, lists: &mut Lists, groups: Vec<Vec<Source>>, findings: &mut Findings) {
+        let missing: BTreeSet<Pin> = self.question.pins.difference(&lists.available).cloned().collect();
+        // Other people's packages are not worth the while: those who keep earlier states serve many.
+        if !missing.iter().any(|pin| lists.may_be_kept(pin)) {
+            return;
+        }
+        let (asked, question) = (Asked::new(&missing), Question { pins: &missing, ..*self.question });
+        let cache = Cache::open(self.root, findings);
+        let inquiry = Inquiry { root: self.root, cache: &cache, question: &question, asked: &asked };
+        let ask = |group: Vec<Source>| self.ask(group, &inquiry);
+        let outcomes: Vec<(Outcome, Findings)> = groups.into_par_iter().map(ask).collect();
+        for (outcome, found) in outcomes {
+            findings.extend(found);
+            let Some((archive, records)) = outcome else { continue };
+            self.seen.push(state(&archive.source, &archive.release));
+            if !records.is_empty() {
+                lists.add(archive, records);
+            }
+        }
+    }
+
+    fn ask(&self, group: Vec<Source>, inquiry: &Inquiry<'_>) -> (Outcome, Findings) {
+        let mut findings = Findings::default();
+        for source in group {
+            match inquiry.release(&source, self.client, &mut findings) {
+                Ok(release) if self.seen.contains(&state(&source, &release)) => break,
+                Ok(release) => {
+                    let scanned = inquiry.scan(&source, &release, self.client);
+                    let notes = scanned.iter().flat_map(|part| &part.notes);
+                    notes.for_each(|(path, text)| findings.note(KIND, path, text.as_str()));
+                    let records = scanned.into_iter().flat_map(|part| part.found.records).collect();
+                    let archive = Archive { source, standing: Standing::Current, release, unusable: None };
+                    return (Some((archive, records)), findings);
+                }
+                Err(NoRelease::Absent) => {}
+                Err(refused) => {
+                    // A host that is not there is named once for all its suites.
+                    let text = match refused.is_of_host() {
+                        true => format!("{UNSOUGHT}: {refused}"),
+                        false => format!("{UNSOUGHT} in {}: {refused}", source.name()),
+                    };
+                    findings.note(KIND, b"", text);
+                    break;
+                }
+            }
+        }
+        (None, findings)
+    }
+}

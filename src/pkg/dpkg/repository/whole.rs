@@ -1,0 +1,129 @@
+//! Whole indexes of the distribution's own archives, where more is wanted than single packages.
+
+use super::cache::Cache;
+use super::index::targets;
+use super::lists::{Archive, KIND, Lists, Standing};
+use super::scan::Scan;
+use crate::model::findings::Findings;
+use crate::system::root::Root;
+use crate::transfer::net::Client;
+use rayon::prelude::*;
+
+/// Which indexes.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// The release, `bookworm`, of whose suites the release itself, its updates and its security updates count.
+    pub codename: &'a str,
+    /// The component, `main`.
+    pub component: &'a str,
+    /// The architecture, in Debian's words.
+    pub architecture: &'a str,
+}
+
+impl Whole<'_> {
+    /// Reads them from the archives that [`super::ask`] found: apt's cached ones where they are what the archive has now, else
+    /// fetched; without a client the cached ones as they are.
+    pub fn read<S: Scan>(
+        &self,
+        root: &Root,
+        lists: &Lists,
+        client: Option<&Client>,
+        scan: &S,
+        findings: &mut Findings,
+    ) -> Vec<S::Found> {
+        let cache = Cache::open(root, findings);
+        let architectures = [self.architecture.to_owned()];
+        let archives = lists.archives.iter().filter(|archive| self.includes(archive));
+        let indexes: Vec<_> = archives
+            .flat_map(|archive| {
+                targets(&archive.source, &architectures).into_iter().map(move |at| (archive, at))
+            })
+            .filter(|(_, target)| target.is_of(self.component))
+            .collect();
+        let read = |(archive, target): &(&Archive, super::index::Target)| match client {
+            Some(client) if archive.standing == Standing::Current => {
+                target.current(&archive.release, &cache, client, scan)
+            }
+            _ => target.remembered(&cache, scan),
+        };
+        let scanned: Vec<_> = indexes.par_iter().map(read).collect();
+        let mut found = Vec::new();
+        for part in scanned {
+            part.notes.into_iter().for_each(|(path, text)| findings.note(KIND, &path, text));
+            found.extend(part.present.then_some(part.found));
+        }
+        found
+    }
+
+    /// Backports and proposed updates are not in images; nor are other releases that the machine knows.
+    fn includes(&self, archive: &Archive) -> bool {
+        let Archive { source, release, .. } = archive;
+        let name = release.codename.split(['-', '/']).next().unwrap_or_default();
+        let is_extra = |suite: &str| suite.contains("backports") || suite.contains("proposed");
+        !archive.is_third_party()
+            && name == self.codename
+            && ![&release.suite, &release.codename, &source.suite].into_iter().any(|suite| is_extra(suite))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pkg::dpkg::repository::release::Release;
+    use crate::pkg::dpkg::repository::sources;
+
+    #[test]
+    fn only_what_images_are_built_from() {
+        for (line, origin, suite, codename, expected) in [
+            ("deb http://a.example.org/debian bookworm main", "Debian", "oldstable", "bookworm", true),
+            (
+                "deb http://a.example.org/debian oldstable-updates main",
+                "Debian",
+                "oldstable-updates",
+                "bookworm-updates",
+                true,
+            ),
+            (
+                "deb http://a.example.org/s bookworm-security main",
+                "Debian",
+                "oldstable-security",
+                "bookworm-security",
+                true,
+            ),
+            (
+                "deb http://a.example.org/debian bookworm-backports main",
+                "Debian Backports",
+                "x-backports",
+                "bookworm-backports",
+                false,
+            ),
+            (
+                "deb http://a.example.org/debian bookworm-proposed-updates main",
+                "Debian",
+                "oldstable-proposed-updates",
+                "bookworm-proposed-updates",
+                false,
+            ),
+            ("deb http://a.example.org/debian sid main", "Debian", "unstable", "sid", false),
+            ("deb http://a.example.org/debian bookworm main", "Example", "oldstable", "bookworm", false),
+            (
+                "deb http://a.example.org/ubuntu jammy-backports main",
+                "Ubuntu",
+                "jammy-backports",
+                "bookworm",
+                false,
+            ),
+        ] {
+            let source = sources::parse(b"etc/apt/sources.list", line.as_bytes()).0.remove(0);
+            let release = Release {
+                origin: origin.to_owned(),
+                suite: suite.to_owned(),
+                codename: codename.to_owned(),
+                ..Release::default()
+            };
+            let archive = Archive { source, standing: Standing::Remembered, release, unusable: None };
+            let whole = Whole { codename: "bookworm", component: "main", architecture: "amd64" };
+            assert_eq!(whole.includes(&archive), expected, "{line}");
+        }
+    }
+}

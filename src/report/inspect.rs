@@ -1,0 +1,53 @@
+//! What `inspect` prints.
+
+use super::{escape_text, machine_line, table};
+use crate::detect::Inventory;
+use crate::image;
+use crate::model::escape;
+use crate::system::mounts::{Class, Mount};
+use serde::Serialize;
+
+/// What `inspect` shows: the machine, its mounts, its services, and the number of its packages with that of their paths.
+pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, services: &[String]) -> String {
+    let mut lines = vec![("machine", machine_line(inventory))];
+    lines.push((
+        "base image",
+        image::image_of(&inventory.os).map_or_else(
+            || "none is known: name one with --base".to_owned(),
+            |image| format!("{} ({})", image.reference, image.reason),
+        ),
+    ));
+    lines.push(match packages {
+        Some((installed, paths)) => ("packages", format!("{installed} installed, {paths} paths")),
+        None => ("packages", "no database that is known".to_owned()),
+    });
+    for found in inventory.mounts.iter().map(mount) {
+        let what = if found.walked { "read" } else { "left alone" };
+        lines.push(("mount", format!("{} ({}): {what}", found.path, found.fstype)));
+    }
+    lines.extend(services.iter().map(|service| ("service", service.clone())));
+    table(&lines)
+}
+
+/// A mount as `inspect` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MountLine {
+    /// Mount point.
+    pub path: String,
+    /// File system type.
+    pub fstype: String,
+    /// Device or server.
+    pub source: String,
+    /// Whether its files are part of the machine.
+    pub walked: bool,
+}
+
+/// A mount for people.
+pub fn mount(mount: &Mount) -> MountLine {
+    MountLine {
+        path: escape::display(&mount.point),
+        fstype: escape_text(&mount.fstype),
+        source: escape::escape(&mount.source),
+        walked: mount.class == Class::Local,
+    }
+}

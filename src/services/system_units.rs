@@ -1,0 +1,64 @@
+//! Which units belong to a machine rather than to what it is there for: a table with reasons.
+
+use crate::policy;
+
+/// The table: pattern, reason.
+const ROWS: &str = include_str!("system_units.tsv");
+
+/// Why a unit belongs to the machine, if it does; `unit` may have its ending (`.service`, `.timer`, `.socket`).
+pub(super) fn belongs(unit: &[u8]) -> Option<&'static str> {
+    let endings: [&[u8]; 4] = [b".service", b".timer", b".socket", b".path"];
+    let stem = endings.iter().find_map(|ending| unit.strip_suffix(*ending)).unwrap_or(unit);
+    rows().find(|(pattern, _)| policy::matches(pattern.as_bytes(), stem)).map(|(_, reason)| reason)
+}
+
+fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROWS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_a_pattern_and_a_reason() {
+        let lines = ROWS.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
+        assert_eq!(rows().count(), lines);
+        assert!(
+            rows()
+                .all(|(pattern, reason)| !pattern.is_empty() && !reason.is_empty() && !reason.contains('\t'))
+        );
+        let mut patterns: Vec<_> = rows().map(|(pattern, _)| pattern).collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        assert_eq!(patterns.len(), lines, "a pattern stands twice");
+    }
+
+    #[test]
+    fn what_a_machine_is_there_for_stays() {
+        for unit in [
+            "nginx.service",
+            "postgresql@15-main.service",
+            "mariadb.service",
+            "cron.service",
+            "named.service",
+            "postfix@-.service",
+            "shop.service",
+            "systemd.service",
+            "dovecot.service",
+            "tick.timer",
+            "gettysburg.service",
+        ] {
+            assert_eq!(belongs(unit.as_bytes()), None, "{unit}");
+        }
+        for unit in [
+            "systemd-journald.service",
+            "getty@tty1.service",
+            "ssh.service",
+            "apt-daily.timer",
+            "docker.socket",
+        ] {
+            assert!(belongs(unit.as_bytes()).is_some(), "{unit}");
+        }
+    }
+}

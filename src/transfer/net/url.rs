@@ -1,0 +1,331 @@
+//! Addresses: taken apart, followed, and shown without what must not be seen.
+
+use super::failure::Failure;
+use crate::model::escape;
+use ureq::http::Uri;
+
+/// Longer addresses are shown cut.
+const SHOWN: usize = 200;
+
+/// An absolute `http` or `https` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    uri: Uri,
+    /// What `user:password@` means as a header.
+    pub(super) authorization: Option<String>,
+}
+
+/// Who is asked: scheme, host in lower case, port. What one origin may know is no other's business.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    is_secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Host and port, as it is shown.
+    pub(super) fn text(&self) -> String {
+        escape::escape(format!("{}:{}", self.host, self.port).as_bytes())
+    }
+}
+
+impl Url {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        let fault =
+            || Failure::Protocol { url: shown(text), cause: "not an http or https address".to_owned() };
+        let text = text.split('#').next().unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").ok_or_else(fault)?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (user, host) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let uri: Uri =
+            format!("{}://{host}{slash}{path}", scheme.to_ascii_lowercase()).parse().map_err(|_| fault())?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        if !is_web || uri.host().is_none_or(str::is_empty) {
+            return Err(fault());
+        }
+        let authorization = user.map(|user| {
+            let (name, password) = user.split_once(':').unwrap_or((user, ""));
+            basic(&decode(name), &decode(password))
+        });
+        Ok(Url { uri, authorization })
+    }
+
+    /// Where a `Location` header leads (RFC 3986, 5.2). Credentials in it are nobody's here and are dropped.
+    pub(super) fn join(&self, location: &str) -> Result<Self, Failure> {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let has_scheme =
+            location.find([':', '/', '?', '#']).is_some_and(|at| location[at..].starts_with(':'));
+        let text = if has_scheme {
+            location.to_owned()
+        } else if let Some(rest) = location.strip_prefix("//") {
+            format!("{scheme}://{rest}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{}", without_dots(location))
+        } else if location.starts_with('?') {
+            format!("{scheme}://{authority}{}{location}", self.uri.path())
+        } else {
+            let directory = self.uri.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+            format!("{scheme}://{authority}{}", without_dots(&format!("{directory}/{location}")))
+        };
+        Ok(Url { authorization: None, ..Url::parse(&text)? })
+    }
+
+    pub(super) fn uri(&self) -> Uri {
+        self.uri.clone()
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        let is_secure = self.is_secure();
+        Origin {
+            is_secure,
+            host: self.uri.host().unwrap_or_default().to_ascii_lowercase(),
+            port: self.uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
+        }
+    }
+
+    /// For messages: no query string, one line, not endless.
+    pub(super) fn shown(&self) -> String {
+        shown(&self.uri.to_string())
+    }
+}
+
+/// An address that somebody typed to send something to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Url);
+
+impl Address {
+    /// Refuses what is no address, what has a password in it, and what is neither secure nor on this machine.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let url = Url::parse(text)?;
+        let fault = |cause: &str| Failure::Protocol { url: url.shown(), cause: cause.to_owned() };
+        if url.authorization.is_some() {
+            return Err(fault("a password in an address is seen by everybody who sees the address"));
+        }
+        let host = url.uri.host().unwrap_or_default();
+        let is_here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if !url.is_secure() && !is_here {
+            return Err(fault("without https everybody on the way reads what is sent"));
+        }
+        Ok(Address(url))
+    }
+
+    /// Whether it is that of a directory, which things are put into.
+    pub fn is_directory(&self) -> bool {
+        self.0.uri.path().ends_with('/')
+    }
+
+    /// Whether it is good for one object only, as a signed one is.
+    pub fn has_query(&self) -> bool {
+        self.0.uri.query().is_some()
+    }
+
+    /// The address of something in this directory. The query stays with the directory.
+    pub fn child(&self, name: &str) -> Result<Self, Failure> {
+        let directory = self.without_query();
+        Url::parse(&format!("{}/{}", directory.trim_end_matches('/'), encode(name))).map(Address)
+    }
+
+    /// Where a `Location` leads, if that is the same scheme, host and port.
+    pub fn same_origin(&self, location: &str) -> Option<Self> {
+        let next = self.0.join(location).ok()?;
+        (next.origin() == self.0.origin()).then_some(Address(next))
+    }
+
+    /// In full, for requests.
+    pub fn text(&self) -> String {
+        self.0.uri.to_string()
+    }
+
+    /// In full but for the query string, in which a signature may be.
+    pub fn without_query(&self) -> String {
+        self.text().split('?').next().unwrap_or_default().to_owned()
+    }
+
+    /// For messages: no query string, one line, not endless.
+    pub fn shown(&self) -> String {
+        self.0.shown()
+    }
+}
+
+/// A path's bytes as an address has them (RFC 3986, 2.3).
+fn encode(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    path.bytes().fold(String::new(), |text, byte| match plain(byte) {
+        true => text + &char::from(byte).to_string(),
+        false => text + &format!("%{byte:02X}"),
+    })
+}
+
+/// An address from anywhere as it may be shown.
+fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let rest = without_user(rest);
+    let whole = if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") };
+    let cut: String = whole.chars().take(SHOWN).collect();
+    let dots = if cut.len() < whole.len() { "..." } else { "" };
+    format!("{}{dots}", escape::escape(cut.as_bytes()))
+}
+
+/// What follows a user name and a password. What stands where a port would be and is none may be a password that has a slash in
+/// it, or what a `?` has left of one.
+fn without_user(rest: &str) -> &str {
+    let end = rest.find('/').unwrap_or(rest.len());
+    let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+    match rest[..end].rsplit_once(':') {
+        Some((before, port)) if !is_port(port) => rest.rsplit_once('@').map_or(before, |(_, host)| host),
+        _ => rest[..end].rfind('@').map_or(rest, |at| &rest[at + 1..]),
+    }
+}
+
+/// RFC 3986, 5.2.4.
+fn without_dots(path: &str) -> String {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}{query}", kept.join("/"))
+}
+
+/// `%41` as the byte that it stands for.
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| first == b'%').and_then(escape::unhex::<1>);
+        bytes.push(escaped.map_or(first, |[byte]| byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    bytes
+}
+
+/// The header that tells a name and a password (RFC 7617).
+pub fn basic(name: &[u8], password: &[u8]) -> String {
+    format!("Basic {}", base64(&[name, b":", password].concat()))
+}
+
+/// RFC 4648, section 4.
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let at = |index: usize| u32::from(group.get(index).copied().unwrap_or_default());
+        let value = at(0) << 16 | at(1) << 8 | at(2);
+        for digit in 0..4 {
+            let is_there = digit <= group.len();
+            let value = (value >> (18 - 6 * digit)) & 63;
+            text.push(if is_there { char::from(DIGITS[value as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn credentials_and_query_strings_are_not_shown() {
+        let url = Url::parse("https://me:p%40ss@Example.org:8443/a/b?token=1#x").unwrap();
+        assert_eq!(url.shown(), "https://example.org:8443/a/b".replace("example", "Example"));
+        assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+        assert_eq!(url.origin().text(), "example.org:8443");
+        let error = Url::parse("ftp://me:secret@example.org/?secret").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_somebody_has_put_it() {
+        for (text, expected) in [
+            ("me:secret@host.example/x", "host.example/x"),
+            ("https://me:sec/ret@host.example/x", "https://host.example/x"),
+            ("https://me:secret@host.example:8443/a@b", "https://host.example:8443/a@b"),
+            ("https://me:sec?ret@host.example/", "https://me"),
+            ("https://me:se@c/ret@host.example/x", "https://host.example/x"),
+            ("https://me:secret@host.example/x", "https://host.example/x"),
+            ("https://me:secret", "https://me"),
+            ("https://[::1]:80/a@b:c", "https://[::1]:80/a@b:c"),
+            ("https://[::1]/a", "https://[::1]/a"),
+            ("https://host.example:80/a:b@c", "https://host.example:80/a:b@c"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_is_asked_for_by_its_whole_address() {
+        let long = format!("https://h.example/{}", "a/'%20".repeat(60));
+        let directory = Address::parse(&format!("{long}?key=1")).unwrap();
+        assert_eq!(directory.child("b c/d").unwrap().text(), format!("{long}/b%20c/d"));
+        assert!(directory.shown().ends_with("..."));
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for text in
+            ["", "example.org", "file:///etc/passwd", "http://", "https:///x", "http://a b/", "http://[::1/"]
+        {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_joined_as_the_standard_says() {
+        let base = Url::parse("https://h.example:5000/a/b/c?q=1").unwrap();
+        for (location, expected) in [
+            ("http://other.example/x", "http://other.example/x"),
+            ("https://user:pass@other.example/x", "https://other.example/x"),
+            ("//other.example/x", "https://other.example/x"),
+            ("/x/./y/../z?t=1", "https://h.example:5000/x/z?t=1"),
+            ("d", "https://h.example:5000/a/b/d"),
+            ("../../../d/..", "https://h.example:5000/"),
+            ("?q=2", "https://h.example:5000/a/b/c?q=2"),
+            ("x?u=http://y", "https://h.example:5000/a/b/x?u=http://y"),
+        ] {
+            let url = base.join(location).unwrap();
+            assert_eq!((url.uri().to_string(), url.authorization), (expected.to_owned(), None), "{location}");
+        }
+    }
+
+    #[test]
+    fn base64_has_its_padding() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_much(text in ".{0,80}", location in ".{0,80}") {
+            shown(&text);
+            let _ = Url::parse(&text);
+            let _ = Url::parse("http://h/a/b").unwrap().join(&location);
+        }
+    }
+}

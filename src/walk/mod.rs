@@ -1,0 +1,585 @@
+//! The file system as it is: every path under the root with type, owner, times, links, attributes and digest.
+//!
+//! Parallel over directories and batches of files, by descriptors only: a name
+//! is one component below an opened directory and no link is ever followed. A
+//! file is read once; its SHA-256, its MD5 where dpkg's database has one to
+//! compare with, and the search for secrets come from the same bytes. Only what
+//! turns out not to be what its package ships is read once more, to be searched.
+
+pub mod content;
+pub mod md5_batch;
+
+mod attributes;
+
+use crate::model::escape;
+use crate::model::findings::Findings;
+use crate::model::tree::{self, Kind, Md5, Node, Stat, Xattrs};
+use crate::policy::content::{Detection, Kind as Sort};
+use crate::policy::{self, Action, Policy, RuleId, Sign};
+use crate::system::file;
+use crate::system::mounts::{Class, Mount, Mounts};
+use crate::system::root::{self, Root};
+use attributes::{attributes, attributes_of};
+use content::{Reading, StableFile};
+use md5_batch::{Abreast, Wanted};
+use rustix::fs::{self, FileType, OFlags};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A batch of files for one thread ends at this many bytes or names.
+const BATCH_BYTES: u64 = 8 << 20;
+const BATCH_FILES: usize = 64;
+/// A file of this size is read alone at once: side by side with others it would be the last to end, by seconds.
+const ALONE: u64 = 32 << 20;
+
+/// After so many faults the disk is failing, and every further read may be the one that it does not survive.
+const MOST_FAULTS: u64 = 50;
+
+/// What to walk and what to find out.
+pub struct Scope<'a> {
+    /// Which paths are not read; without one, every path is.
+    pub policy: Option<&'a Policy>,
+    /// Which directories belong to other file systems.
+    pub mounts: &'a Mounts,
+    /// Device and inode of what is ours (output, binary) and no part of the machine.
+    pub ours: &'a [(u64, u64)],
+    /// Paths whose MD5 the package database knows.
+    pub md5: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Paths whose content is of interest; others are only listed.
+    pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
+    /// published files hold no secrets, so they are not searched for any.
+    pub published: &'a (dyn Fn(&[u8], Option<&Found>) -> bool + Sync),
+    /// Counts for a progress display.
+    pub progress: &'a Progress,
+}
+
+/// How far the walk is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Objects seen.
+    pub objects: AtomicU64,
+    /// Bytes read.
+    pub bytes: AtomicU64,
+    /// Objects that the disk could not give (`EIO`).
+    pub faults: AtomicU64,
+}
+
+/// What became of a regular file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Read, or nothing to read: not a regular file.
+    Known,
+    /// Not read: a rule keeps it out of the image, or nobody asked.
+    Unread,
+    /// Could not be read, or kept changing; there is a finding.
+    Lost,
+}
+
+/// One object with what the walk found out about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The object.
+    pub node: Node,
+    /// The policy's rule for it.
+    pub rule: Option<RuleId>,
+    /// Whether the content is known.
+    pub content: Content,
+    /// MD5, where [`Scope::md5`] asked for it.
+    pub md5: Option<Box<Md5>>,
+    /// The secret that its content holds, if there is a policy.
+    pub secret: Option<Detection>,
+    /// Whether distributions publish this very content.
+    pub published: bool,
+}
+
+impl Found {
+    fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
+        Found { node, rule, content, md5: None, secret: None, published: false }
+    }
+}
+
+/// Everything under a root, sorted by path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// The objects.
+    pub found: Vec<Found>,
+    /// What could not be read, and mounts that were left alone.
+    pub findings: Findings,
+}
+
+/// Walks everything under `root` with `threads` threads; the result is the same for any number.
+pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> {
+    let abreast = (0..threads).map(|_| Mutex::default()).collect();
+    let walker = Walker { scope, abreast, inodes: Mutex::default(), tree: Mutex::default() };
+    let top =
+        Directory { parent: Arc::new(root.open_directory_exactly(b"")?), path: Vec::new(), inside: None };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other)?;
+    pool.scope(|tasks| walker.directory(tasks, top));
+    pool.scope(|tasks| walker.abreast.iter().for_each(|abreast| tasks.spawn(|_| walker.finish(abreast))));
+    if walker.is_failing() {
+        return Err(io::Error::other("the disk is failing; take an image of it first and convert that"));
+    }
+    let mut tree = walker.tree.into_inner().unwrap_or_else(PoisonError::into_inner);
+    share_within_groups(&mut tree.found);
+    tree.found.sort_unstable_by(|a, b| a.node.path.cmp(&b.node.path));
+    tree::number_groups(tree.found.iter_mut().map(|found| &mut found.node));
+    Ok(tree)
+}
+
+/// A directory to be walked: its name below an opened parent (empty for the root itself).
+struct Directory {
+    parent: Arc<OwnedFd>,
+    path: Vec<u8>,
+    inside: Option<RuleId>,
+}
+
+/// A regular file to be read.
+struct Pending {
+    path: Vec<u8>,
+    rule: Option<RuleId>,
+    group: u32,
+    size: u64,
+}
+
+impl Wanted for Pending {
+    fn name(&self) -> &[u8] {
+        tree::file_name(&self.path)
+    }
+}
+
+/// A hard-linked inode: its group, and whether one of its names is being read.
+struct Inode {
+    group: u32,
+    read: bool,
+}
+
+struct Walker<'a> {
+    scope: &'a Scope<'a>,
+    /// One a thread: files that are read together with others because they need an MD5.
+    abreast: Vec<Mutex<Abreast<Pending>>>,
+    inodes: Mutex<HashMap<(u64, u64), Inode>>,
+    tree: Mutex<Tree>,
+}
+
+impl Walker<'_> {
+    fn is_failing(&self) -> bool {
+        self.scope.progress.faults.load(Relaxed) >= MOST_FAULTS
+    }
+
+    fn directory<'s>(&'s self, tasks: &rayon::Scope<'s>, directory: Directory) {
+        if self.is_failing() {
+            return;
+        }
+        let Directory { parent, path, inside } = directory;
+        let rule = self.rule(&path, inside);
+        let opened = open_directory(parent.as_fd(), &path).and_then(|fd| Ok((fs::fstat(&fd)?, fd)));
+        drop(parent);
+        let (stat, fd) = match opened {
+            Ok(opened) => opened,
+            Err(cause) => return self.unreadable(&path, &cause),
+        };
+        let node = self.node(&path, Kind::Directory, &stat, attributes(fd.as_fd()));
+        self.found([Found::new(node, rule, Content::Known)]);
+        let names = match root::list_directory(fd.as_fd()) {
+            Ok(names) => names,
+            Err(cause) => return self.unreadable(&path, &cause),
+        };
+        // A database in the root directory would make everything a volume.
+        let looks = self.scope.policy.filter(|_| !path.is_empty());
+        let sign = looks.and_then(|_| policy::signs(&names, |name| head(fd.as_fd(), name)));
+        let here = Here { fd: Arc::new(fd), device: stat.st_dev, sign, inside };
+        self.entries(tasks, &path, names, &here);
+    }
+
+    /// Everything in one directory: subdirectories become tasks, files become batches of tasks.
+    fn entries<'s>(&'s self, tasks: &rayon::Scope<'s>, path: &[u8], names: Vec<Vec<u8>>, here: &Here) {
+        let mut batch: Vec<Pending> = Vec::new();
+        for name in names {
+            let path = tree::join(path, &name);
+            if let Some(mount) = self.scope.mounts.foreign_at(&path) {
+                self.foreign(mount);
+                continue;
+            }
+            let stat = match root::stat_at(here.fd.as_fd(), &name) {
+                Ok(stat) => stat,
+                Err(cause) => {
+                    self.unreadable(&path, &cause);
+                    continue;
+                }
+            };
+            if self.scope.ours.contains(&(stat.st_dev, stat.st_ino)) {
+                continue;
+            }
+            let inside = self.scope.policy.and_then(|policy| here.inside(&name, policy));
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => self.subdirectory(tasks, path, inside, here, &stat),
+                FileType::RegularFile => batch.extend(self.file(path, inside, &stat, here.fd.as_fd())),
+                _ => self.special(path, inside, &stat, here.fd.as_fd()),
+            }
+            if batch.len() >= BATCH_FILES || batch.iter().map(|file| file.size).sum::<u64>() >= BATCH_BYTES {
+                self.spawn_batch(tasks, here, std::mem::take(&mut batch));
+            }
+        }
+        self.spawn_batch(tasks, here, batch);
+    }
+
+    fn spawn_batch<'s>(&'s self, tasks: &rayon::Scope<'s>, here: &Here, batch: Vec<Pending>) {
+        if !batch.is_empty() {
+            let fd = Arc::clone(&here.fd);
+            tasks.spawn(move |_| self.read_batch(&fd, batch));
+        }
+    }
+
+    fn subdirectory<'s>(
+        &'s self,
+        tasks: &rayon::Scope<'s>,
+        path: Vec<u8>,
+        inside: Option<RuleId>,
+        here: &Here,
+        stat: &fs::Stat,
+    ) {
+        // Another device without a mount is a btrfs subvolume if the table says btrfs, else a mount made meanwhile.
+        let known = stat.st_dev == here.device || self.scope.mounts.at(&path).is_some() || self.on_btrfs();
+        if !known {
+            self.findings(|findings| {
+                findings.loss("mounted", &path, "another file system appeared here during the walk")
+            });
+            return self.found([self.untouched(&path)]);
+        }
+        let parent = Arc::clone(&here.fd);
+        tasks.spawn(move |tasks| self.directory(tasks, Directory { parent, path, inside }));
+    }
+
+    fn on_btrfs(&self) -> bool {
+        self.scope.mounts.iter().any(|mount| mount.fstype == "btrfs")
+    }
+
+    /// Lists a regular file; returns it if it is to be read.
+    fn file(
+        &self,
+        path: Vec<u8>,
+        inside: Option<RuleId>,
+        stat: &fs::Stat,
+        directory: BorrowedFd<'_>,
+    ) -> Option<Pending> {
+        let rule = self.rule(&path, inside);
+        let size = stat.st_size as u64;
+        let wanted = self.needs_content(&path, rule, size) && (self.scope.content)(&path);
+        let (group, first) = self.group(stat, wanted);
+        if wanted && first {
+            return Some(Pending { path, rule, group, size });
+        }
+        // Only listed: but attributes belong to the inode, so they matter unless the file stays out of the image.
+        let action = rule.zip(self.scope.policy).map(|(id, policy)| policy.rule(id).action);
+        let stays_out = action.is_some_and(|action| !matches!(action, Action::Keep | Action::Rewrite));
+        let xattrs = (!stays_out).then(|| attributes_of(directory, tree::file_name(&path)));
+        let kind = Kind::File { size, sha256: None };
+        let mut node = self.node(&path, kind, stat, xattrs.unwrap_or(Ok(None)));
+        node.group = group;
+        self.found([Found::new(node, rule, Content::Unread)]);
+        None
+    }
+
+    /// Whether the content decides or travels. What the table withholds by name is no secret if it is empty, or if
+    /// distributions publish it.
+    fn needs_content(&self, path: &[u8], rule: Option<RuleId>, size: u64) -> bool {
+        rule.zip(self.scope.policy).is_none_or(|(id, policy)| match policy.rule(id).action {
+            Action::Withhold => !policy.is_users(id) && (size == 0 || (self.scope.published)(path, None)),
+            action => action.needs_content(),
+        })
+    }
+
+    /// The group of a file with several names, and whether this is the first name that is to be read.
+    fn group(&self, stat: &fs::Stat, wanted: bool) -> (u32, bool) {
+        if stat.st_nlink < 2 {
+            return (0, true);
+        }
+        let mut inodes = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = inodes.len() as u32 + 1;
+        let inode = inodes.entry((stat.st_dev, stat.st_ino)).or_insert(Inode { group: next, read: false });
+        let first = wanted && !inode.read;
+        inode.read |= wanted;
+        (inode.group, first)
+    }
+
+    fn special(&self, path: Vec<u8>, inside: Option<RuleId>, stat: &fs::Stat, directory: BorrowedFd<'_>) {
+        let name = tree::file_name(&path);
+        let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => match fs::readlinkat(directory, name, Vec::new()) {
+                Ok(target) => Kind::Symlink(target.into_bytes().into()),
+                Err(cause) => return self.unreadable(&path, &cause.into()),
+            },
+            FileType::Fifo => Kind::Fifo,
+            FileType::CharacterDevice => Kind::CharDevice(major, minor),
+            FileType::BlockDevice => Kind::BlockDevice(major, minor),
+            _ => Kind::Socket,
+        };
+        // Links can hold no portable attribute.
+        let is_link = matches!(kind, Kind::Symlink(_));
+        let xattrs = if is_link { Ok(None) } else { attributes_of(directory, name) };
+        let mut node = self.node(&path, kind, stat, xattrs);
+        node.group = self.group(stat, false).0;
+        let rule = self.rule(&path, inside);
+        self.found([Found::new(node, rule, Content::Known)]);
+    }
+
+    fn read_batch(&self, directory: &Arc<OwnedFd>, batch: Vec<Pending>) {
+        let mut found = Vec::with_capacity(batch.len());
+        // A task never runs another one inside, so that the thread's own lock is always free.
+        let own = rayon::current_thread_index().and_then(|thread| self.abreast.get(thread));
+        let mut abreast = own.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
+        for pending in batch {
+            let with_md5 = (self.scope.md5)(&pending.path);
+            let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
+            match &mut abreast {
+                Some(abreast) if with_md5 && search.is_none() && pending.size < ALONE => {
+                    abreast.add(Arc::clone(directory), pending)
+                }
+                _ => {
+                    let reading = content::read(directory.as_fd(), pending.name(), with_md5, search);
+                    found.extend(self.read(directory.as_fd(), pending, reading));
+                }
+            }
+        }
+        if let Some(abreast) = &mut abreast {
+            abreast
+                .run(&mut |directory, pending, reading| found.extend(self.read(directory, pending, reading)));
+        }
+        self.found(found);
+    }
+
+    fn finish(&self, abreast: &Mutex<Abreast<Pending>>) {
+        let mut found = Vec::new();
+        let mut abreast = abreast.lock().unwrap_or_else(PoisonError::into_inner);
+        abreast
+            .finish(&mut |directory, pending, reading| found.extend(self.read(directory, pending, reading)));
+        self.found(found);
+    }
+
+    /// What reading a file has come to.
+    fn read(
+        &self,
+        directory: BorrowedFd<'_>,
+        pending: Pending,
+        reading: io::Result<Reading>,
+    ) -> Option<Found> {
+        let search = self.search(&pending);
+        let Pending { path, rule, group, .. } = pending;
+        match reading {
+            Ok(Reading::Stable(read)) => {
+                let mut found = self.stable(&path, rule, group, *read);
+                if search.is_none() || !(self.scope.published)(&path, None) {
+                    return Some(found);
+                }
+                found.published = (self.scope.published)(&path, Some(&found));
+                if found.published {
+                    return Some(found);
+                }
+                // Not what its package ships: read again and searched, so that what is searched is what is digested.
+                let again = content::read(directory, tree::file_name(&path), found.md5.is_some(), search);
+                match again {
+                    Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
+                    other => self.unstable(directory, path, rule, group, other),
+                }
+            }
+            other => self.unstable(directory, path, rule, group, other),
+        }
+    }
+
+    /// How a file that goes into the image is searched; nothing where there is no policy.
+    fn search(&self, pending: &Pending) -> Option<Sort> {
+        self.scope.policy?;
+        Some(Sort::of(&pending.path, pending.group != 0))
+    }
+
+    fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> Found {
+        self.scope.progress.bytes.fetch_add(read.size, Relaxed);
+        if read.growing {
+            let text = "grew while it was read; the image has what it was when the reading began";
+            self.findings(|findings| findings.note("growing", path, text));
+        }
+        let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
+        let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
+        node.group = group;
+        let mut found = Found::new(node, rule, Content::Known);
+        (found.md5, found.secret) = (read.md5.map(Box::new), read.secret);
+        found
+    }
+
+    /// What reading a file has come to that would not hold still.
+    fn unstable(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: Vec<u8>,
+        rule: Option<RuleId>,
+        group: u32,
+        reading: io::Result<Reading>,
+    ) -> Option<Found> {
+        match reading {
+            Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
+            Ok(Reading::Changing(stat)) => {
+                let text =
+                    "changed each time it was read; stop what writes it, or leave it out with --exclude";
+                self.findings(|findings| findings.loss("unstable", &path, text));
+                Some(self.lost(&path, &stat, rule, group))
+            }
+            Ok(Reading::Replaced) => {
+                self.findings(|findings| {
+                    findings.loss("unstable", &path, "replaced by another object while read")
+                });
+                None
+            }
+            Err(cause) => {
+                self.unreadable(&path, &cause);
+                let stat = root::stat_at(directory, tree::file_name(&path)).ok()?;
+                Some(self.lost(&path, &stat, rule, group))
+            }
+        }
+    }
+
+    fn lost(&self, path: &[u8], stat: &fs::Stat, rule: Option<RuleId>, group: u32) -> Found {
+        let mut node =
+            self.node(path, Kind::File { size: stat.st_size as u64, sha256: None }, stat, Ok(None));
+        node.group = group;
+        Found::new(node, rule, Content::Lost)
+    }
+
+    /// A mount point whose content is not the machine's: listed as an empty directory that was never looked at.
+    fn foreign(&self, mount: &Mount) {
+        let text = match mount.class {
+            Class::Remote => {
+                "network, FUSE or automounted file system: not read; mount it in the container too"
+            }
+            Class::Image => "read-only image or medium: not read",
+            Class::Volatile => "file system in memory: not read",
+            Class::Pseudo | Class::Local => "the kernel's interface: not read",
+            Class::Unknown => "a file system of a type that is not known: not read; copy it apart",
+        };
+        let record = if mount.class == Class::Unknown { Findings::loss } else { Findings::note };
+        self.findings(|findings| {
+            record(
+                findings,
+                "mount",
+                &mount.point,
+                format!("{text} ({})", escape::escape(mount.fstype.as_bytes())),
+            )
+        });
+        self.found([self.untouched(&mount.point)]);
+    }
+
+    /// A directory on which something is mounted, as it is on every machine: it cannot be looked at.
+    fn untouched(&self, path: &[u8]) -> Found {
+        let mode = match path {
+            b"proc" | b"sys" => 0o555,
+            b"tmp" | b"var/tmp" | b"dev/shm" | b"run/lock" => 0o1777,
+            _ => 0o755,
+        };
+        let stat = Stat { mode, ..Stat::default() };
+        let node = Node { path: path.into(), kind: Kind::Directory, stat, group: 0, xattrs: None };
+        Found::new(node, self.rule(path, None), Content::Known)
+    }
+
+    fn node(&self, path: &[u8], kind: Kind, stat: &fs::Stat, xattrs: io::Result<Option<Xattrs>>) -> Node {
+        let xattrs = xattrs.unwrap_or_else(|cause| {
+            self.findings(|findings| {
+                findings.loss("unreadable", path, format!("extended attributes: {cause}"))
+            });
+            None
+        });
+        Node { path: path.into(), kind, stat: portable_stat(stat), group: 0, xattrs: xattrs.map(Box::new) }
+    }
+
+    fn rule(&self, path: &[u8], inside: Option<RuleId>) -> Option<RuleId> {
+        self.scope.policy.and_then(|policy| policy.for_path(path, inside))
+    }
+
+    fn found(&self, found: impl IntoIterator<Item = Found>) {
+        let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = tree.found.len();
+        tree.found.extend(found);
+        self.scope.progress.objects.fetch_add((tree.found.len() - before) as u64, Relaxed);
+    }
+
+    /// What is gone when its turn comes is not lost: the machine has it no more.
+    fn unreadable(&self, path: &[u8], cause: &io::Error) {
+        if file::is_fault(cause) {
+            self.scope.progress.faults.fetch_add(1, Relaxed);
+        }
+        self.findings(|findings| match cause.kind() {
+            io::ErrorKind::NotFound => findings.note("vanished", path, "removed while the machine was read"),
+            _ => findings.loss("unreadable", path, cause.to_string()),
+        });
+    }
+
+    fn findings(&self, record: impl FnOnce(&mut Findings)) {
+        record(&mut self.tree.lock().unwrap_or_else(PoisonError::into_inner).findings);
+    }
+}
+
+/// The directory whose entries are looked at.
+struct Here {
+    fd: Arc<OwnedFd>,
+    device: u64,
+    sign: Option<Sign>,
+    inside: Option<RuleId>,
+}
+
+impl Here {
+    /// The database rule for an entry of this directory.
+    fn inside(&self, name: &[u8], policy: &Policy) -> Option<RuleId> {
+        self.inside.or_else(|| match &self.sign {
+            Some(Sign::Directory(engine)) => Some(policy.for_engine(*engine)),
+            Some(Sign::Files(engine, files)) if files.binary_search_by(|file| (**file).cmp(name)).is_ok() => {
+                Some(policy.for_engine(*engine))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// One of an inode's names was read; the others are the same.
+fn share_within_groups(found: &mut [Found]) {
+    let read = found.iter().filter(|one| one.node.group != 0 && one.content != Content::Unread);
+    let read: HashMap<u32, Found> = read.map(|one| (one.node.group, one.clone())).collect();
+    for one in found.iter_mut().filter(|one| one.content == Content::Unread) {
+        if let Some(read) = read.get(&one.node.group) {
+            let Node { kind, stat, xattrs, .. } = read.node.clone();
+            one.node =
+                Node { path: std::mem::take(&mut one.node.path), kind, stat, group: one.node.group, xattrs };
+            (one.content, one.md5) = (read.content, read.md5.clone());
+            (one.secret, one.published) = (read.secret, read.published);
+        }
+    }
+}
+
+fn open_directory(parent: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let name = if path.is_empty() { b"." } else { tree::file_name(path) };
+    file::open_quietly(parent, name, flags).map_err(io::Error::from)
+}
+
+/// The first bytes of a regular file, for the magic numbers of databases.
+fn head(directory: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {
+    let file = file::open_regular(directory, name).ok()?;
+    let mut bytes = vec![0; 64];
+    let length = rustix::io::read(&file, bytes.as_mut_slice()).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// What equality covers of a stat.
+pub(crate) fn portable_stat(stat: &fs::Stat) -> Stat {
+    Stat {
+        mode: (stat.st_mode & 0o7777) as u16,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: stat.st_mtime,
+        mtime_nsec: stat.st_mtime_nsec as u32,
+    }
+}
