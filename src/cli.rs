@@ -1,7 +1,7 @@
 //! The command line: exactly what was typed, nothing resolved.
 
 use crate::context::compress::Compression;
-use crate::pkg::plan::Way;
+use crate::pkg::plan::PackageMode;
 use crate::report::progress::ProgressMode;
 use crate::services::Selection;
 use crate::transfer::upload::{Form, child};
@@ -184,11 +184,11 @@ pub enum Packages {
     Carry,
 }
 
-impl From<Packages> for Way {
+impl From<Packages> for PackageMode {
     fn from(packages: Packages) -> Self {
         match packages {
-            Packages::Install => Way::Install,
-            Packages::Carry => Way::Carry,
+            Packages::Install => PackageMode::Install,
+            Packages::Carry => PackageMode::Carry,
         }
     }
 }
@@ -224,8 +224,8 @@ pub enum Command {
         #[arg(long, value_name = "DIR", default_value = "/")]
         root: PathBuf,
         /// Which layer of the image this is
-        #[arg(long, value_enum, default_value_t = ApplyLayer::System)]
-        layer: ApplyLayer,
+        #[arg(long, value_enum, default_value_t = BuildStage::System)]
+        layer: BuildStage,
         /// What most actions take.
         #[command(flatten)]
         common: Common,
@@ -306,7 +306,7 @@ pub struct SubjectArgs {
 
 /// The layer that `apply` makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ApplyLayer {
+pub enum BuildStage {
     /// The base image with the machine's merged `/usr`, for packages to unpack to.
     MergedUsr,
     /// What the base image and the packages give, without what no image should hold.

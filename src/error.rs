@@ -15,7 +15,7 @@ pub enum Code {
     /// Done, but some objects could not be read or kept; each is in the findings.
     Incomplete = 3,
     /// What was compared is not equal.
-    Differs = 5,
+    NotEqual = 5,
     /// Not enough space; what had been written is removed again.
     NoSpace = 10,
     /// Another run has the same output.
@@ -23,9 +23,9 @@ pub enum Code {
     /// The context is complete here, and not delivered.
     NotDelivered = 12,
     /// Everything is done but the removal of this program.
-    Kept = 13,
+    SelfRemovalFailed = 13,
     /// Refused before any work.
-    Refused = 20,
+    NotStarted = 20,
 }
 
 impl From<Code> for ExitCode {

@@ -7,7 +7,7 @@ use signal_hook::iterator::Signals;
 use std::process::ExitCode;
 use vm2docker_self::cli::Cli;
 use vm2docker_self::commands;
-use vm2docker_self::context::output::{self, Scratch};
+use vm2docker_self::context::output::{self, CleanupHandle};
 use vm2docker_self::error::Code;
 use vm2docker_self::system::console;
 
@@ -17,15 +17,15 @@ const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 fn main() -> ExitCode {
     no_backtrace::keep_off();
     let cli = Cli::parse();
-    let scratch = Scratch::default();
+    let scratch = CleanupHandle::default();
     clean_up_on_signals(&scratch);
     clean_up_on_panic(&scratch);
     commands::run(cli, &scratch).into()
 }
 
 /// A run that is told to end removes what it has written and says so in its exit code.
-fn clean_up_on_signals(scratch: &Scratch) {
-    let scratch = Scratch::clone(scratch);
+fn clean_up_on_signals(scratch: &CleanupHandle) {
+    let scratch = CleanupHandle::clone(scratch);
     // Without a handler a signal ends the run at once, which is what it asks for.
     let Ok(mut signals) = Signals::new(ENDING) else { return };
     let others: SigSet = ENDING.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
@@ -43,8 +43,8 @@ fn clean_up_on_signals(scratch: &Scratch) {
 }
 
 /// A defect of ours ends the run as any failure does: with nothing left, a line that says where, and never what was read.
-fn clean_up_on_panic(scratch: &Scratch) {
-    let scratch = Scratch::clone(scratch);
+fn clean_up_on_panic(scratch: &CleanupHandle) {
+    let scratch = CleanupHandle::clone(scratch);
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         console::tell(&format!(

@@ -3,29 +3,29 @@
 use crate::compare::diff::{self, Delta};
 use crate::compare::expected::ExpectedTree;
 use crate::context::compress::Compression;
-use crate::context::output::room::Room;
+use crate::context::output::room::SpaceLimit;
 use crate::context::output::sent::Stream;
-use crate::context::output::{Place, Scratch, Sink};
+use crate::context::output::{CleanupHandle, ContextWriter, OutputPath};
 use crate::detect::mappings::Watch;
 use crate::detect::{self, Inventory};
 use crate::emit::{self, Emission, Sizes};
 use crate::error::{Code, Error, Result};
-use crate::image::{self, Base, BaseFrom, Knowledge, Ladder};
+use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::findings::Findings;
 use crate::model::tree::Md5;
 use crate::pkg::dpkg::provenance::Generated;
-use crate::pkg::dpkg::repositories::Archives;
+use crate::pkg::dpkg::repositories::Repositories;
 use crate::pkg::dpkg::{lock, repository, rewrite};
-use crate::pkg::plan::{self as package_plan, PackageLayer, Way};
+use crate::pkg::plan::{self as package_plan, PackageMode, PackagePlan};
 use crate::pkg::{self, Catalog, Pin};
-use crate::plan::{self, Facts, Rewritten};
+use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::report::progress::{self, ProgressMode};
 use crate::services::{self, Secrets, Selection};
 use crate::summary::{self, Summary};
 use crate::system::root::{self, Root};
-use crate::system::sandbox::Guard;
-use crate::transfer::net::{Client, Figures, Settings};
+use crate::system::sandbox::Sandbox;
+use crate::transfer::net::{Client, Settings, Stats};
 use crate::walk::{self, Progress, Scope, Tree};
 use age::x25519::Recipient;
 use sha2::Digest as _;
@@ -48,7 +48,7 @@ pub struct Options {
     /// How the network is used; not at all if there is nothing.
     pub network: Option<Settings>,
     /// How the package layer is filled.
-    pub way: Way,
+    pub way: PackageMode,
     /// Which services become containers.
     pub services: Selection,
     /// The user's rules.
@@ -79,19 +79,19 @@ pub struct Outcome {
     /// The plan in figures.
     pub summary: Summary,
     /// How the machine was kept from being changed.
-    pub guard: Guard,
+    pub guard: Sandbox,
     /// Sizes of the archives; none for a dry run.
     pub sizes: Option<Sizes>,
     /// What came over the network; nothing if nobody was to be asked.
-    pub traffic: Option<Figures>,
+    pub traffic: Option<Stats>,
     /// Everything that was skipped, unstable, unreadable or withheld.
     pub findings: Findings,
 }
 
 /// Converts a machine. The context goes to `stream` where there is one, else to `out`.
-pub fn convert(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Outcome> {
+pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream>) -> Result<Outcome> {
     let target = target(options, scratch, stream)?;
-    let mut guard = Guard::enter(options.require_readonly)?;
+    let mut guard = Sandbox::enter(options.require_readonly)?;
     let watch = &start_threads(options.threads)?;
     let root = open(&options.root)?;
     let mut findings = Findings::default();
@@ -100,12 +100,12 @@ pub fn convert(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> 
     let packages_were = settled_packages(&root)?;
     let catalog = Catalog::load(&root, &mut findings);
     let client = options.network.clone().map(Client::new).transpose()?;
-    let archives = catalog.as_ref().map(|catalog| Archives::of(&root, catalog, client.as_ref()));
+    let archives = catalog.as_ref().map(|catalog| Repositories::of(&root, catalog, client.as_ref()));
     let base =
         base(options, &inventory, catalog.as_ref(), archives.as_ref(), client.as_ref(), &mut findings)?;
     // Nothing to install with where there is no base image.
-    let way = if base.reference.is_none() { Way::Carry } else { options.way };
-    let asked = archives.as_ref().filter(|_| way == Way::Install);
+    let way = if base.reference.is_none() { PackageMode::Carry } else { options.way };
+    let asked = archives.as_ref().filter(|_| way == PackageMode::Install);
     let offered = asked.map(|archives| archives.offered(&mut findings)).unwrap_or_default();
     let layer = catalog
         .as_ref()
@@ -117,14 +117,14 @@ pub fn convert(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> 
     let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
     let secrets = Secrets::of(&root, &survey, live);
     let policy = &policy(&root, options, &secrets, &inventory);
-    guard.shut(target.as_ref().and_then(Sink::directory));
+    guard.restrict_writes(target.as_ref().and_then(ContextWriter::directory));
     let tree = &walk(&root, policy, &inventory, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
     let delta: &Delta = &diff::diff(tree, &expected);
     let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
     let generated = &Generated::load(&root, catalog.as_ref(), &tree.found, &mut findings);
     let secret_holders = &secrets.holders(&root, tree, delta, &mut findings);
-    let facts = Facts { tree, delta, policy, packages, rewritten, generated, secret_holders };
+    let facts = PlanInput { tree, delta, policy, packages, rewritten, generated, secret_holders };
     let plan = plan::decide(facts);
     findings.extend(plan.findings.clone());
     let workload = services::decide(&root, &survey, &inventory, facts, &plan);
@@ -160,12 +160,16 @@ fn start_threads(threads: usize) -> Result<Watch> {
 }
 
 /// What the context is written to, begun; nothing for a dry run.
-fn target(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Result<Option<Sink>> {
+fn target(
+    options: &Options,
+    scratch: &CleanupHandle,
+    stream: Option<Stream>,
+) -> Result<Option<ContextWriter>> {
     if let Some(stream) = stream {
-        return Ok(Some(Sink::stream(stream)));
+        return Ok(Some(ContextWriter::stream(stream)));
     }
     let Some(out) = &options.out else { return Ok(None) };
-    let place = Place::open(out)?;
+    let place = OutputPath::open(out)?;
     place.check_free()?;
     if options.dry_run {
         return Ok(None);
@@ -173,8 +177,9 @@ fn target(options: &Options, scratch: &Scratch, stream: Option<Stream>) -> Resul
     let device = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
     let stat = rustix::fs::fstat(place.parent()).map_err(|cause| Error::io(place.shown(), cause.into()))?;
     let is_machines = ["/", "/var"].iter().any(|path| device(path) == Some(stat.st_dev));
-    let room = Room::of(place.parent(), is_machines).map_err(|cause| Error::io(place.shown(), cause))?;
-    Sink::create(place, room, options.insecure_target, scratch).map(Some)
+    let room =
+        SpaceLimit::of(place.parent(), is_machines).map_err(|cause| Error::io(place.shown(), cause))?;
+    ContextWriter::create(place, room, options.insecure_target, scratch).map(Some)
 }
 
 /// The base image, with the machine's merged `/usr`, as the build makes it.
@@ -182,11 +187,11 @@ fn base(
     options: &Options,
     inventory: &Inventory,
     catalog: Option<&Catalog>,
-    archives: Option<&Archives<'_>>,
+    archives: Option<&Repositories<'_>>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Result<Base> {
-    let ladder = Ladder { client, inventory, catalog, archives };
+    let ladder = Discovery { client, inventory, catalog, archives };
     let base = image::choose(options.base.as_deref(), &options.base_from, inventory, &ladder, findings)?;
     Ok(match catalog {
         Some(catalog) => base.merge_usr(&catalog.aliases),
@@ -211,7 +216,7 @@ fn settled_packages(root: &Root) -> Result<Option<Stamp>> {
     }
     let locks = std::fs::read("/proc/locks").unwrap_or_default();
     let Some(process) = lock::holder(root, &locks) else { return Ok(package_stamp(root)) };
-    Err(Error::new(Code::Refused, format!("process {process} is changing the machine's packages"))
+    Err(Error::new(Code::NotStarted, format!("process {process} is changing the machine's packages"))
         .hint("run again when apt or dpkg has finished"))
 }
 
@@ -244,14 +249,14 @@ fn policy(root: &Root, options: &Options, secrets: &Secrets, inventory: &Invento
 /// version do not matter; those of packages that travel in the context need not travel.
 fn base_files(
     base: &Base,
-    packages: Option<(&Catalog, &PackageLayer)>,
-    archives: Option<&Archives<'_>>,
+    packages: Option<(&Catalog, &PackagePlan)>,
+    archives: Option<&Repositories<'_>>,
     findings: &mut Findings,
 ) -> Option<Vec<(Box<[u8]>, Md5)>> {
-    let Knowledge::Listed(list) = &base.knowledge else { return None };
+    let BaseContents::Packages(list) = &base.knowledge else { return None };
     let (catalog, layer) = packages?;
     let stays = |pin: &Pin| match catalog.find(&pin.name, &pin.architecture) {
-        Some(index) => matches!(layer.roles[index], package_plan::Role::Carry(_)),
+        Some(index) => matches!(layer.roles[index], package_plan::PackageVerdict::Carry(_)),
         None => false,
     };
     Some(archives?.base_files(list, &base.profile, &stays, findings))
@@ -263,7 +268,7 @@ fn walk(
     inventory: &Inventory,
     expected: &ExpectedTree<'_>,
     options: &Options,
-    target: Option<&Sink>,
+    target: Option<&ContextWriter>,
 ) -> Result<Tree> {
     let progress = Arc::new(Progress::default());
     let _display = progress::Display::start(options.progress, &progress, inodes_in_use(root));
@@ -281,7 +286,7 @@ fn walk(
 
 /// Device and inode of what is ours and no part of the machine: this binary, its input files, and the output directory
 /// if it is there.
-fn ours(options: &Options, target: Option<&Sink>) -> Vec<(u64, u64)> {
+fn ours(options: &Options, target: Option<&ContextWriter>) -> Vec<(u64, u64)> {
     let input = match &options.base_from {
         BaseFrom::File(file) => Some(file.as_path()),
         BaseFrom::Auto | BaseFrom::Registry | BaseFrom::Packages | BaseFrom::None => None,
@@ -290,7 +295,7 @@ fn ours(options: &Options, target: Option<&Sink>) -> Vec<(u64, u64)> {
     let given = [options.policy_file.as_deref(), options.token_file.as_deref()];
     let paths = [Some(Path::new("/proc/self/exe")), input, certificates].into_iter().chain(given);
     let files = paths.flatten().filter_map(|path| root::identity_of(path).ok());
-    files.chain(target.into_iter().flat_map(Sink::identities)).collect()
+    files.chain(target.into_iter().flat_map(ContextWriter::identities)).collect()
 }
 
 /// About how many objects there are, for the time that is left; 0 if the file system does not say, or has others too.
@@ -310,14 +315,14 @@ fn rewrite_files(
     root: &Root,
     tree: &Tree,
     policy: &Policy,
-    packages: Option<(&Catalog, &PackageLayer)>,
+    packages: Option<(&Catalog, &PackagePlan)>,
     findings: &mut Findings,
 ) -> BTreeMap<Box<[u8]>, Rewritten> {
     pkg::rpm::note_own_entry(root, findings);
     let dropped: BTreeSet<(&[u8], &[u8])> = packages
         .into_iter()
         .flat_map(|(catalog, layer)| {
-            let dropped = layer.with(|role| matches!(role, package_plan::Role::Drop(_)));
+            let dropped = layer.with(|role| matches!(role, package_plan::PackageVerdict::Drop(_)));
             dropped
                 .map(|index| &catalog.packages[index])
                 .map(|p| (p.name.as_bytes(), p.architecture.as_bytes()))
@@ -327,7 +332,7 @@ fn rewrite_files(
     let is_dropped = |name: &[u8], architecture: &[u8]| {
         dropped.contains(&(name, architecture)) || dropped.contains(&(name, b"all"))
     };
-    let is_rewritten = |found: &&walk::Found| {
+    let is_rewritten = |found: &&walk::WalkedEntry| {
         found.rule.is_some_and(|id| policy.rule(id).action == Action::Rewrite)
             && matches!(found.node.kind, crate::model::tree::Kind::File { .. })
     };

@@ -6,16 +6,16 @@ use crate::model::findings::Findings;
 use crate::model::manifest::{Layer, Record, Verdict};
 use crate::model::tree::{self, Kind, Node, Sha256};
 use crate::pkg::Catalog;
-use crate::pkg::dpkg::provenance::{Generated, State};
-use crate::pkg::plan::{PackageLayer, Role};
+use crate::pkg::dpkg::provenance::{ContentState, Generated};
+use crate::pkg::plan::{PackagePlan, PackageVerdict};
 use crate::policy::content::Detection;
 use crate::policy::{Action, Policy, RuleId};
-use crate::walk::{Content, Found, Tree};
+use crate::walk::{Content, Tree, WalkedEntry};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Where a verdict comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum Reason {
     /// A rule of the policy.
     Rule(RuleId),
     /// The base image has it.
@@ -62,7 +62,7 @@ pub struct Decision {
     /// Where the image gets it from, if it is in the image.
     pub layer: Option<Layer>,
     /// Why.
-    pub why: Why,
+    pub why: Reason,
 }
 
 /// A file that a rule rewrites: the bytes that go into the image.
@@ -78,7 +78,7 @@ pub struct Rewritten {
 
 /// Everything that was found out, as the plan needs it.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub struct PlanInput<'a> {
     /// The machine.
     pub tree: &'a Tree,
     /// Its difference from the layers below.
@@ -86,7 +86,7 @@ pub struct Facts<'a> {
     /// The rules.
     pub policy: &'a Policy,
     /// The package database and every package's role, if there is one.
-    pub packages: Option<(&'a Catalog, &'a PackageLayer)>,
+    pub packages: Option<(&'a Catalog, &'a PackagePlan)>,
     /// Files that a rule rewrites, by path.
     pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
     /// Who made what no package ships.
@@ -107,7 +107,7 @@ pub struct Plan {
 }
 
 /// Decides about every path.
-pub fn decide(facts: Facts<'_>) -> Plan {
+pub fn decide(facts: PlanInput<'_>) -> Plan {
     let known =
         Known { dropped_info: dropped_info(facts.packages), alternatives: alternatives(facts.packages) };
     let found = &facts.tree.found;
@@ -130,7 +130,7 @@ pub fn decide(facts: Facts<'_>) -> Plan {
 
 impl Plan {
     /// The manifest's record for an object, whose node may have changed since it was walked.
-    pub fn record(&self, facts: Facts<'_>, index: usize, node: &Node) -> Record {
+    pub fn record(&self, facts: PlanInput<'_>, index: usize, node: &Node) -> Record {
         let decision = &self.decisions[index];
         let mut node = node.clone();
         if let (Verdict::Keep | Verdict::Rewrite, Some(rewritten)) =
@@ -142,42 +142,42 @@ impl Plan {
     }
 }
 
-impl Facts<'_> {
+impl PlanInput<'_> {
     /// The reason in words.
-    pub fn explain(&self, why: Why) -> String {
+    pub fn explain(&self, why: Reason) -> String {
         let package = |index: u32| match self.packages {
             Some((catalog, _)) => catalog.id(index as usize),
             None => String::new(),
         };
         match why {
-            Why::Rule(id) => self.policy.rule(id).reason.clone(),
-            Why::InBase => "the base image has it".to_owned(),
-            Why::InPackage(index) => format!("package {}", package(index)),
-            Why::Changed(index) => format!("changed since package {} shipped it", package(index)),
-            Why::Unsure(index) => {
+            Reason::Rule(id) => self.policy.rule(id).reason.clone(),
+            Reason::InBase => "the base image has it".to_owned(),
+            Reason::InPackage(index) => format!("package {}", package(index)),
+            Reason::Changed(index) => format!("changed since package {} shipped it", package(index)),
+            Reason::Unsure(index) => {
                 format!("package {}; what the layers below will hold is not sure", package(index))
             }
-            Why::Dropped(index) => self.dropped_reason(index),
-            Why::Unowned => "no package ships it".to_owned(),
-            Why::Generated(number) => self.generated.origin(number).to_string(),
-            Why::Alternative(index) => self.alternative(index),
-            Why::ChangedBase => "the base image has something else".to_owned(),
-            Why::Socket => "only a running process can make a socket".to_owned(),
-            Why::WhiteoutName => {
+            Reason::Dropped(index) => self.dropped_reason(index),
+            Reason::Unowned => "no package ships it".to_owned(),
+            Reason::Generated(number) => self.generated.origin(number).to_string(),
+            Reason::Alternative(index) => self.alternative(index),
+            Reason::ChangedBase => "the base image has something else".to_owned(),
+            Reason::Socket => "only a running process can make a socket".to_owned(),
+            Reason::WhiteoutName => {
                 "a name that begins with .wh. would delete another file in an image".to_owned()
             }
-            Why::WhiteoutDevice => "a 0:0 device is a deletion in an overlay file system".to_owned(),
-            Why::Lost => "could not be read; see findings.jsonl".to_owned(),
-            Why::HoldsKept => "holds something that is kept".to_owned(),
-            Why::LinkedSecret => "another name of a file that is secret".to_owned(),
-            Why::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
-            Why::Content(detection) => detection.reason(),
+            Reason::WhiteoutDevice => "a 0:0 device is a deletion in an overlay file system".to_owned(),
+            Reason::Lost => "could not be read; see findings.jsonl".to_owned(),
+            Reason::HoldsKept => "holds something that is kept".to_owned(),
+            Reason::LinkedSecret => "another name of a file that is secret".to_owned(),
+            Reason::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
+            Reason::Content(detection) => detection.reason(),
         }
     }
 
     fn dropped_reason(&self, index: u32) -> String {
         let Some((catalog, layer)) = self.packages else { return String::new() };
-        let reason = if let Role::Drop(reason) = layer.roles[index as usize] { reason } else { "" };
+        let reason = if let PackageVerdict::Drop(reason) = layer.roles[index as usize] { reason } else { "" };
         format!("package {} ({reason})", catalog.id(index as usize))
     }
 
@@ -188,7 +188,7 @@ impl Facts<'_> {
         format!("alternative {}, {by}", escape::escape(&group.name))
     }
 
-    fn decision(&self, index: usize, found: &Found, change: Change, known: &Known) -> Decision {
+    fn decision(&self, index: usize, found: &WalkedEntry, change: Change, known: &Known) -> Decision {
         let out = |verdict, why| Decision { verdict, layer: None, why };
         if let Some(decision) = self.by_rule(index, found) {
             return decision;
@@ -199,14 +199,14 @@ impl Facts<'_> {
         if let Some(index) =
             self.dropped_owner(&found.node.path).or(known.dropped_info.get(&*found.node.path).copied())
         {
-            return out(Verdict::Drop, Why::Dropped(index));
+            return out(Verdict::Drop, Reason::Dropped(index));
         }
         let is_unknown = found.content == Content::Unread && matches!(found.node.kind, Kind::File { .. });
         if found.content == Content::Lost || is_unknown {
-            return out(Verdict::Lost, Why::Lost);
+            return out(Verdict::Lost, Reason::Lost);
         }
         let (mut layer, mut why) = self.provenance(&found.node.path, change);
-        if matches!(why, Why::Unowned | Why::ChangedBase) {
+        if matches!(why, Reason::Unowned | Reason::ChangedBase) {
             why = self.maker(index, found, known).unwrap_or(why);
             let runs_scripts = self.packages.is_some_and(|(_, layer)| layer.runs_scripts());
             if runs_scripts && !self.is_administrators(why) {
@@ -217,10 +217,10 @@ impl Facts<'_> {
             .rule
             .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
         if let Some(secret) = found.secret.filter(|secret| secret.certain && !wanted) {
-            return out(Verdict::Withhold, Why::Content(secret));
+            return out(Verdict::Withhold, Reason::Content(secret));
         }
         if self.secret_holders.contains(&index) && !wanted {
-            return out(Verdict::Withhold, Why::HoldsSecret);
+            return out(Verdict::Withhold, Reason::HoldsSecret);
         }
         // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
         let is_swept = wanted || self.is_harmless(found);
@@ -229,7 +229,7 @@ impl Facts<'_> {
     }
 
     /// Whether the table withholds by name what distributions publish, or a file that is empty.
-    pub fn is_harmless(&self, found: &Found) -> bool {
+    pub fn is_harmless(&self, found: &WalkedEntry) -> bool {
         let withheld = |id| self.policy.rule(id).action == Action::Withhold && !self.policy.is_users(id);
         let is_empty =
             found.content == Content::Known && matches!(found.node.kind, Kind::File { size: 0, .. });
@@ -237,10 +237,10 @@ impl Facts<'_> {
     }
 
     /// Who made what no package ships, if that is known.
-    fn maker(&self, index: usize, found: &Found, known: &Known) -> Option<Why> {
+    fn maker(&self, index: usize, found: &WalkedEntry, known: &Known) -> Option<Reason> {
         let alternative = known.alternatives.get(&*found.node.path).filter(|link| link.is(&found.node.kind));
-        let alternative = alternative.map(|link| Why::Alternative(link.group));
-        alternative.or_else(|| self.generated.why(index).map(Why::Generated))
+        let alternative = alternative.map(|link| Reason::Alternative(link.group));
+        alternative.or_else(|| self.generated.why(index).map(Reason::Generated))
     }
 
     /// Whether the delta carries it because it is the administrator's work.
@@ -249,24 +249,24 @@ impl Facts<'_> {
         carried && self.is_administrators(decision.why)
     }
 
-    fn is_administrators(&self, why: Why) -> bool {
+    fn is_administrators(&self, why: Reason) -> bool {
         // Without a package database nothing tells them from the distribution's.
         let Some((catalog, _)) = self.packages else { return false };
         match why {
-            Why::Unowned | Why::Changed(_) | Why::ChangedBase => true,
-            Why::Generated(number) => self.generated.origin(number).state == State::Changed,
-            Why::Alternative(group) => catalog.alternatives[group as usize].manual,
+            Reason::Unowned | Reason::Changed(_) | Reason::ChangedBase => true,
+            Reason::Generated(number) => self.generated.origin(number).state == ContentState::Changed,
+            Reason::Alternative(group) => catalog.alternatives[group as usize].manual,
             _ => false,
         }
     }
 
     /// What the policy decides; nothing if the path is to be kept as it is.
-    fn by_rule(&self, index: usize, found: &Found) -> Option<Decision> {
+    fn by_rule(&self, index: usize, found: &WalkedEntry) -> Option<Decision> {
         let id = found.rule?;
         let verdict = match self.policy.rule(id).action {
             Action::Keep => return None,
             Action::DropFiles if found.node.kind == Kind::Directory => return None,
-            Action::Drop | Action::DropFiles | Action::Forget => Verdict::Drop,
+            Action::Drop | Action::DropFiles | Action::DropSecret => Verdict::Drop,
             Action::Withhold if self.is_harmless(found) => return None,
             Action::Withhold => Verdict::Withhold,
             // The directory that a user's rule names is where the volume is mounted.
@@ -281,20 +281,22 @@ impl Facts<'_> {
                     return None;
                 }
                 let Some(rewritten) = self.rewritten.get(&found.node.path) else {
-                    return Some(Decision { verdict: Verdict::Lost, layer: None, why: Why::Lost });
+                    return Some(Decision { verdict: Verdict::Lost, layer: None, why: Reason::Lost });
                 };
                 let (verdict, why) = match rewritten.changed {
-                    true => (Verdict::Rewrite, Why::Rule(id)),
-                    false => (Verdict::Keep, self.generated.why(index).map_or(Why::Unowned, Why::Generated)),
+                    true => (Verdict::Rewrite, Reason::Rule(id)),
+                    false => {
+                        (Verdict::Keep, self.generated.why(index).map_or(Reason::Unowned, Reason::Generated))
+                    }
                 };
                 return Some(Decision { verdict, layer: Some(Layer::Delta), why });
             }
         };
-        Some(Decision { verdict, layer: None, why: Why::Rule(id) })
+        Some(Decision { verdict, layer: None, why: Reason::Rule(id) })
     }
 
     /// Whether the rule is also that of the directory above.
-    fn parent_has(&self, found: &Found, id: RuleId) -> bool {
+    fn parent_has(&self, found: &WalkedEntry, id: RuleId) -> bool {
         let parent = tree::parent(&found.node.path);
         let tree = &self.tree.found;
         let above = tree.binary_search_by(|other| (*other.node.path).cmp(parent));
@@ -306,33 +308,33 @@ impl Facts<'_> {
         let (catalog, layer) = self.packages?;
         // A top-level directory is everybody's, even where only one package lists it.
         let owned = catalog.owned.get(path).filter(|_| path.contains(&b'/'))?;
-        let dropped = |&index: &u32| matches!(layer.roles[index as usize], Role::Drop(_));
+        let dropped = |&index: &u32| matches!(layer.roles[index as usize], PackageVerdict::Drop(_));
         owned.packages.iter().all(dropped).then(|| owned.packages.first().copied())?
     }
 
-    fn provenance(&self, path: &[u8], change: Change) -> (Layer, Why) {
+    fn provenance(&self, path: &[u8], change: Change) -> (Layer, Reason) {
         let owner = self.packages.and_then(|(catalog, _)| catalog.owned.get(path)?.packages.first().copied());
         match (change, owner) {
-            (Change::Given(Layer::Base), _) => (Layer::Base, Why::InBase),
-            (Change::Given(layer), Some(package)) => (layer, Why::InPackage(package)),
-            (Change::Given(layer), None) => (layer, Why::InBase),
-            (Change::Changed, Some(package)) => (Layer::Delta, Why::Changed(package)),
-            (Change::Changed, None) => (Layer::Delta, Why::ChangedBase),
-            (Change::Added, Some(package)) => (Layer::Delta, Why::Unsure(package)),
-            (Change::Added, None) => (Layer::Delta, Why::Unowned),
+            (Change::Provided(Layer::Base), _) => (Layer::Base, Reason::InBase),
+            (Change::Provided(layer), Some(package)) => (layer, Reason::InPackage(package)),
+            (Change::Provided(layer), None) => (layer, Reason::InBase),
+            (Change::Changed, Some(package)) => (Layer::Delta, Reason::Changed(package)),
+            (Change::Changed, None) => (Layer::Delta, Reason::ChangedBase),
+            (Change::Added, Some(package)) => (Layer::Delta, Reason::Unsure(package)),
+            (Change::Added, None) => (Layer::Delta, Reason::Unowned),
         }
     }
 }
 
-fn unrepresentable(node: &Node) -> Option<(Why, Verdict)> {
+fn unrepresentable(node: &Node) -> Option<(Reason, Verdict)> {
     if node.kind == Kind::Socket {
-        return Some((Why::Socket, Verdict::Drop));
+        return Some((Reason::Socket, Verdict::Drop));
     }
     if node.kind == Kind::CharDevice(0, 0) {
-        return Some((Why::WhiteoutDevice, Verdict::Lost));
+        return Some((Reason::WhiteoutDevice, Verdict::Lost));
     }
     let is_whiteout = node.path.split(|&byte| byte == b'/').any(|name| name.starts_with(b".wh."));
-    is_whiteout.then_some((Why::WhiteoutName, Verdict::Lost))
+    is_whiteout.then_some((Reason::WhiteoutName, Verdict::Lost))
 }
 
 /// Paths that the package database says something about, apart from who owns them.
@@ -357,7 +359,7 @@ impl AlternativeLink {
     }
 }
 
-fn alternatives(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, AlternativeLink> {
+fn alternatives(packages: Option<(&Catalog, &PackagePlan)>) -> HashMap<Vec<u8>, AlternativeLink> {
     let mut links = HashMap::new();
     let groups = packages.into_iter().flat_map(|(catalog, _)| catalog.alternatives.iter().enumerate());
     for (index, group) in groups {
@@ -379,7 +381,7 @@ fn alternatives(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>,
 }
 
 /// dpkg's own files about packages that are not in the image, by path.
-fn dropped_info(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>, u32> {
+fn dropped_info(packages: Option<(&Catalog, &PackagePlan)>) -> HashMap<Vec<u8>, u32> {
     let Some((catalog, layer)) = packages else { return HashMap::new() };
     const KINDS: &[&str] = &[
         "list",
@@ -396,7 +398,7 @@ fn dropped_info(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>,
         "symbols",
     ];
     let mut info = HashMap::new();
-    for index in layer.with(|role| matches!(role, Role::Drop(_))) {
+    for index in layer.with(|role| matches!(role, PackageVerdict::Drop(_))) {
         let package = &catalog.packages[index];
         for name in [package.name.clone(), format!("{}:{}", package.name, package.architecture)] {
             let path = |kind: &&str| format!("var/lib/dpkg/info/{name}.{kind}").into_bytes();
@@ -407,11 +409,11 @@ fn dropped_info(packages: Option<(&Catalog, &PackageLayer)>) -> HashMap<Vec<u8>,
 }
 
 /// A secret is an inode: none of its names is in the image.
-fn withhold_links(facts: Facts<'_>, decisions: &mut [Decision]) {
+fn withhold_links(facts: PlanInput<'_>, decisions: &mut [Decision]) {
     let found = &facts.tree.found;
     let is_secret = |decision: &Decision| match (decision.verdict, decision.why) {
         (Verdict::Withhold | Verdict::Regenerate, _) => true,
-        (_, Why::Rule(id)) => facts.policy.rule(id).action == Action::Forget,
+        (_, Reason::Rule(id)) => facts.policy.rule(id).action == Action::DropSecret,
         _ => false,
     };
     let linked = found.iter().zip(decisions.iter()).filter(|(found, _)| found.node.group != 0);
@@ -419,13 +421,13 @@ fn withhold_links(facts: Facts<'_>, decisions: &mut [Decision]) {
         linked.filter(|(_, decision)| is_secret(decision)).map(|(found, _)| found.node.group).collect();
     for (found, decision) in found.iter().zip(decisions) {
         if secret.contains(&found.node.group) && decision.verdict.in_image() {
-            *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Why::LinkedSecret };
+            *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Reason::LinkedSecret };
         }
     }
 }
 
 /// A file that is rewritten is rewritten under all its names, so that the original content is under none.
-fn rewrite_links(found: &[Found], decisions: &mut [Decision]) {
+fn rewrite_links(found: &[WalkedEntry], decisions: &mut [Decision]) {
     let rewritten: HashMap<u32, Decision> = found
         .iter()
         .zip(decisions.iter())
@@ -440,13 +442,14 @@ fn rewrite_links(found: &[Found], decisions: &mut [Decision]) {
 }
 
 /// What is in the image needs its directories there.
-fn keep_parents(found: &[Found], decisions: &mut [Decision], facts: Facts<'_>) {
+fn keep_parents(found: &[WalkedEntry], decisions: &mut [Decision], facts: PlanInput<'_>) {
     let mut needed: HashSet<&[u8]> = HashSet::new();
     for index in (0..found.len()).rev() {
         let path = &*found[index].node.path;
         if !decisions[index].verdict.in_image() && needed.contains(path) {
             let layer = facts.provenance(path, facts.delta.changes[index]).0;
-            decisions[index] = Decision { verdict: Verdict::Keep, layer: Some(layer), why: Why::HoldsKept };
+            decisions[index] =
+                Decision { verdict: Verdict::Keep, layer: Some(layer), why: Reason::HoldsKept };
         }
         if decisions[index].verdict.in_image() && !path.is_empty() {
             needed.insert(tree::parent(path));
@@ -454,14 +457,14 @@ fn keep_parents(found: &[Found], decisions: &mut [Decision], facts: Facts<'_>) {
     }
 }
 
-fn report(facts: Facts<'_>, found: &Found, decision: &Decision, findings: &mut Findings) {
+fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findings: &mut Findings) {
     let path = &found.node.path;
     let reason = || facts.explain(decision.why);
     match (decision.verdict, decision.why) {
-        (Verdict::Lost, Why::Lost) if found.content == Content::Unread => {
+        (Verdict::Lost, Reason::Lost) if found.content == Content::Unread => {
             findings.loss("unreadable", path, "its other names were gone before it could be read");
         }
-        (Verdict::Lost, Why::WhiteoutName | Why::WhiteoutDevice) => {
+        (Verdict::Lost, Reason::WhiteoutName | Reason::WhiteoutDevice) => {
             findings.loss("unrepresentable", path, reason())
         }
         (Verdict::Withhold, _) if found.node.kind != Kind::Directory => {
@@ -481,12 +484,12 @@ fn report(facts: Facts<'_>, found: &Found, decision: &Decision, findings: &mut F
 }
 
 /// What the layers below give and the image must not have: paths the machine has not, and paths that are ruled out.
-fn deletions(facts: Facts<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
+fn deletions(facts: PlanInput<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
     let ruled_out = facts.tree.found.iter().zip(decisions).zip(&facts.delta.changes);
     let ruled_out = ruled_out.filter(|((_, decision), change)| {
         !decision.verdict.in_image()
             && decision.verdict != Verdict::Runtime
-            && matches!(change, Change::Given(_))
+            && matches!(change, Change::Provided(_))
     });
     let ruled_out = ruled_out.map(|((found, _), _)| found.node.path.to_vec());
     let mut deletions: Vec<Vec<u8>> = facts.delta.removed.iter().cloned().chain(ruled_out).collect();
@@ -496,7 +499,7 @@ fn deletions(facts: Facts<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
 }
 
 /// The directories whose live data is not in the image, with the engine's reason.
-pub fn volumes(facts: Facts<'_>, plan: &Plan) -> BTreeMap<String, String> {
+pub fn volumes(facts: PlanInput<'_>, plan: &Plan) -> BTreeMap<String, String> {
     let is_volume = |decision: &Decision| decision.verdict == Verdict::Volume;
     let mut volumes: BTreeMap<Vec<u8>, String> = BTreeMap::new();
     for (found, decision) in

@@ -7,8 +7,8 @@ use crate::model::manifest::{Layer, Verdict};
 use crate::model::tree::{self, Kind, Node};
 use crate::pkg::Catalog;
 use crate::pkg::dpkg::version;
-use crate::pkg::plan::{PackageLayer, Role, Rung, Way};
-use crate::plan::{self, Facts, Plan};
+use crate::pkg::plan::{PackageMode, PackagePlan, PackageVerdict, VersionSource};
+use crate::plan::{self, Plan, PlanInput};
 use crate::services::Workload;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -34,7 +34,7 @@ pub struct Summary {
     /// What becomes of the paths.
     pub files: FileSummary,
     /// What the delta carries because it is the administrator's.
-    pub own: OwnSummary,
+    pub own: LocalFiles,
     /// Directories of live data that need a volume, with what to do.
     pub volumes: BTreeMap<String, String>,
     /// The containers.
@@ -69,7 +69,7 @@ pub struct BaseSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PackageSummary {
     /// How the layer is filled.
-    pub way: Way,
+    pub way: PackageMode,
     /// On the machine.
     pub installed: usize,
     /// In the base image at the machine's version.
@@ -140,18 +140,18 @@ pub struct FileSummary {
 
 /// The administrator's files in the delta.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OwnSummary {
+pub struct LocalFiles {
     /// All of them.
     pub all: Count,
     /// The topmost directories and files that are wholly the administrator's, the largest first; at most [`MOST_PLACES`].
-    pub places: Vec<Place>,
+    pub places: Vec<LocalPath>,
     /// Places that are not listed.
     pub more: usize,
 }
 
 /// A file of the administrator's, or a directory with all that is the administrator's in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct LocalPath {
     /// Its path, escaped.
     pub path: String,
     /// What it holds.
@@ -191,7 +191,7 @@ impl FileSummary {
 pub fn summarise(
     inventory: &Inventory,
     base: &Base,
-    facts: Facts<'_>,
+    facts: PlanInput<'_>,
     plan: &Plan,
     workload: Workload,
 ) -> Summary {
@@ -230,8 +230,8 @@ pub fn summarise(
     }
 }
 
-fn packages(catalog: &Catalog, layer: &PackageLayer) -> PackageSummary {
-    let installed = |index: &usize| matches!(layer.roles[*index], Role::Install(_));
+fn packages(catalog: &Catalog, layer: &PackagePlan) -> PackageSummary {
+    let installed = |index: &usize| matches!(layer.roles[*index], PackageVerdict::Install(_));
     let direction = |wanted: Ordering| {
         let others = layer.base_versions.iter().filter(|(index, _)| installed(index));
         let order = |index: usize, base: &str| version::compare(&catalog.packages[index].version, base);
@@ -240,27 +240,27 @@ fn packages(catalog: &Catalog, layer: &PackageLayer) -> PackageSummary {
     PackageSummary {
         way: layer.way,
         installed: catalog.installed().count(),
-        in_base: layer.count(|role| *role == Role::Base),
-        to_install: layer.count(|role| matches!(role, Role::Install(_))),
+        in_base: layer.count(|role| *role == PackageVerdict::Base),
+        to_install: layer.count(|role| matches!(role, PackageVerdict::Install(_))),
         upgraded: direction(Ordering::Greater),
         downgraded: direction(Ordering::Less),
         named: layer.named.iter().map(|&index| catalog.id(index)).collect(),
-        carried: layer.count(|role| matches!(role, Role::Carry(_))),
-        dropped: layer.count(|role| matches!(role, Role::Drop(_))),
+        carried: layer.count(|role| matches!(role, PackageVerdict::Carry(_))),
+        dropped: layer.count(|role| matches!(role, PackageVerdict::Drop(_))),
         removed: layer.removed.iter().cloned().collect(),
         decisions: catalog.installed().map(|index| decision(catalog, layer, index)).collect(),
     }
 }
 
-fn decision(catalog: &Catalog, layer: &PackageLayer, index: usize) -> (String, PackageDecision) {
+fn decision(catalog: &Catalog, layer: &PackagePlan, index: usize) -> (String, PackageDecision) {
     let package = &catalog.packages[index];
     let (from, reason) = match &layer.roles[index] {
-        Role::Base => ("base", "the base image has this version"),
-        Role::Install(rung @ Rung::Snapshot) => ("snapshot", rung.reason()),
-        Role::Install(rung) => ("archive", rung.reason()),
-        Role::Carry(reason) => ("context", &**reason),
-        Role::Drop(reason) => ("nowhere", *reason),
-        Role::Absent => ("nowhere", "not installed"),
+        PackageVerdict::Base => ("base", "the base image has this version"),
+        PackageVerdict::Install(rung @ VersionSource::Snapshot) => ("snapshot", rung.reason()),
+        PackageVerdict::Install(rung) => ("archive", rung.reason()),
+        PackageVerdict::Carry(reason) => ("context", &**reason),
+        PackageVerdict::Drop(reason) => ("nowhere", *reason),
+        PackageVerdict::Absent => ("nowhere", "not installed"),
     };
     let base_version = layer.base_versions.get(&index).cloned();
     let bytes = package.installed_size_kib.saturating_mul(1024);
@@ -269,7 +269,7 @@ fn decision(catalog: &Catalog, layer: &PackageLayer, index: usize) -> (String, P
     (catalog.id(index), PackageDecision { version, base_version, from, reason, bytes })
 }
 
-fn files(facts: Facts<'_>, plan: &Plan) -> FileSummary {
+fn files(facts: PlanInput<'_>, plan: &Plan) -> FileSummary {
     let mut files = FileSummary::default();
     let mut seen: HashSet<u32> = HashSet::new();
     for (found, decision) in facts.tree.found.iter().zip(&plan.decisions) {
@@ -292,8 +292,8 @@ fn files(facts: Facts<'_>, plan: &Plan) -> FileSummary {
     files
 }
 
-fn own(facts: Facts<'_>, plan: &Plan) -> OwnSummary {
-    let mut own = OwnSummary::default();
+fn own(facts: PlanInput<'_>, plan: &Plan) -> LocalFiles {
+    let mut own = LocalFiles::default();
     let mut seen: HashSet<u32> = HashSet::new();
     // Directories of the administrator's, and the place that they are in.
     let mut directories: HashMap<&[u8], usize> = HashMap::new();
@@ -302,7 +302,7 @@ fn own(facts: Facts<'_>, plan: &Plan) -> OwnSummary {
         let node = &found.node;
         let place = directories.get(tree::parent(&node.path)).copied().unwrap_or_else(|| {
             let (path, reason) = (escape::display(&node.path), facts.explain(decision.why));
-            own.places.push(Place { path, count: Count::default(), reason });
+            own.places.push(LocalPath { path, count: Count::default(), reason });
             own.places.len() - 1
         });
         if node.kind == Kind::Directory {

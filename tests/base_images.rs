@@ -61,7 +61,7 @@ fn read(content: &[u8], architecture: &str) -> Result<BaseImage, Error> {
 
 fn refusal(content: &[u8], architecture: &str) -> String {
     let error = read(content, architecture).unwrap_err();
-    assert_eq!(error.code, Code::Refused, "{error}");
+    assert_eq!(error.code, Code::NotStarted, "{error}");
     error.to_string()
 }
 
@@ -240,7 +240,7 @@ fn what_is_no_image_says_what_it_looks_like() {
     }
     let error = image::read(Path::new("/nonexistent\n"), "amd64").unwrap_err();
     assert!(error.code == Code::Failed && error.to_string().contains("/nonexistent\\x0a"), "{error}");
-    assert_eq!(image::read(tempfile::tempdir().unwrap().path(), "amd64").unwrap_err().code, Code::Refused);
+    assert_eq!(image::read(tempfile::tempdir().unwrap().path(), "amd64").unwrap_err().code, Code::NotStarted);
 }
 
 /// Hostile input: cut off at every block, a byte flipped in every one. Nothing may panic; and what is

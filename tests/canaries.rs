@@ -86,13 +86,13 @@ fn plant_rows(machine: &mut Machine<'_>) -> usize {
         for path in instances(pattern) {
             let canary = machine.canary();
             machine.plant(&path, canary);
-            if matches!(action, Action::Withhold | Action::Forget) && !pattern.ends_with('/') {
+            if matches!(action, Action::Withhold | Action::DropSecret) && !pattern.ends_with('/') {
                 for ending in ["~", ".bak", ".dpkg-old", ".rpmsave", "-", ".20240131", ".1"] {
                     let canary = machine.canary();
                     machine.plant(&format!("{path}{ending}"), canary);
                 }
             }
-            if matches!(action, Action::Withhold | Action::Forget | Action::Regenerate) {
+            if matches!(action, Action::Withhold | Action::DropSecret | Action::Regenerate) {
                 machine.link(&path);
             }
         }

@@ -9,9 +9,9 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vm2docker_self::context::output::room::Room;
-use vm2docker_self::context::output::{Place, Scratch, Sink};
-use vm2docker_self::system::sandbox::Guard;
+use vm2docker_self::context::output::room::SpaceLimit;
+use vm2docker_self::context::output::{CleanupHandle, ContextWriter, OutputPath};
+use vm2docker_self::system::sandbox::Sandbox;
 
 /// A machine to be harmed, and ways to it from before the doors are closed.
 struct Victim {
@@ -147,11 +147,11 @@ fn try_everything(dir: &Path) {
     }
 
     let mut victim = Victim::new(&dir.join("victim"));
-    let place = Place::open(&dir.join("ctx")).unwrap();
-    let room = Room::of(place.parent(), false).unwrap();
-    let mut sink = Sink::create(place, room, false, &Scratch::default()).unwrap();
-    let mut guard = Guard::enter(true).unwrap();
-    guard.shut(sink.directory());
+    let place = OutputPath::open(&dir.join("ctx")).unwrap();
+    let room = SpaceLimit::of(place.parent(), false).unwrap();
+    let mut sink = ContextWriter::create(place, room, false, &CleanupHandle::default()).unwrap();
+    let mut guard = Sandbox::enter(true).unwrap();
+    guard.restrict_writes(sink.directory());
     assert!(guard.read_only > Some(0) && guard.calls && guard.writes, "{guard:?}");
     let through: Vec<&str> =
         ATTEMPTS.iter().filter(|(_, attempt)| attempt(&mut victim).is_ok()).map(|(name, _)| *name).collect();

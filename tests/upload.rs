@@ -13,7 +13,7 @@ use support::tool::{Place, Ran, binary, finish};
 use vm2docker_self::context::reader::{BINARY, COMPLETE, seal_line};
 use vm2docker_self::context::tar::Reader;
 use vm2docker_self::error::{Code, Error};
-use vm2docker_self::transfer::upload::{Form, Options, Patience, Receipt, Server, upload};
+use vm2docker_self::transfer::upload::{Form, Options, Receipt, RetryPolicy, Server, upload};
 
 /// A sealed context of about this size, with bytes that differ everywhere.
 fn context(at: &Path, size: usize) -> PathBuf {
@@ -38,7 +38,7 @@ fn context(at: &Path, size: usize) -> PathBuf {
 fn options(context: &Path, url: String, form: Form) -> Options {
     let millis = Duration::from_millis;
     let patience =
-        Patience { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
+        RetryPolicy { tries: 4, first: millis(1), longest: millis(20), deadline: Duration::from_secs(120) };
     let server = Server { url, token: None, ca_file: None, patience, quiet: true };
     Options { context: context.to_owned(), form, server, token_file: None }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use vm2docker_self::pkg::dpkg::repository::release::Release;
-use vm2docker_self::pkg::dpkg::repository::scan::{Asked, Matches, Record};
+use vm2docker_self::pkg::dpkg::repository::scan::{PackageSet, Matches, Record};
 use vm2docker_self::model::escape::hex;
 use vm2docker_self::pkg::Pin;
 
@@ -18,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let asked = BTreeSet::from([pin("aa", "1", "amd64"), pin("aa", "2", "all"), pin("bb", "1:2-3", "amd64")]);
     let scan = |bytes: &[u8]| {
         let mut found = Matches::default();
-        Asked::new(&asked).scan(bytes, &mut found);
+        PackageSet::new(&asked).scan(bytes, &mut found);
         assert!(found.names.iter().all(|name| asked.iter().any(|pin| pin.name == *name)));
         found.records.into_iter().collect::<BTreeSet<Record>>()
     };

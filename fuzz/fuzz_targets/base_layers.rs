@@ -3,7 +3,7 @@
 //! A layer is read to its end, so that a digest over it covers everything.
 #![no_main]
 
-use vm2docker_self::image::image_layers::Layers;
+use vm2docker_self::image::image_layers::ImageLayers;
 use vm2docker_self_fuzz::{assert_tree, reseal, stated_size};
 
 /// As a separator the fuzzer's input has one block of this byte between two layers.
@@ -17,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if layers.iter().any(|layer| stated_size(layer) > 1 << 20) {
         return;
     }
-    let mut image = Layers::new(&|path| path.starts_with(b"etc/"));
+    let mut image = ImageLayers::new(&|path| path.starts_with(b"etc/"));
     for layer in &layers {
         let mut rest = layer.as_slice();
         let result = image.apply(&mut rest);

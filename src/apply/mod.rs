@@ -330,7 +330,7 @@ fn prove(records: &[Record], after: &[Node]) -> Result<()> {
     }
     let lines: Vec<String> = differences.iter().map(equal::describe).collect();
     let what = format!("the image is not the machine; {} paths differ:\n{}", lines.len(), listed(&lines));
-    Err(Error::new(Code::Differs, what)
+    Err(Error::new(Code::NotEqual, what)
         .hint("build again without cache; if it stays, report it with this list"))
 }
 
@@ -347,7 +347,7 @@ fn unmendable(records: &[Record], wanted: &BTreeSet<&[u8]>) -> Error {
         lines.len(),
         listed(&lines)
     );
-    Error::new(Code::Differs, what).hint(
+    Error::new(Code::NotEqual, what).hint(
         "the base image or a package is not the one that the context was made for; make the context again with \
          --packages carry, or with --base-from FILE of the very image that is built from",
     )

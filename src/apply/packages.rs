@@ -12,7 +12,7 @@ use crate::pkg::{self, Pin};
 use crate::policy::{Action, Policy};
 use crate::system::mounts;
 use crate::system::root::{self, Root};
-use crate::walk::{self, Found, Progress, Scope};
+use crate::walk::{self, Progress, Scope, WalkedEntry};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -154,10 +154,10 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
     Ok(removed)
 }
 
-fn is_swept(policy: &Policy, found: &Found) -> bool {
+fn is_swept(policy: &Policy, found: &WalkedEntry) -> bool {
     let Some(rule) = found.rule else { return false };
     match policy.rule(rule).action {
-        Action::Drop | Action::Withhold | Action::Forget | Action::Volume | Action::Regenerate => true,
+        Action::Drop | Action::Withhold | Action::DropSecret | Action::Volume | Action::Regenerate => true,
         Action::DropFiles => found.node.kind != Kind::Directory,
         Action::Keep | Action::Rewrite | Action::Runtime => false,
     }
@@ -191,6 +191,6 @@ fn check_installed(list: &Path, root: &Root) -> Result<usize> {
         listed(&lines)
     );
     let what = escape::escape(what.as_bytes()).replace("\\x0a", "\n");
-    Err(Error::new(Code::Differs, what)
+    Err(Error::new(Code::NotEqual, what)
         .hint("the archive no longer has these versions: make the context again with --packages carry"))
 }

@@ -3,7 +3,7 @@
 use super::upload::server;
 use super::{remove_self, threads};
 use crate::cli::Convert;
-use crate::context::output::Scratch;
+use crate::context::output::CleanupHandle;
 use crate::context::output::sent::Stream;
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{self, Options, Outcome};
@@ -13,31 +13,31 @@ use crate::report::progress::ProgressMode;
 use crate::system::{console, throttle};
 use crate::transfer::net::Settings;
 use crate::transfer::upload::Form;
-use crate::transfer::upload::child::Courier;
+use crate::transfer::upload::child::UploadChild;
 use crate::transfer::upload::token::Token;
 use age::x25519::Recipient;
-use remove_self::Remover;
+use remove_self::SelfRemoval;
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) fn run(args: &Convert, scratch: &Scratch) -> Result<Code> {
+pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     let begun = Instant::now();
     need_root()?;
     let options = options(args)?;
     let (courier, stream) = courier(args)?;
-    let remover = args.remove_self.then(Remover::call).transpose()?;
+    let remover = args.remove_self.then(SelfRemoval::spawn).transpose()?;
     if !args.full_speed {
-        throttle::be_polite();
+        throttle::lower_priority();
     }
     let outcome = match pipeline::convert(&options, scratch, stream) {
         Ok(outcome) => outcome,
         // Where the server is what ended it, that has been said already.
-        Err(_) if courier.is_some_and(Courier::has_failed) => return Ok(Code::NotDelivered),
+        Err(_) if courier.is_some_and(UploadChild::has_failed) => return Ok(Code::NotDelivered),
         Err(error) => return Err(error),
     };
-    let delivered = courier.map(Courier::deliver).transpose()?;
+    let delivered = courier.map(UploadChild::finish).transpose()?;
     if args.common.json {
         let findings = outcome.findings.sorted();
         let network = outcome.traffic;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Convert, scratch: &Scratch) -> Result<Code> {
         None => Code::Done,
     };
     Ok(match remover {
-        Some(remover) if code == Code::Done => remover.go(),
+        Some(remover) if code == Code::Done => remover.run(),
         Some(_) => {
             console::tell("--remove-self: vm2docker-self stays, as not everything was done\n");
             code
@@ -119,7 +119,7 @@ fn options(args: &Convert) -> Result<Options> {
 }
 
 /// The process that will deliver the context, and what a context that is not kept is written to; nothing if nobody wants it.
-fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
+fn courier(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)> {
     let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok((None, None)) };
     let (delivery, ca_file) = (&args.delivery, &args.network.ca_file);
     let form = match (&args.out, delivery.upload_as) {
@@ -140,12 +140,12 @@ fn courier(args: &Convert) -> Result<(Option<Courier>, Option<Stream>)> {
     flags.extend(args.common.quiet.then(|| "--quiet".into()));
     match &args.out {
         None => {
-            Courier::call_for_stream(&server, &flags).map(|(courier, stream)| (Some(courier), Some(stream)))
+            UploadChild::spawn_stream(&server, &flags).map(|(courier, stream)| (Some(courier), Some(stream)))
         }
         Some(out) => {
             flags.extend(["--upload-as".into(), form.name().into()]);
             flags.extend(delivery.token_file.iter().map(|file| flag("--token-file=", file)));
-            Courier::call(out, &server, &flags).map(|courier| (Some(courier), None))
+            UploadChild::spawn(out, &server, &flags).map(|courier| (Some(courier), None))
         }
     }
 }
@@ -169,6 +169,6 @@ fn need_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::new(Code::Refused, "not root: most of the machine cannot be read")
+    Err(Error::new(Code::NotStarted, "not root: most of the machine cannot be read")
         .hint("run it with sudo; to look without rights: vm2docker-self inspect"))
 }

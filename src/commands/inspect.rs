@@ -8,13 +8,13 @@ use crate::model::findings::Findings;
 use crate::pkg::Catalog;
 use crate::services::{self, Selection};
 use crate::system::console;
-use crate::system::sandbox::Guard;
+use crate::system::sandbox::Sandbox;
 use crate::{detect, report};
 use serde_json::json;
 use std::path::Path;
 
 pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
-    Guard::enter(false)?;
+    Sandbox::enter(false)?;
     let root = open(root)?;
     let mut findings = Findings::default();
     let inventory = detect::detect(&root, &mut findings);

@@ -10,7 +10,7 @@ mod upload;
 mod verify;
 
 use crate::cli::{Cli, Command, Common};
-use crate::context::output::Scratch;
+use crate::context::output::CleanupHandle;
 use crate::error::{Code, Error, Result};
 use crate::system::console;
 use crate::system::root::Root;
@@ -19,7 +19,7 @@ use crate::transfer::upload::token::Token;
 use std::path::Path;
 
 /// Carries out the command line. `scratch` names what has to be removed if a signal ends the run.
-pub fn run(cli: Cli, scratch: &Scratch) -> Code {
+pub fn run(cli: Cli, scratch: &CleanupHandle) -> Code {
     let result = match cli.command {
         None => convert::run(&cli.convert, scratch),
         Some(Command::Inspect { root, common }) => inspect::run(&root, &common),
@@ -30,12 +30,12 @@ pub fn run(cli: Cli, scratch: &Scratch) -> Code {
                 .map(|token| upload::server(url, token, ca_file, &common))
                 .and_then(|server| upload::upload(context, delivery, server, &common))
         }
-        Some(Command::Deliver { context, delivery, ca_file, common }) => child::told()
+        Some(Command::Deliver { context, delivery, ca_file, common }) => child::read_request()
             .map(|(token, url)| upload::server(url, token, ca_file, &common))
             .and_then(|server| upload::deliver(context, delivery, server, &common)),
-        Some(Command::Send { ca_file, common }) => child::told()
+        Some(Command::Send { ca_file, common }) => child::read_request()
             .and_then(|(token, url)| upload::send(&upload::server(url, token, ca_file, &common), &common)),
-        Some(Command::RemoveSelf) => remove_self::when_told(),
+        Some(Command::RemoveSelf) => remove_self::run_on_request(),
         Some(Command::Clean { out }) => clean::run(&out),
         Some(Command::Explain { context, path, common }) => explain::run(&context, &path, &common),
     };

@@ -8,7 +8,7 @@ use crate::context::output::place;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::pkg::rpm;
-use crate::system::child::{self, Companion};
+use crate::system::child::{self, UnsandboxedChild};
 use crate::system::mounts::{self, Class};
 use crate::system::root::{self, Root};
 use rustix::fs::{self, AtFlags, RenameFlags};
@@ -20,28 +20,28 @@ use std::process::{Command, Stdio};
 
 /// The process that will remove this program.
 #[derive(Debug)]
-pub struct Remover(Companion);
+pub struct SelfRemoval(UnsandboxedChild);
 
-impl Remover {
+impl SelfRemoval {
     /// Begins it. Code 1 where no process can be begun.
-    pub fn call() -> Result<Self> {
-        Companion::begin("--remove-self", &[REMOVE_SELF.into()]).map(Remover)
+    pub fn spawn() -> Result<Self> {
+        UnsandboxedChild::spawn("--remove-self", &[REMOVE_SELF.into()]).map(SelfRemoval)
     }
 
     /// Lets it go. Code 13 where the program is still there; it has said why.
-    pub fn go(mut self) -> Code {
-        let told = self.0.tell();
+    pub fn run(mut self) -> Code {
+        let told = self.0.start();
         match told.and_then(|()| self.0.wait()) {
             Ok(ended) if ended.code == Some(Code::Done as i32) => Code::Done,
-            _ => Code::Kept,
+            _ => Code::SelfRemovalFailed,
         }
     }
 }
 
 /// In that process: waits until it is told, and removes this program.
-pub fn when_told() -> Result<Code> {
-    let own = Own::find()?;
-    if child::is_told() {
+pub fn run_on_request() -> Result<Code> {
+    let own = OwnExecutable::find()?;
+    if child::wait_for_start() {
         own.remove()?;
     }
     Ok(Code::Done)
@@ -49,23 +49,23 @@ pub fn when_told() -> Result<Code> {
 
 /// The file that this program runs from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnExecutable {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Own {
+impl OwnExecutable {
     /// As the kernel knows it (`proc_pid_exe(5)`).
     pub fn find() -> Result<Self> {
         const LINK: &str = "/proc/self/exe";
         let failed = |cause| Error::io(LINK, cause);
         let path = std::fs::read_link(LINK).map_err(failed)?;
-        Ok(Own { path, identity: root::identity_of(Path::new(LINK)).map_err(failed)? })
+        Ok(OwnExecutable { path, identity: root::identity_of(Path::new(LINK)).map_err(failed)? })
     }
 
     /// Removes it, by the package manager if a package owns it. Code 13, and the command to type, where that is not safe.
     pub fn remove(&self) -> Result<()> {
-        let now = Own::find().map_err(|error| kept(&error.to_string(), None))?;
+        let now = OwnExecutable::find().map_err(|error| kept(&error.to_string(), None))?;
         if now.path != self.path {
             return Err(kept("it was moved, replaced or removed during the run", None));
         }
@@ -77,7 +77,8 @@ impl Own {
 }
 
 fn kept(why: &str, command: Option<String>) -> Error {
-    let error = Error::new(Code::Kept, format!("--remove-self: vm2docker-self was not removed: {why}"));
+    let error =
+        Error::new(Code::SelfRemovalFailed, format!("--remove-self: vm2docker-self was not removed: {why}"));
     match command {
         Some(command) => error.hint(format!("everything else is done; to remove it: {command}")),
         None => error.hint("everything else is done; remove it yourself, if it is still somewhere"),
@@ -260,7 +261,7 @@ mod tests {
             let (dir, path, identity) = own();
             prepare(dir.path(), &path);
             let error = unlink(&path, identity).unwrap_err();
-            assert_eq!(error.code, Code::Kept);
+            assert_eq!(error.code, Code::SelfRemovalFailed);
             assert!(error.to_string().contains(says), "{error}");
             assert_eq!(names(dir.path()), left);
         };
@@ -323,7 +324,7 @@ mod tests {
             for _ in 0..10_000 {
                 match unlink(&path, identity) {
                     Err(error) => {
-                        assert_eq!(error.code, Code::Kept);
+                        assert_eq!(error.code, Code::SelfRemovalFailed);
                         refused += 1;
                     }
                     Ok(()) => {
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(by_dpkg(&root, Path::new("/usr/bin/other")).unwrap(), None);
         plain::create_dir(info.join("torn.list")).unwrap();
         let error = by_dpkg(&root, Path::new("/usr/bin/other")).unwrap_err();
-        assert_eq!(error.code, Code::Kept);
+        assert_eq!(error.code, Code::SelfRemovalFailed);
         assert!(error.to_string().contains("torn.list") && error.to_string().contains("rm -- "), "{error}");
     }
 
@@ -403,7 +404,7 @@ mod tests {
         // And: not there; fails; says nothing; says more than a name.
         for rpm in [broken, "/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
             let error = by_rpm(&root, tool, rpm).unwrap_err();
-            assert_eq!(error.code, Code::Kept);
+            assert_eq!(error.code, Code::SelfRemovalFailed);
             assert!(error.to_string().contains("whether a package owns it"), "{error}");
         }
     }

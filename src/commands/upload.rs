@@ -2,10 +2,10 @@
 
 use crate::cli::{Common, DeliveryArgs};
 use crate::error::{Code, Result};
-use crate::system::sandbox::Guard;
+use crate::system::sandbox::Sandbox;
 use crate::system::{child, console};
 use crate::transfer::upload::token::Token;
-use crate::transfer::upload::{self, Form, Patience, Receipt, Server};
+use crate::transfer::upload::{self, Form, Receipt, RetryPolicy, Server};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub(super) fn upload(
     common: &Common,
 ) -> Result<Code> {
     // Certificates and the context are read as the machine's files are: without a trace.
-    Guard::enter(false)?;
+    Sandbox::enter(false)?;
     send_context(context, delivery, server, common)
 }
 
@@ -27,14 +27,14 @@ pub(super) fn deliver(
     server: Server,
     common: &Common,
 ) -> Result<Code> {
-    Guard::enter(false)?;
-    if child::is_told() { send_context(context, delivery, server, common) } else { Ok(Code::Failed) }
+    Sandbox::enter(false)?;
+    if child::wait_for_start() { send_context(context, delivery, server, common) } else { Ok(Code::Failed) }
 }
 
 /// In the courier's process: sends what the conversion makes.
 pub(super) fn send(server: &Server, common: &Common) -> Result<Code> {
-    child::belong();
-    Guard::enter(false)?;
+    child::exit_with_parent();
+    Sandbox::enter(false)?;
     let Some(receipt) = upload::stream::stream(server, std::io::stdin().lock())? else {
         return Ok(Code::Failed);
     };
@@ -58,5 +58,5 @@ fn tell_receipt(receipt: &Receipt, common: &Common) {
 }
 
 pub(super) fn server(url: String, token: Option<Token>, ca_file: Option<PathBuf>, common: &Common) -> Server {
-    Server { url, token, ca_file, patience: Patience::default(), quiet: common.quiet }
+    Server { url, token, ca_file, patience: RetryPolicy::default(), quiet: common.quiet }
 }

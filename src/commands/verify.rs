@@ -20,5 +20,5 @@ pub(super) fn run(context: &Path, subject: SubjectArgs, common: &Common) -> Resu
     } else if !common.quiet {
         console::answer(&report::verify::verified(&verified));
     }
-    Ok(if verified.equal { Code::Done } else { Code::Differs })
+    Ok(if verified.equal { Code::Done } else { Code::NotEqual })
 }

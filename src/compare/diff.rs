@@ -1,15 +1,15 @@
 //! The machine against what the layers below give: pure, path by path.
 
-use super::expected::{ExpectedTree, Given};
+use super::expected::{ExpectedTree, Provided};
 use crate::model::manifest::Layer;
 use crate::model::tree::{Kind, Node};
-use crate::walk::{Content, Found, Tree};
+use crate::walk::{Content, Tree, WalkedEntry};
 
 /// What the layers below make of one object of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// They give it as it is.
-    Given(Layer),
+    Provided(Layer),
     /// They have nothing under its path, or nothing that is sure.
     Added,
     /// They give something else.
@@ -36,21 +36,21 @@ pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
     Delta { changes, removed }
 }
 
-fn change(found: &Found, expected: &ExpectedTree<'_>) -> Change {
+fn change(found: &WalkedEntry, expected: &ExpectedTree<'_>) -> Change {
     let path = &found.node.path;
     if expected.beneath(path).is_some_and(|base| is_same(&found.node, base)) {
-        return Change::Given(Layer::Base);
+        return Change::Provided(Layer::Base);
     }
     match expected.given(path) {
         None => Change::Added,
-        Some(given) if is_given(found, &given) => Change::Given(given.layer()),
+        Some(given) if is_given(found, &given) => Change::Provided(given.layer()),
         Some(_) => Change::Changed,
     }
 }
 
 /// Whether distributions publish what should be under this path and, given what was found there, whether it is that.
-pub fn is_published(path: &[u8], found: Option<&Found>, expected: &ExpectedTree<'_>) -> bool {
-    let seen = || expected.given(path).filter(|given| matches!(given, Given::Exact(_)));
+pub fn is_published(path: &[u8], found: Option<&WalkedEntry>, expected: &ExpectedTree<'_>) -> bool {
+    let seen = || expected.given(path).filter(|given| matches!(given, Provided::Exact(_)));
     let shipped = expected.shipped(path);
     match found {
         None => shipped.is_some() || seen().is_some(),
@@ -61,14 +61,14 @@ pub fn is_published(path: &[u8], found: Option<&Found>, expected: &ExpectedTree<
     }
 }
 
-fn is_given(found: &Found, given: &Given<'_>) -> bool {
+fn is_given(found: &WalkedEntry, given: &Provided<'_>) -> bool {
     let is_file = matches!(found.node.kind, Kind::File { .. });
     match given {
-        Given::Exact(base) => is_same(&found.node, base),
-        Given::File(_, md5) => {
+        Provided::Exact(base) => is_same(&found.node, base),
+        Provided::File(_, md5) => {
             is_file && found.content == Content::Known && found.md5.as_deref() == Some(md5)
         }
-        Given::Shipped(_) => !is_file,
+        Provided::Shipped(_) => !is_file,
     }
 }
 

@@ -7,12 +7,12 @@
 use crate::model::manifest::Layer;
 use crate::model::merged_usr;
 use crate::model::tree::{self, Kind, Md5, Node};
-use crate::pkg::plan::{PackageLayer, Role, Way};
+use crate::pkg::plan::{PackageMode, PackagePlan, PackageVerdict};
 use crate::pkg::{Aliases, Catalog, Owned, PathFilters};
 
 /// What the layers below give for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given<'a> {
+pub enum Provided<'a> {
     /// Exactly this object, seen in the base image.
     Exact(&'a Node),
     /// A regular file with this digest, from a package.
@@ -21,12 +21,12 @@ pub enum Given<'a> {
     Shipped(Layer),
 }
 
-impl Given<'_> {
+impl Provided<'_> {
     /// The layer that gives it.
     pub fn layer(&self) -> Layer {
         match self {
-            Given::Exact(_) => Layer::Base,
-            Given::File(layer, _) | Given::Shipped(layer) => *layer,
+            Provided::Exact(_) => Layer::Base,
+            Provided::File(layer, _) | Provided::Shipped(layer) => *layer,
         }
     }
 }
@@ -47,7 +47,7 @@ pub struct BaseView<'a> {
 /// The lower layers as far as they are known.
 #[derive(Debug)]
 pub struct ExpectedTree<'a> {
-    packages: Option<(&'a Catalog, &'a PackageLayer)>,
+    packages: Option<(&'a Catalog, &'a PackagePlan)>,
     base: BaseView<'a>,
     /// Directories of the machine whose files packages may unpack elsewhere, since the base image has not the same merged
     /// `/usr`.
@@ -56,7 +56,7 @@ pub struct ExpectedTree<'a> {
 
 impl<'a> ExpectedTree<'a> {
     /// From the machine's package database and the base image.
-    pub fn new(packages: Option<(&'a Catalog, &'a PackageLayer)>, base: BaseView<'a>) -> Self {
+    pub fn new(packages: Option<(&'a Catalog, &'a PackagePlan)>, base: BaseView<'a>) -> Self {
         let apart = packages.map(|(catalog, _)| apart(&catalog.aliases, &base)).unwrap_or_default();
         ExpectedTree { packages, base, apart }
     }
@@ -71,11 +71,11 @@ impl<'a> ExpectedTree<'a> {
 
     /// Whether the distribution's package puts the path there, rather than the machine's own files.
     fn is_unpacked(&self, owned: &Owned<'_>) -> bool {
-        self.has_role(owned, |role| matches!(role, Role::Install(_)))
-            || self.base.listed.is_some() && self.has_role(owned, |role| *role == Role::Base)
+        self.has_role(owned, |role| matches!(role, PackageVerdict::Install(_)))
+            || self.base.listed.is_some() && self.has_role(owned, |role| *role == PackageVerdict::Base)
     }
 
-    fn has_role(&self, owned: &Owned<'_>, is: impl Fn(&Role) -> bool) -> bool {
+    fn has_role(&self, owned: &Owned<'_>, is: impl Fn(&PackageVerdict) -> bool) -> bool {
         self.packages
             .is_some_and(|(_, layer)| owned.packages.iter().any(|&index| is(&layer.roles[index as usize])))
     }
@@ -83,9 +83,9 @@ impl<'a> ExpectedTree<'a> {
     /// Whether dpkg's digest of this path will be compared with.
     pub fn wants_md5(&self, path: &[u8]) -> bool {
         match self.given(path) {
-            Some(Given::File(..)) => true,
-            Some(Given::Exact(_)) => false,
-            Some(Given::Shipped(_)) | None => self.shipped(path).is_some(),
+            Some(Provided::File(..)) => true,
+            Some(Provided::Exact(_)) => false,
+            Some(Provided::Shipped(_)) | None => self.shipped(path).is_some(),
         }
     }
 
@@ -94,7 +94,9 @@ impl<'a> ExpectedTree<'a> {
     pub fn shipped(&self, path: &[u8]) -> Option<Md5> {
         let (catalog, layer) = self.packages?;
         let owned = catalog.owned.get(path).filter(|owned| !owned.obsolete)?;
-        let is_own = |role: &Role| layer.way == Way::Install && matches!(role, Role::Carry(_));
+        let is_own = |role: &PackageVerdict| {
+            layer.way == PackageMode::Install && matches!(role, PackageVerdict::Carry(_))
+        };
         owned.md5.filter(|_| !self.has_role(&owned, is_own))
     }
 
@@ -102,13 +104,13 @@ impl<'a> ExpectedTree<'a> {
     /// already need not travel.
     pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
         let owned = self.packages?.0.owned.get(path)?;
-        let travels = self.has_role(&owned, |role| matches!(role, Role::Carry(_)));
+        let travels = self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_)));
         travels.then(|| tree::find(self.base.nodes, path)).flatten().map(|index| &self.base.nodes[index])
     }
 
     /// What the layers below surely give for a path.
-    pub fn given(&self, path: &[u8]) -> Option<Given<'a>> {
-        let base = || tree::find(self.base.nodes, path).map(|index| Given::Exact(&self.base.nodes[index]));
+    pub fn given(&self, path: &[u8]) -> Option<Provided<'a>> {
+        let base = || tree::find(self.base.nodes, path).map(|index| Provided::Exact(&self.base.nodes[index]));
         let Some((catalog, layer)) = self.packages else { return base() };
         let Some(owned) = catalog.owned.get(path) else {
             // Nobody's file in the base image: scripts of packages may change it.
@@ -118,18 +120,18 @@ impl<'a> ExpectedTree<'a> {
             return None;
         }
         let shipped = |layer| match owned.md5 {
-            Some(md5) => Given::File(layer, md5),
-            None => Given::Shipped(layer),
+            Some(md5) => Provided::File(layer, md5),
+            None => Provided::Shipped(layer),
         };
-        let listed = || self.listed(path).map(|md5| Given::File(Layer::Base, md5));
+        let listed = || self.listed(path).map(|md5| Provided::File(Layer::Base, md5));
         // One owner that travels is enough: the machine's own object is in the archive then, unless it is there already.
-        if self.has_role(&owned, |role| matches!(role, Role::Carry(_))) {
+        if self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_))) {
             let same = listed().filter(|given| *given == shipped(Layer::Base));
             Some(same.unwrap_or_else(|| shipped(Layer::Packages)))
-        } else if self.has_role(&owned, |role| matches!(role, Role::Install(_))) {
+        } else if self.has_role(&owned, |role| matches!(role, PackageVerdict::Install(_))) {
             self.is_installed(catalog, path, &owned).then(|| shipped(Layer::Packages))
-        } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == Role::Base) {
-            let shape = || self.is_in_place(path, &owned).then_some(Given::Shipped(Layer::Base));
+        } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == PackageVerdict::Base) {
+            let shape = || self.is_in_place(path, &owned).then_some(Provided::Shipped(Layer::Base));
             if owned.md5.is_some() { listed() } else { shape() }
         } else {
             base()

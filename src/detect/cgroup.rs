@@ -30,7 +30,7 @@ pub enum Container {
 
 /// Where in systemd's tree a control group lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CgroupLocation {
     /// In a unit of the system: its name as the unit file has it.
     Unit(Box<[u8]>),
     /// In a user's session or service manager.
@@ -62,21 +62,21 @@ pub fn container_of(text: &[u8]) -> Option<Container> {
 }
 
 /// Where a control group lies. The first component that is no slice decides; what is below it the service made itself.
-pub fn place_of(path: &[u8]) -> Place {
+pub fn place_of(path: &[u8]) -> CgroupLocation {
     let mut components = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b"..");
     let mut is_users = false;
     let first = components.find(|name| {
         is_users |= *name == b"user.slice";
         !name.ends_with(b".slice")
     });
-    let Some(first) = first else { return Place::Outside };
+    let Some(first) = first else { return CgroupLocation::Outside };
     // systemd puts an underscore before names that the kernel's own files could have.
     let name = first.strip_prefix(b"_").unwrap_or(first);
     match () {
-        _ if is_users => Place::Session,
-        _ if name == b"init.scope" => Place::Outside,
-        _ if is_unit_name(name) => Place::Unit(name.into()),
-        _ => Place::Outside,
+        _ if is_users => CgroupLocation::Session,
+        _ if name == b"init.scope" => CgroupLocation::Outside,
+        _ if is_unit_name(name) => CgroupLocation::Unit(name.into()),
+        _ => CgroupLocation::Outside,
     }
 }
 
@@ -86,9 +86,9 @@ pub fn place_of(path: &[u8]) -> Place {
 /// nearest ancestor that has one. Processes of sessions, containers and the kernel have none.
 pub fn units(processes: &Processes, by_pid_file: &BTreeMap<u32, Box<[u8]>>) -> BTreeMap<u32, Box<[u8]>> {
     let own = |process: &Process| match place_of(&process.cgroup) {
-        Place::Unit(unit) => Some(Some(unit)),
-        Place::Session => Some(None),
-        Place::Outside => by_pid_file.get(&process.pid).cloned().map(Some),
+        CgroupLocation::Unit(unit) => Some(Some(unit)),
+        CgroupLocation::Session => Some(None),
+        CgroupLocation::Outside => by_pid_file.get(&process.pid).cloned().map(Some),
     };
     let unit = |process: &Process| {
         if process.is_kernel || process.contained.is_some() {

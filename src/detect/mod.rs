@@ -48,7 +48,7 @@ pub struct Inventory {
     /// `/etc/hostname`, or empty.
     pub hostname: String,
     /// What only a running machine tells.
-    pub live: Option<Live>,
+    pub live: Option<RuntimeState>,
     /// Mounts at and beneath the root.
     #[serde(skip)]
     pub mounts: Mounts,
@@ -62,7 +62,7 @@ pub struct Inventory {
 
 /// What only a running machine tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Live {
+pub struct RuntimeState {
     /// Kernel, memory, processors, and who emulates them.
     pub hardware: Hardware,
     /// Kernel parameters that files of the machine set.
@@ -81,7 +81,7 @@ pub struct Live {
     pub peers: Vec<Peer>,
 }
 
-/// Looks at the machine under `root`; a root that is not running has no [`Live`].
+/// Looks at the machine under `root`; a root that is not running has no [`RuntimeState`].
 pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_else(|cause| {
         findings.loss(
@@ -103,11 +103,11 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     }
 }
 
-fn live(root: &Root, findings: &mut Findings) -> Live {
+fn live(root: &Root, findings: &mut Findings) -> RuntimeState {
     let (processes, sockets) = processes_and_sockets(findings);
     let holders = Holders::of(&processes);
     let peers = peers::peers(&sockets, &holders, &sock_diag::unix_peers(root, findings));
-    Live {
+    RuntimeState {
         hardware: Hardware::load(root, findings),
         sysctls: sysctl::load(root, findings),
         processes,

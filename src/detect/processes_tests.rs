@@ -1,6 +1,6 @@
 //! Process tables: of other machines, hand-made, and the one of the machine that runs the tests.
 
-use crate::detect::cgroup::{self, Container, Place};
+use crate::detect::cgroup::{self, CgroupLocation, Container};
 use crate::detect::fixtures::{data, unpack};
 use crate::detect::process_files as parse;
 use crate::detect::processes::*;
@@ -109,7 +109,7 @@ fn maps_are_files_once_with_their_code() {
 
 #[test]
 fn control_groups_name_units() {
-    let unit = |name: &str| Place::Unit(name.as_bytes().into());
+    let unit = |name: &str| CgroupLocation::Unit(name.as_bytes().into());
     for (path, place) in [
         ("/system.slice/nginx.service", unit("nginx.service")),
         (
@@ -123,14 +123,14 @@ fn control_groups_name_units() {
         ("/system.slice/run-r1.scope", unit("run-r1.scope")),
         ("/../../system.slice/cron.service", unit("cron.service")),
         ("/custom.slice/custom-own.slice/app.service/init.scope", unit("app.service")),
-        ("/user.slice/user-1000.slice/session-3.scope", Place::Session),
-        ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service", Place::Session),
-        ("/init.scope", Place::Outside),
-        ("/system.slice", Place::Outside),
-        ("/openrc/sshd", Place::Outside),
-        ("/system.slice/.service", Place::Outside),
-        ("/", Place::Outside),
-        ("", Place::Outside),
+        ("/user.slice/user-1000.slice/session-3.scope", CgroupLocation::Session),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service", CgroupLocation::Session),
+        ("/init.scope", CgroupLocation::Outside),
+        ("/system.slice", CgroupLocation::Outside),
+        ("/openrc/sshd", CgroupLocation::Outside),
+        ("/system.slice/.service", CgroupLocation::Outside),
+        ("/", CgroupLocation::Outside),
+        ("", CgroupLocation::Outside),
     ] {
         assert_eq!(cgroup::place_of(path.as_bytes()), place, "{path}");
     }

@@ -6,12 +6,12 @@ use crate::detect::mappings::Mappings;
 use crate::model::findings::Findings;
 use crate::model::manifest::{Layer, Verdict};
 use crate::model::tree::{self, Kind, Node, Sha256};
-use crate::plan::{Facts, Plan};
+use crate::plan::{Plan, PlanInput};
 use crate::policy::content::{self, Detection, Search};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::file;
 use crate::system::root::Root;
-use crate::walk::{self, Found};
+use crate::walk::{self, WalkedEntry};
 use rustix::fs;
 use sha2::Digest as _;
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ const HELD: u64 = 8 << 20;
 
 /// What became of an object between the walk and the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shipped {
+pub enum ArchiveOutcome {
     /// It changed, and the archive has it as it is now.
     Newer(Node),
     /// It is gone or would not hold still.
@@ -33,12 +33,12 @@ pub enum Shipped {
 }
 
 /// Changes to the plan by index into the tree's objects.
-pub type Changes = BTreeMap<usize, Shipped>;
+pub type Changes = BTreeMap<usize, ArchiveOutcome>;
 
 /// Writes archives of parts of the tree.
-pub struct Shipper<'a> {
+pub struct ArchiveBuilder<'a> {
     root: &'a Root,
-    facts: Facts<'a>,
+    facts: PlanInput<'a>,
     plan: &'a Plan,
     /// The directory that was used last, since paths come in order.
     last: Option<(Vec<u8>, OwnedFd)>,
@@ -54,12 +54,12 @@ pub struct Shipper<'a> {
     pub findings: Findings,
 }
 
-impl<'a> Shipper<'a> {
+impl<'a> ArchiveBuilder<'a> {
     /// A shipper of what the plan says.
-    pub fn new(root: &'a Root, facts: Facts<'a>, plan: &'a Plan) -> Self {
+    pub fn new(root: &'a Root, facts: PlanInput<'a>, plan: &'a Plan) -> Self {
         let (shipped, changes, findings) = (Vec::new(), Changes::new(), Findings::default());
         let (last, withheld, read) = (None, false, BTreeMap::new());
-        Shipper { root, facts, plan, last, shipped, withheld, read, changes, findings }
+        ArchiveBuilder { root, facts, plan, last, shipped, withheld, read, changes, findings }
     }
 
     /// Tells which of the files are written to through memory.
@@ -256,7 +256,7 @@ impl<'a> Shipper<'a> {
     fn hold(
         &self,
         archive: &mut Writer<impl Write>,
-        found: &Found,
+        found: &WalkedEntry,
         mut now: Node,
         source: CacheNeutralReader,
         before: &fs::Stat,
@@ -286,7 +286,7 @@ impl<'a> Shipper<'a> {
     fn stream(
         &self,
         archive: &mut Writer<impl Write>,
-        found: &Found,
+        found: &WalkedEntry,
         mut now: Node,
         mut source: CacheNeutralReader,
         before: &fs::Stat,
@@ -310,7 +310,7 @@ impl<'a> Shipper<'a> {
     /// The secret that a file has now; nothing if it had one before and is in the image all the same.
     fn new_secret(
         &self,
-        found: &Found,
+        found: &WalkedEntry,
         search: impl FnOnce(content::Kind) -> io::Result<Option<Detection>>,
     ) -> io::Result<Option<Detection>> {
         if self.withheld || found.secret.is_some_and(|secret| secret.certain) {
@@ -333,7 +333,7 @@ impl<'a> Shipper<'a> {
         self.findings.note("changed", &walked.path, text);
         for index in self.names(index) {
             let path = self.facts.tree.found[index].node.path.clone();
-            self.changes.insert(index, Shipped::Newer(Node { path, ..now.clone() }));
+            self.changes.insert(index, ArchiveOutcome::Newer(Node { path, ..now.clone() }));
         }
     }
 
@@ -345,7 +345,7 @@ impl<'a> Shipper<'a> {
 
     fn mark_lost(&mut self, index: usize) {
         for index in self.names(index) {
-            self.changes.insert(index, Shipped::Lost);
+            self.changes.insert(index, ArchiveOutcome::Lost);
         }
     }
 

@@ -14,7 +14,7 @@ pub mod services;
 mod text;
 
 use crate::context::compress::{Compression, Format};
-use crate::context::output::{Sink, SinkFile};
+use crate::context::output::{ContextFile, ContextWriter};
 use crate::context::reader::{
     self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS,
 };
@@ -24,12 +24,12 @@ use crate::error::{Error, Result};
 use crate::model::findings::Findings;
 use crate::model::manifest::{self, Layer, Record, Verdict};
 use crate::pkg::dpkg::repository::Source;
-use crate::pkg::plan::{Role, Way};
-use crate::plan::{Facts, Plan};
+use crate::pkg::plan::{PackageMode, PackageVerdict};
+use crate::plan::{Plan, PlanInput};
 use crate::summary::Summary;
 use crate::system::root::Root;
 use age::x25519::Recipient;
-use files::{Changes, Shipped, Shipper};
+use files::{ArchiveBuilder, ArchiveOutcome, Changes};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -52,7 +52,7 @@ pub struct Emission<'a> {
     /// What was found out about it.
     pub inventory: &'a Inventory,
     /// What the plan decided on.
-    pub facts: Facts<'a>,
+    pub facts: PlanInput<'a>,
     /// The apt sources that the build is given.
     pub sources: &'a [Source],
     /// Who writes to files without a trace.
@@ -71,9 +71,9 @@ pub struct Emission<'a> {
 
 /// Writes the context into `sink` and gives it its name; on failure (code 10 where there is no room) nothing is left there. Returns the sizes and adds to
 /// the findings.
-pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) -> Result<Sizes> {
+pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Findings) -> Result<Sizes> {
     sink.check_room(least(emission.summary))?;
-    let mut shipper = Shipper::new(emission.root, emission.facts, emission.plan);
+    let mut shipper = ArchiveBuilder::new(emission.root, emission.facts, emission.plan);
     let mut sizes = Sizes::default();
     if carries_packages(emission) {
         let wanted = |index: usize| is_carried(emission.facts, index);
@@ -90,7 +90,7 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
     sink.write("SECRETS.todo", todo.as_bytes())?;
     sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
     if let Some((catalog, layer)) = emission.facts.packages
-        && layer.way == Way::Install
+        && layer.way == PackageMode::Install
     {
         let Emission { root, facts, inventory, sources, .. } = emission;
         let names = &inventory.names;
@@ -112,7 +112,7 @@ pub fn emit(emission: &Emission<'_>, mut sink: Sink, findings: &mut Findings) ->
 
 /// Bytes that the archives need at least: what compresses well needs less than it holds.
 fn least(summary: &Summary) -> u64 {
-    let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == Way::Carry);
+    let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == PackageMode::Carry);
     let packages = if carried { summary.files.packages.bytes } else { 0 };
     // The least that zstd has ever left of a whole system is about a fifth.
     (summary.forecast.top_at_most + packages) / 5
@@ -124,15 +124,21 @@ fn project(inventory: &Inventory) -> &str {
 }
 
 fn carries_packages(emission: &Emission<'_>) -> bool {
-    emission.facts.packages.is_some_and(|(_, layer)| layer.count(|role| matches!(role, Role::Carry(_))) > 0)
+    emission
+        .facts
+        .packages
+        .is_some_and(|(_, layer)| layer.count(|role| matches!(role, PackageVerdict::Carry(_))) > 0)
 }
 
 /// Whether the path's package travels in the context.
-fn is_carried(facts: Facts<'_>, index: usize) -> bool {
+fn is_carried(facts: PlanInput<'_>, index: usize) -> bool {
     facts.packages.is_some_and(|(catalog, layer)| {
         let owned = catalog.owned.get(&facts.tree.found[index].node.path);
         owned.is_some_and(|owned| {
-            owned.packages.iter().any(|&owner| matches!(layer.roles[owner as usize], Role::Carry(_)))
+            owned
+                .packages
+                .iter()
+                .any(|&owner| matches!(layer.roles[owner as usize], PackageVerdict::Carry(_)))
         })
     })
 }
@@ -141,10 +147,10 @@ fn is_carried(facts: Facts<'_>, index: usize) -> bool {
 ///
 /// What is kept is proven as it comes back from the disk; what is sent cannot be had again, so it is taken apart on its way.
 fn archive(
-    sink: &mut Sink,
+    sink: &mut ContextWriter,
     stem: &str,
     emission: &Emission<'_>,
-    shipper: &mut Shipper<'_>,
+    shipper: &mut ArchiveBuilder<'_>,
     layers: &[Layer],
     wanted: &dyn Fn(usize) -> bool,
 ) -> Result<u64> {
@@ -171,7 +177,7 @@ fn archive(
 
 /// Compresses what `ship` writes into a file, and into a pipe beside it. Returns the size.
 fn pack(
-    file: SinkFile<'_>,
+    file: ContextFile<'_>,
     tee: Option<io::PipeWriter>,
     name: &str,
     emission: &Emission<'_>,
@@ -190,7 +196,7 @@ fn pack(
 
 /// A file, and whoever looks at it on its way.
 struct Tee<'a> {
-    file: SinkFile<'a>,
+    file: ContextFile<'a>,
     tee: Option<io::PipeWriter>,
 }
 
@@ -212,7 +218,7 @@ impl Write for Tee<'_> {
 }
 
 /// Writes what is withheld, encrypted: nobody without the key reads it, this program's own proof included.
-fn withheld(sink: &mut Sink, shipper: &mut Shipper<'_>, recipient: &Recipient) -> Result<()> {
+fn withheld(sink: &mut ContextWriter, shipper: &mut ArchiveBuilder<'_>, recipient: &Recipient) -> Result<()> {
     let failed = |cause| Error::io(SECRETS, cause);
     let recipients = std::iter::once(recipient as &dyn age::Recipient);
     let encryptor =
@@ -223,7 +229,7 @@ fn withheld(sink: &mut Sink, shipper: &mut Shipper<'_>, recipient: &Recipient) -
 }
 
 /// Writes the manifest and returns the text of `SECRETS.todo`.
-fn manifest(sink: &mut Sink, emission: &Emission<'_>, changes: &Changes) -> Result<String> {
+fn manifest(sink: &mut ContextWriter, emission: &Emission<'_>, changes: &Changes) -> Result<String> {
     let failed = |cause| Error::io(MANIFEST, cause);
     let mut todo = secrets::HEAD.to_owned();
     let file = sink.file(MANIFEST)?;
@@ -245,12 +251,12 @@ fn record(
     emission: &Emission<'_>,
     index: usize,
     walked: &crate::model::tree::Node,
-    change: Option<&Shipped>,
+    change: Option<&ArchiveOutcome>,
 ) -> Record {
     match change {
         None => emission.plan.record(emission.facts, index, walked),
-        Some(Shipped::Newer(node)) => emission.plan.record(emission.facts, index, node),
-        Some(Shipped::Lost) => {
+        Some(ArchiveOutcome::Newer(node)) => emission.plan.record(emission.facts, index, node),
+        Some(ArchiveOutcome::Lost) => {
             let record = emission.plan.record(emission.facts, index, walked);
             let reason = "changed or vanished while it was archived; see findings.jsonl".to_owned();
             Record { verdict: Verdict::Lost, layer: None, reason, ..record }
@@ -258,7 +264,7 @@ fn record(
     }
 }
 
-fn descriptions(sink: &mut Sink, emission: &Emission<'_>) -> Result<()> {
+fn descriptions(sink: &mut ContextWriter, emission: &Emission<'_>) -> Result<()> {
     let summary = emission.summary;
     let delta = format!("{DELTA}{}", emission.compression.extension());
     let named = |stem: &str| -> Vec<String> {
@@ -280,15 +286,15 @@ fn descriptions(sink: &mut Sink, emission: &Emission<'_>) -> Result<()> {
 }
 
 /// This very program, for the build.
-fn binary(sink: &mut Sink) -> Result<()> {
+fn binary(sink: &mut ContextWriter) -> Result<()> {
     let failed = |cause| Error::io("/proc/self/exe", cause);
     let mut own = std::fs::File::open("/proc/self/exe").map_err(failed)?;
-    let mut file: SinkFile<'_> = sink.program(BINARY)?;
+    let mut file: ContextFile<'_> = sink.program(BINARY)?;
     io::copy(&mut own, &mut file).map_err(failed)?;
     file.finish().map(drop)
 }
 
-fn json_lines(sink: &mut Sink, name: &str, lines: &[impl Serialize]) -> Result<()> {
+fn json_lines(sink: &mut ContextWriter, name: &str, lines: &[impl Serialize]) -> Result<()> {
     let mut text = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut text, line).map_err(|cause| Error::io(name, cause.into()))?;

@@ -1,12 +1,12 @@
 //! The `packages/` directory: everything that the package layer's build step reads.
 
-use crate::context::output::Sink;
+use crate::context::output::ContextWriter;
 use crate::error::Result;
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::model::manifest::Names;
 use crate::pkg::dpkg::repository::{Source, keyring, written};
-use crate::pkg::plan::{PackageLayer, Role};
+use crate::pkg::plan::{PackagePlan, PackageVerdict};
 use crate::pkg::{Catalog, Pin, StatOverride};
 use crate::plan::Rewritten;
 use crate::system::root::Root;
@@ -25,17 +25,19 @@ const INSTALL: &str = include_str!("../pkg/dpkg/install.sh");
 
 /// Writes the directory for `--packages install`.
 pub fn write(
-    sink: &mut Sink,
+    sink: &mut ContextWriter,
     root: &Root,
-    packages: (&Catalog, &PackageLayer),
+    packages: (&Catalog, &PackagePlan),
     rewritten: &BTreeMap<Box<[u8]>, Rewritten>,
     names: &Names,
     sources: &[Source],
     findings: &mut Findings,
 ) -> Result<()> {
     let (catalog, layer) = packages;
-    let pins = |is: fn(&Role) -> bool| layer.with(is).map(|index| Pin::from(&catalog.packages[index]));
-    let from_archive = |role: &Role| matches!(role, Role::Install(_) | Role::Base);
+    let pins =
+        |is: fn(&PackageVerdict) -> bool| layer.with(is).map(|index| Pin::from(&catalog.packages[index]));
+    let from_archive =
+        |role: &PackageVerdict| matches!(role, PackageVerdict::Install(_) | PackageVerdict::Base);
     let lines = |lines: BTreeSet<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
 
     let named = layer.named.iter().map(|&index| apt_name(catalog, index)).collect();
@@ -105,7 +107,12 @@ fn preferences(pinned: &BTreeMap<String, &str>) -> String {
 
 /// The certificate authorities that the machine trusts, for sources over TLS: an image has none before its packages are
 /// installed, and a company's authority is in no image. Whether there are some.
-fn certificates(sink: &mut Sink, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<bool> {
+fn certificates(
+    sink: &mut ContextWriter,
+    root: &Root,
+    sources: &[Source],
+    findings: &mut Findings,
+) -> Result<bool> {
     const BUNDLE: &[u8] = b"etc/ssl/certs/ca-certificates.crt";
     if !sources.iter().any(|source| source.uri.starts_with("https:")) {
         return Ok(false);
@@ -139,7 +146,7 @@ fn apt_conf(trusts: bool) -> String {
 }
 
 /// The sources that the build's apt can use, in the machine's own files; what they name keys is seeded.
-fn write_sources(sink: &mut Sink, sources: &[Source]) -> Result<()> {
+fn write_sources(sink: &mut ContextWriter, sources: &[Source]) -> Result<()> {
     for (name, text) in written::write(sources) {
         sink.write(&format!("packages/{}", text_of(&name)), text.as_bytes())?;
     }
@@ -148,7 +155,7 @@ fn write_sources(sink: &mut Sink, sources: &[Source]) -> Result<()> {
 
 /// Files that must be in place before the first package is: accounts, so that every number comes out as on the
 /// machine; keys of the repositories; what dpkg leaves out.
-fn seeds(sink: &mut Sink, root: &Root, rewritten: &BTreeMap<Box<[u8]>, Rewritten>) -> Result<()> {
+fn seeds(sink: &mut ContextWriter, root: &Root, rewritten: &BTreeMap<Box<[u8]>, Rewritten>) -> Result<()> {
     for name in ["passwd", "group", "shadow", "gshadow"] {
         let path = format!("etc/{name}");
         // Of the others only what a rule has gone over: a file that is withheld or excluded must not come in here.
@@ -169,7 +176,7 @@ fn seeds(sink: &mut Sink, root: &Root, rewritten: &BTreeMap<Box<[u8]>, Rewritten
 }
 
 /// The keys of the repositories: where apt looks by itself, where keys usually lie, and wherever a source names one.
-fn keys(sink: &mut Sink, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<()> {
+fn keys(sink: &mut ContextWriter, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<()> {
     let mut keys = written::key_files(sources);
     keys.insert(b"etc/apt/trusted.gpg".as_slice().into());
     for directory in ["etc/apt/trusted.gpg.d", "etc/apt/keyrings", "usr/share/keyrings"] {

@@ -1,16 +1,16 @@
 //! What was written, read back from the disk: unpacked, taken apart and digested once more, before the context is sealed.
 
-use super::files::{Changes, Shipped};
+use super::files::{ArchiveOutcome, Changes};
 use crate::context::decompress;
-use crate::context::output::Sink;
+use crate::context::output::ContextWriter;
 use crate::context::reader::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
 use crate::context::tar::Reader;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::tree::{self, Sha256};
-use crate::plan::Facts;
+use crate::plan::PlanInput;
 use crate::policy::content::{Kind, Search};
-use crate::walk::Found;
+use crate::walk::WalkedEntry;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
@@ -22,12 +22,12 @@ pub(super) struct Members {
 }
 
 fn damaged(name: &str, cause: io::Error) -> Error {
-    Error::new(Code::Differs, format!("{name} cannot be read back: {cause}"))
+    Error::new(Code::NotEqual, format!("{name} cannot be read back: {cause}"))
         .hint("the disk or the memory of this machine is damaged; write to another disk")
 }
 
 /// Unpacks an archive of objects among `found`. Code 5 where it cannot be taken apart.
-pub(super) fn members(archive: impl Read + Send, name: &str, found: &[Found]) -> Result<Members> {
+pub(super) fn members(archive: impl Read + Send, name: &str, found: &[WalkedEntry]) -> Result<Members> {
     let damaged = |cause| damaged(name, cause);
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
     let (_, plain) = decompress::decompress(archive).map_err(damaged)?;
@@ -49,7 +49,7 @@ impl Members {
     pub(super) fn prove(
         &self,
         name: &str,
-        facts: Facts<'_>,
+        facts: PlanInput<'_>,
         changes: &Changes,
         shipped: &[usize],
     ) -> Result<()> {
@@ -63,7 +63,7 @@ impl Members {
             Some(&index) => {
                 let path = escape::display(&facts.tree.found[index].node.path);
                 let what = format!("{name}: {path} was read back otherwise than it was written");
-                Err(Error::new(Code::Differs, what)
+                Err(Error::new(Code::NotEqual, what)
                     .hint("write to another disk; this one, or the memory, is damaged"))
             }
         }
@@ -71,10 +71,10 @@ impl Members {
 }
 
 /// The digest of a regular file whose content has to be in an archive.
-fn expected(facts: Facts<'_>, changes: &Changes, index: usize) -> Option<Sha256> {
+fn expected(facts: PlanInput<'_>, changes: &Changes, index: usize) -> Option<Sha256> {
     let node = match changes.get(&index) {
-        Some(Shipped::Lost) => return None,
-        Some(Shipped::Newer(node)) => node,
+        Some(ArchiveOutcome::Lost) => return None,
+        Some(ArchiveOutcome::Newer(node)) => node,
         None => &facts.tree.found[index].node,
     };
     let tree::Kind::File { sha256, .. } = node.kind else { return None };
@@ -87,7 +87,7 @@ const UNSEARCHED: [&str; 8] =
     [BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS, "SECRETS.todo"];
 
 /// Refuses (code 1) a context whose descriptions hold a secret: rules keep secrets out of them, and this shows it.
-pub(super) fn refuse_secrets(sink: &Sink) -> Result<()> {
+pub(super) fn refuse_secrets(sink: &ContextWriter) -> Result<()> {
     let is_searched = |name: &&str| !UNSEARCHED.iter().any(|stem| name.starts_with(stem));
     for name in sink.names().filter(is_searched) {
         let failed = |cause| Error::io(name, cause);
@@ -113,15 +113,15 @@ pub(super) fn refuse_secrets(sink: &Sink) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::output::room::Room;
-    use crate::context::output::{Place, Scratch};
+    use crate::context::output::room::SpaceLimit;
+    use crate::context::output::{CleanupHandle, OutputPath};
 
     #[test]
     fn a_description_that_holds_a_secret_is_refused_and_a_list_of_names_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("ctx")).unwrap();
-        let room = Room::of(place.parent(), false).unwrap();
-        let mut sink = Sink::create(place, room, false, &Scratch::default()).unwrap();
+        let place = OutputPath::open(&dir.path().join("ctx")).unwrap();
+        let room = SpaceLimit::of(place.parent(), false).unwrap();
+        let mut sink = ContextWriter::create(place, room, false, &CleanupHandle::default()).unwrap();
         let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n", "MIIEpAIBAAKCAQEAx4f1".repeat(9));
         sink.write("Dockerfile", b"FROM debian:12\n").unwrap();
         sink.write(DELETIONS, key.as_bytes()).unwrap();

@@ -7,8 +7,8 @@ use super::packages::MOUNT;
 use crate::context::reader::{BINARY, COMPLETE, DELETIONS};
 use crate::model::escape;
 use crate::model::size::bytes;
-use crate::pkg::plan::Way;
-use crate::summary::{Count, OwnSummary, Summary};
+use crate::pkg::plan::PackageMode;
+use crate::summary::{Count, LocalFiles, Summary};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -28,11 +28,11 @@ pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
     }
     mounts.extend(archives.iter().map(|name| bind(name)));
     match summary.packages.as_ref().map(|packages| packages.way) {
-        Some(Way::Install) => {
+        Some(PackageMode::Install) => {
             mounts.push(bind("packages"));
             text += &format!("RUN {} \\\n    sh {MOUNT}/packages/install.sh\n", mounts.join(" \\\n    "));
         }
-        Some(Way::Carry) if !archives.is_empty() => {
+        Some(PackageMode::Carry) if !archives.is_empty() => {
             let command =
                 format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"packages\", \"{MOUNT}\"]");
             text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
@@ -138,7 +138,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
 }
 
 /// The administrator's files: what a person looks for first.
-fn own(own: &OwnSummary, delta: &str) -> String {
+fn own(own: &LocalFiles, delta: &str) -> String {
     /// So many places are shown; `plan.json` has more.
     const SHOWN: usize = 20;
     if own.places.is_empty() {

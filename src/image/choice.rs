@@ -1,6 +1,6 @@
 //! Which image the context builds FROM, and what is known of it.
 
-use super::discovery::{Ladder, Learned, Missed};
+use super::discovery::{Discovered, Discovery, Unavailable};
 use super::registry::Reference;
 use super::{BaseImage, Profile, images};
 use crate::compare::expected::BaseView;
@@ -45,13 +45,13 @@ impl From<&OsStr> for BaseFrom {
 
 /// What is known of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Knowledge {
+pub enum BaseContents {
     /// Nothing.
-    Nothing,
+    Unknown,
     /// Names and versions of its packages.
-    Listed(PackageList),
+    Packages(PackageList),
     /// Every object in it.
-    Seen(Box<BaseImage>),
+    Files(Box<BaseImage>),
 }
 
 /// The base image that was chosen.
@@ -60,7 +60,7 @@ pub struct Base {
     /// What FROM names; none: `FROM scratch`.
     pub reference: Option<String>,
     /// What it holds.
-    pub knowledge: Knowledge,
+    pub knowledge: BaseContents,
     /// How it differs from the installation of its packages, as far as its family is known.
     pub profile: Profile,
     /// The links of the machine's merged `/usr` that it has not, and that the build makes before anything else.
@@ -76,18 +76,18 @@ impl Base {
     pub fn merge_usr(mut self, aliases: &Aliases) -> Self {
         let links = aliases.iter().map(|(name, target)| (name.into(), target.into()));
         let has = |link: &Link| match &self.knowledge {
-            Knowledge::Seen(image) => {
+            BaseContents::Files(image) => {
                 let node = tree::find(&image.nodes, &link.0).map(|index| &image.nodes[index]);
                 // There is nothing to move where there is no directory.
                 node.is_none_or(|node| node.kind != Kind::Directory)
             }
-            Knowledge::Nothing | Knowledge::Listed(_) => self.profile.merged_usr,
+            BaseContents::Unknown | BaseContents::Packages(_) => self.profile.merged_usr,
         };
         let missing: Vec<Link> = links.filter(|link| !has(link)).collect();
         if missing.is_empty() || self.reference.is_none() {
             return self;
         }
-        if let Knowledge::Seen(image) = &mut self.knowledge {
+        if let BaseContents::Files(image) = &mut self.knowledge {
             image.nodes = merged_usr::merge(std::mem::take(&mut image.nodes), &missing).nodes;
         }
         self.profile.merged_usr = true;
@@ -97,8 +97,8 @@ impl Base {
     /// The image, where it was seen.
     pub fn image(&self) -> Option<&BaseImage> {
         match &self.knowledge {
-            Knowledge::Seen(image) => Some(image),
-            Knowledge::Nothing | Knowledge::Listed(_) => None,
+            BaseContents::Files(image) => Some(image),
+            BaseContents::Unknown | BaseContents::Packages(_) => None,
         }
     }
 
@@ -106,9 +106,9 @@ impl Base {
     pub fn packages(&self) -> BasePackages {
         match (&self.reference, &self.knowledge) {
             (None, _) => BasePackages::Known(Vec::new()),
-            (Some(_), Knowledge::Nothing) => BasePackages::Unknown,
-            (Some(_), Knowledge::Listed(list)) => BasePackages::Known(list.packages.clone()),
-            (Some(_), Knowledge::Seen(image)) => BasePackages::Known(image.packages()),
+            (Some(_), BaseContents::Unknown) => BasePackages::Unknown,
+            (Some(_), BaseContents::Packages(list)) => BasePackages::Known(list.packages.clone()),
+            (Some(_), BaseContents::Files(image)) => BasePackages::Known(image.packages()),
         }
     }
 
@@ -125,9 +125,9 @@ impl Base {
     /// What FROM says: the reference, pinned where the registry said what it stands for.
     pub fn from(&self) -> String {
         let digest = match &self.knowledge {
-            Knowledge::Seen(image) => image.index_digest.as_ref(),
-            Knowledge::Listed(list) => list.digest.as_ref(),
-            Knowledge::Nothing => None,
+            BaseContents::Files(image) => image.index_digest.as_ref(),
+            BaseContents::Packages(list) => list.digest.as_ref(),
+            BaseContents::Unknown => None,
         };
         match (&self.reference, digest) {
             (None, _) => "scratch".to_owned(),
@@ -157,7 +157,7 @@ pub fn choose(
     wanted: Option<&str>,
     from: &BaseFrom,
     inventory: &Inventory,
-    ladder: &Ladder<'_>,
+    ladder: &Discovery<'_>,
     findings: &mut Findings,
 ) -> Result<Base> {
     let image = match from {
@@ -168,7 +168,7 @@ pub fn choose(
     let Named { reference, profile, reason } = name(wanted, in_file, inventory, ladder.has_packages())?;
     let Some(reference) = reference else { return Ok(scratch(&reason)) };
     let learned = match (from, image) {
-        (_, Some(image)) => Learned::seen(image, "in the file of --base-from"),
+        (_, Some(image)) => Discovered::seen(image, "in the file of --base-from"),
         (BaseFrom::Registry, _) => {
             ladder.registry(&reference).map_err(|missed| refused(&reference, &missed))?
         }
@@ -180,9 +180,9 @@ pub fn choose(
             Err(why) if wanted.is_some() => return Err(refused(&reference, &why.into())),
             Err(why) => return Ok(scratch(&format!("{reason}, but {why}"))),
         },
-        (BaseFrom::None | BaseFrom::File(_), _) => Learned::nothing("not asked for"),
+        (BaseFrom::None | BaseFrom::File(_), _) => Discovered::nothing("not asked for"),
     };
-    let Learned { knowledge, how, dated } = learned;
+    let Discovered { knowledge, how, dated } = learned;
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
     let base = Base { reference, knowledge, profile, merged_usr: Vec::new(), reason, learned: how };
@@ -194,7 +194,7 @@ pub fn choose(
 fn scratch(reason: &str) -> Base {
     Base {
         reference: None,
-        knowledge: Knowledge::Nothing,
+        knowledge: BaseContents::Unknown,
         profile: Profile::default(),
         merged_usr: Vec::new(),
         reason: reason.to_owned(),
@@ -203,13 +203,13 @@ fn scratch(reason: &str) -> Base {
 }
 
 /// The same, or an image of the same release whose packages are closer to the machine's.
-fn closest(base: Base, ladder: &Ladder<'_>, findings: &mut Findings) -> Base {
+fn closest(base: Base, ladder: &Discovery<'_>, findings: &mut Findings) -> Base {
     let (Some(reference), Some(image)) = (&base.reference, base.image()) else { return base };
     match ladder.closest(reference, image, findings) {
         None => base,
         Some((reference, image, why)) => Base {
             reference: Some(reference),
-            knowledge: Knowledge::Seen(Box::new(image)),
+            knowledge: BaseContents::Files(Box::new(image)),
             reason: format!("{}; {why}", base.reason),
             ..base
         },
@@ -257,8 +257,8 @@ fn noted(reason: String, note: &str) -> String {
     if note.is_empty() { reason } else { format!("{reason}; {note}") }
 }
 
-fn refused(reference: &str, missed: &Missed) -> Error {
-    Error::new(Code::Refused, format!("base image {reference}: {}", missed.why))
+fn refused(reference: &str, missed: &Unavailable) -> Error {
+    Error::new(Code::NotStarted, format!("base image {reference}: {}", missed.why))
         .hint("--base-from auto goes on with what is known without it, --base-from FILE reads a saved image")
 }
 

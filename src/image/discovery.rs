@@ -1,7 +1,7 @@
 //! How it becomes known what a base image holds, from the best way down: the registry, published package lists, the rule by
 //! which such images are made, nothing.
 
-use super::choice::Knowledge;
+use super::choice::BaseContents;
 use super::closest::{self, Search};
 use super::registry::{Access, Reference};
 use super::{BaseImage, Profile};
@@ -9,13 +9,13 @@ use crate::detect::Inventory;
 use crate::model::findings::Findings;
 use crate::pkg::dpkg::base::package_list::PackageList;
 use crate::pkg::dpkg::base::published;
-use crate::pkg::dpkg::repositories::Archives;
+use crate::pkg::dpkg::repositories::Repositories;
 use crate::pkg::{Catalog, Pin};
 use crate::transfer::net::Client;
 use std::collections::BTreeMap;
 
 /// What asking takes.
-pub struct Ladder<'a> {
+pub struct Discovery<'a> {
     /// Nothing with `--offline`.
     pub client: Option<&'a Client>,
     /// The machine.
@@ -23,12 +23,12 @@ pub struct Ladder<'a> {
     /// Its packages.
     pub catalog: Option<&'a Catalog>,
     /// Where they come from.
-    pub archives: Option<&'a Archives<'a>>,
+    pub archives: Option<&'a Repositories<'a>>,
 }
 
 /// What was learned, and how.
-pub(super) struct Learned {
-    pub(super) knowledge: Knowledge,
+pub(super) struct Discovered {
+    pub(super) knowledge: BaseContents,
     /// For people.
     pub(super) how: String,
     /// A name that will always stand for exactly this image, if another one than was asked about.
@@ -36,33 +36,33 @@ pub(super) struct Learned {
 }
 
 /// Why a rung gave nothing.
-pub(super) struct Missed {
+pub(super) struct Unavailable {
     /// For people.
     pub(super) why: String,
     /// Whether there is no such image at all.
     pub(super) is_absent: bool,
 }
 
-impl From<String> for Missed {
+impl From<String> for Unavailable {
     fn from(why: String) -> Self {
-        Missed { why, is_absent: false }
+        Unavailable { why, is_absent: false }
     }
 }
 
-impl Learned {
+impl Discovered {
     pub(super) fn nothing(why: &str) -> Self {
-        Learned { knowledge: Knowledge::Nothing, how: format!("not known: {why}"), dated: None }
+        Discovered { knowledge: BaseContents::Unknown, how: format!("not known: {why}"), dated: None }
     }
 
     pub(super) fn seen(image: BaseImage, how: &str) -> Self {
         let how = format!("{} paths seen {how}", image.nodes.len());
-        Learned { knowledge: Knowledge::Seen(Box::new(image)), how, dated: None }
+        Discovered { knowledge: BaseContents::Files(Box::new(image)), how, dated: None }
     }
 }
 
 const OFFLINE: &str = "nobody may be asked (--offline)";
 
-impl Ladder<'_> {
+impl Discovery<'_> {
     pub(super) fn has_packages(&self) -> bool {
         self.catalog.is_some()
     }
@@ -73,12 +73,12 @@ impl Ladder<'_> {
         reference: &str,
         profile: &Profile,
         findings: &mut Findings,
-    ) -> Result<Learned, String> {
+    ) -> Result<Discovered, String> {
         if self.client.is_none() {
             let listed = self.packages(reference, profile, findings);
-            return Ok(listed.unwrap_or_else(|_| Learned::nothing(OFFLINE)));
+            return Ok(listed.unwrap_or_else(|_| Discovered::nothing(OFFLINE)));
         }
-        let Missed { why, is_absent } = match self.registry(reference) {
+        let Unavailable { why, is_absent } = match self.registry(reference) {
             Ok(learned) => return Ok(learned),
             Err(missed) => missed,
         };
@@ -87,27 +87,27 @@ impl Ladder<'_> {
         }
         note(findings, reference, &why);
         Ok(match self.packages(reference, profile, findings) {
-            Ok(listed) => Learned { how: format!("{}; not seen: {why}", listed.how), ..listed },
+            Ok(listed) => Discovered { how: format!("{}; not seen: {why}", listed.how), ..listed },
             Err(missed) => {
                 note(findings, reference, &missed.why);
-                Learned::nothing(&why)
+                Discovered::nothing(&why)
             }
         })
     }
 
     /// Every object in the image, streamed.
-    pub(super) fn registry(&self, reference: &str) -> Result<Learned, Missed> {
+    pub(super) fn registry(&self, reference: &str) -> Result<Discovered, Unavailable> {
         let image = self.pull(reference)?;
         let how = format!("in the registry, {} packages", image.packages().len());
-        Ok(Learned::seen(image, &how))
+        Ok(Discovered::seen(image, &how))
     }
 
-    fn pull(&self, reference: &str) -> Result<BaseImage, Missed> {
+    fn pull(&self, reference: &str) -> Result<BaseImage, Unavailable> {
         let client = self.client.ok_or_else(|| OFFLINE.to_owned())?;
         let parsed = Reference::parse(reference).map_err(|why| why.to_string())?;
         Access::new(client)
             .pull(&parsed, self.inventory.architecture)
-            .map_err(|failure| Missed { is_absent: failure.is_absent(), why: failure.to_string() })
+            .map_err(|failure| Unavailable { is_absent: failure.is_absent(), why: failure.to_string() })
     }
 
     /// Names and versions of the image's packages: published, or computed.
@@ -116,7 +116,7 @@ impl Ladder<'_> {
         reference: &str,
         profile: &Profile,
         findings: &mut Findings,
-    ) -> Result<Learned, Missed> {
+    ) -> Result<Discovered, Unavailable> {
         let catalog = self.catalog.ok_or_else(|| "the machine has no package database".to_owned())?;
         let list = match self.published(reference, catalog) {
             Ok(list) => list,
@@ -129,7 +129,7 @@ impl Ladder<'_> {
         };
         let how = format!("{} packages by {}", list.packages.len(), list.source);
         let dated = list.tag.as_ref().and_then(|tag| self.dated(reference, tag));
-        Ok(Learned { knowledge: Knowledge::Listed(list), how, dated })
+        Ok(Discovered { knowledge: BaseContents::Packages(list), how, dated })
     }
 
     /// The reference with a dated tag, if the registry has it: tags are published before the images.

@@ -16,15 +16,15 @@ const AUFS: &[u8] = b".wh..wh.";
 const MAX_MEMBERS: usize = 8 << 20;
 
 /// An image's file system while its layers are applied.
-pub struct Layers<'a> {
+pub struct ImageLayers<'a> {
     tree: Assembly<'a>,
     members: usize,
 }
 
-impl<'a> Layers<'a> {
+impl<'a> ImageLayers<'a> {
     /// No layer yet: only a root directory. `wanted` chooses the files whose contents are kept.
     pub fn new(wanted: &'a dyn Fn(&[u8]) -> bool) -> Self {
-        Layers { tree: Assembly::new(wanted), members: 0 }
+        ImageLayers { tree: Assembly::new(wanted), members: 0 }
     }
 
     /// Applies the next layer, an uncompressed archive; reads on behind its end, so that a digest of the
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn names(layers: &[&str]) -> io::Result<String> {
-        let mut tree = Layers::new(&|_| false);
+        let mut tree = ImageLayers::new(&|_| false);
         layers.iter().try_for_each(|names| tree.apply(&mut layer(names).as_slice()))?;
         let paths = tree.finish().nodes.into_iter().map(|node| escape::escape(&node.path));
         Ok(paths.collect::<Vec<_>>().join(" ").trim_start().to_owned())

@@ -1,6 +1,6 @@
 //! OCI layouts (OCI image-spec, `image-layout.md`): a directory or an archive of blobs named by their digests.
 
-use super::image_layers::Layers;
+use super::image_layers::ImageLayers;
 use super::oci::{Document, Documents, assemble, digest_of, parse, select};
 use super::store::{Store, digest_path, digest_text, same_digest};
 use super::{BaseImage, Outcome, docker};
@@ -70,7 +70,7 @@ pub(super) fn apply(
     store: &Store<'_>,
     layer: &Layer,
     diff_id: &Sha256,
-    tree: &mut Layers<'_>,
+    tree: &mut ImageLayers<'_>,
 ) -> Outcome<()> {
     let shown = format!("layer {}", escape::escape(&layer.member));
     if let Some((digest, size)) = &layer.blob {

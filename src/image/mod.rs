@@ -32,8 +32,8 @@ pub(crate) mod oci;
 pub(crate) mod store;
 
 pub use crate::pkg::dpkg::base::profile::Profile;
-pub use choice::{Base, BaseFrom, Knowledge, choose};
-pub use discovery::Ladder;
+pub use choice::{Base, BaseContents, BaseFrom, choose};
+pub use discovery::Discovery;
 pub use images::{Image, of as image_of};
 
 use crate::context::decompress;
@@ -113,7 +113,7 @@ pub fn read(file: &Path, architecture: &str) -> Result<BaseImage> {
     read_any(file, architecture).map_err(|failure| match failure {
         Failure::Io(cause) => Error::io(format!("reading the base image {shown}"), cause),
         Failure::Refused(why, hint) => {
-            let error = Error::new(Code::Refused, format!("base image {shown}: {why}"));
+            let error = Error::new(Code::NotStarted, format!("base image {shown}: {why}"));
             if hint.is_empty() { error } else { error.hint(hint) }
         }
         Failure::Net(failure) => failure.into(),

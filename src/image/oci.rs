@@ -1,7 +1,7 @@
 //! Images by their documents, wherever these lie: index, manifest, configuration, layers (OCI image-spec:
 //! `image-index.md`, `manifest.md`, `config.md`). Each is verified against the digest that leads to it.
 
-use super::image_layers::Layers;
+use super::image_layers::ImageLayers;
 use super::store::{digest_text, parse_digest};
 use super::{BaseImage, Config, Failure, Outcome, is_wanted, refused};
 use crate::model::escape;
@@ -352,14 +352,14 @@ fn layer(descriptor: &Descriptor) -> Outcome<(Sha256, u64)> {
 pub(crate) fn assemble<L>(
     config: &ImageConfig,
     layers: &[L],
-    mut apply: impl FnMut(&L, &Sha256, &mut Layers<'_>) -> Outcome<()>,
+    mut apply: impl FnMut(&L, &Sha256, &mut ImageLayers<'_>) -> Outcome<()>,
 ) -> Outcome<BaseImage> {
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != layers.len() || layers.len() > MAX_LAYERS {
         let counts = format!("{} layers, but its configuration {}", layers.len(), diff_ids.len());
         return Err(refused(format!("the image lists {counts}")));
     }
-    let mut tree = Layers::new(&is_wanted);
+    let mut tree = ImageLayers::new(&is_wanted);
     for (layer, diff_id) in layers.iter().zip(diff_ids) {
         apply(layer, &parse_digest(diff_id)?, &mut tree)?;
     }

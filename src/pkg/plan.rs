@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// `--packages`: how the package layer is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Way {
+pub enum PackageMode {
     /// By the distribution's archive, pinned to the machine's versions.
     Install,
     /// By the package files of the machine, which travel in the context.
@@ -17,13 +17,13 @@ pub enum Way {
 
 /// Where the image gets a package from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum PackageVerdict {
     /// Not installed on the machine.
     Absent,
     /// The base image has it at the very version.
     Base,
     /// The build installs it, by this rung of the ladder.
-    Install(Rung),
+    Install(VersionSource),
     /// Its files travel in the context, with the reason.
     Carry(Cow<'static, str>),
     /// Not in the image, and not in its package database, with the reason.
@@ -32,34 +32,34 @@ pub enum Role {
 
 /// Where the build gets a package's very version from: the rungs of the ladder above carrying it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rung {
+pub enum VersionSource {
     /// An archive among the machine's apt sources.
-    Archive,
+    Repository,
     /// An archive that keeps earlier states of the distribution, or releases that have ended.
     Snapshot,
     /// An archive among the machine's apt sources, as is hoped: nothing could be asked.
-    Hope,
+    Unverified,
 }
 
-impl Rung {
+impl VersionSource {
     /// The reason in words.
     pub fn reason(self) -> &'static str {
         match self {
-            Rung::Archive => "the archive has this version",
-            Rung::Snapshot => "an archive of earlier states has this version",
-            Rung::Hope => "whether the archive has this version is not known",
+            VersionSource::Repository => "the archive has this version",
+            VersionSource::Snapshot => "an archive of earlier states has this version",
+            VersionSource::Unverified => "whether the archive has this version is not known",
         }
     }
 }
 
 /// Where a package can be had in the machine's very version, or why nowhere. What is not in it nobody could be asked about.
-pub type Availability = BTreeMap<Pin, Result<Rung, String>>;
+pub type Availability = BTreeMap<Pin, Result<VersionSource, String>>;
 
-fn by_ladder(package: &Package, available: &Availability) -> Role {
+fn by_ladder(package: &Package, available: &Availability) -> PackageVerdict {
     match available.get(&Pin::from(package)) {
-        Some(Ok(rung)) => Role::Install(*rung),
-        Some(Err(why)) => Role::Carry(why.clone().into()),
-        None => Role::Install(Rung::Hope),
+        Some(Ok(rung)) => PackageVerdict::Install(*rung),
+        Some(Err(why)) => PackageVerdict::Carry(why.clone().into()),
+        None => PackageVerdict::Install(VersionSource::Unverified),
     }
 }
 
@@ -74,11 +74,11 @@ pub enum BasePackages {
 
 /// Every package's role, and what the build is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackageLayer {
+pub struct PackagePlan {
     /// How the layer is filled.
-    pub way: Way,
+    pub way: PackageMode,
     /// By index into the catalog's packages.
-    pub roles: Vec<Role>,
+    pub roles: Vec<PackageVerdict>,
     /// The packages that are named to apt; all others follow by their dependencies. Indices, ascending.
     pub named: Vec<usize>,
     /// What the base image has and the machine has not, as `name:architecture`.
@@ -89,25 +89,28 @@ pub struct PackageLayer {
     pub base_versions: BTreeMap<usize, String>,
 }
 
-impl PackageLayer {
+impl PackagePlan {
     /// Whether package scripts run in the build, so that files that no package owns may come out otherwise.
     pub fn runs_scripts(&self) -> bool {
-        !self.removed.is_empty() || self.roles.iter().any(|role| matches!(role, Role::Install(_)))
+        !self.removed.is_empty() || self.roles.iter().any(|role| matches!(role, PackageVerdict::Install(_)))
     }
 
     /// Number of packages with a role.
-    pub fn count(&self, is: impl Fn(&Role) -> bool) -> usize {
+    pub fn count(&self, is: impl Fn(&PackageVerdict) -> bool) -> usize {
         self.roles.iter().filter(|role| is(role)).count()
     }
 
     /// Indices of the packages with a role.
-    pub fn with(&self, is: impl Fn(&Role) -> bool) -> impl Iterator<Item = usize> {
+    pub fn with(&self, is: impl Fn(&PackageVerdict) -> bool) -> impl Iterator<Item = usize> {
         self.roles.iter().enumerate().filter(move |(_, role)| is(role)).map(|(index, _)| index)
     }
 
     /// Whether a package is in the image.
     pub fn is_kept(&self, index: usize) -> bool {
-        matches!(self.roles[index], Role::Base | Role::Install(_) | Role::Carry(_))
+        matches!(
+            self.roles[index],
+            PackageVerdict::Base | PackageVerdict::Install(_) | PackageVerdict::Carry(_)
+        )
     }
 }
 
@@ -138,26 +141,31 @@ const HARDWARE: &[(&str, &str)] = &[
 ];
 
 /// Decides every package's role.
-pub fn assign(catalog: &Catalog, base: &BasePackages, available: &Availability, way: Way) -> PackageLayer {
+pub fn assign(
+    catalog: &Catalog,
+    base: &BasePackages,
+    available: &Availability,
+    way: PackageMode,
+) -> PackagePlan {
     let packages = &catalog.packages;
     let graph = Graph::new(packages, &catalog.architecture);
-    let mut roles: Vec<Role> = vec![Role::Absent; packages.len()];
+    let mut roles: Vec<PackageVerdict> = vec![PackageVerdict::Absent; packages.len()];
     let dropped = dropped(packages, &graph);
     let in_base: BTreeSet<&Pin> = base.pins().iter().collect();
     for index in catalog.installed() {
         let package = &packages[index];
         roles[index] = match dropped.get(&index) {
-            Some(reason) => Role::Drop(reason),
-            None if in_base.contains(&Pin::from(package)) => Role::Base,
-            None if way == Way::Carry => Role::Carry("--packages carry".into()),
-            None if package.reinstreq => Role::Carry("half installed".into()),
+            Some(reason) => PackageVerdict::Drop(reason),
+            None if in_base.contains(&Pin::from(package)) => PackageVerdict::Base,
+            None if way == PackageMode::Carry => PackageVerdict::Carry("--packages carry".into()),
+            None if package.reinstreq => PackageVerdict::Carry("half installed".into()),
             None => by_ladder(package, available),
         };
     }
-    if way == Way::Install {
+    if way == PackageMode::Install {
         carry_dependents(&mut roles, &graph);
     }
-    let install: BTreeSet<usize> = indices(&roles, |role| matches!(role, Role::Install(_)));
+    let install: BTreeSet<usize> = indices(&roles, |role| matches!(role, PackageVerdict::Install(_)));
     let versions = base_versions(base);
     let base_known = versions.is_some();
     let is_in_base = |index: usize| {
@@ -169,7 +177,7 @@ pub fn assign(catalog: &Catalog, base: &BasePackages, available: &Availability, 
     named.retain(|&index| !is_in_base(index));
     let base_versions = other_versions(catalog, versions, &roles);
     let removed = removed(catalog, base, &roles);
-    PackageLayer { way, roles, named, removed, base_known, base_versions }
+    PackagePlan { way, roles, named, removed, base_known, base_versions }
 }
 
 /// The hardware's packages that nothing which stays depends on.
@@ -215,10 +223,11 @@ fn base_versions<'a>(base: &'a BasePackages) -> Option<BTreeMap<Name<'a>, &'a st
 fn other_versions(
     catalog: &Catalog,
     versions: Option<BTreeMap<Name<'_>, &str>>,
-    roles: &[Role],
+    roles: &[PackageVerdict],
 ) -> BTreeMap<usize, String> {
     let versions = versions.unwrap_or_default();
-    let travels = |&index: &usize| matches!(roles[index], Role::Install(_) | Role::Carry(_));
+    let travels =
+        |&index: &usize| matches!(roles[index], PackageVerdict::Install(_) | PackageVerdict::Carry(_));
     let in_base = catalog.installed().filter(travels).filter_map(|index| {
         let version = versions.get(&name(&catalog.packages[index]))?;
         Some((index, (*version).to_owned()))
@@ -227,23 +236,23 @@ fn other_versions(
 }
 
 /// apt cannot install what depends on a package that only the context has.
-fn carry_dependents(roles: &mut [Role], graph: &Graph<'_>) {
-    let carried = indices(roles, |role| matches!(role, Role::Carry(_)));
+fn carry_dependents(roles: &mut [PackageVerdict], graph: &Graph<'_>) {
+    let carried = indices(roles, |role| matches!(role, PackageVerdict::Carry(_)));
     for index in graph.closure_up(&carried) {
-        if matches!(roles[index], Role::Install(_)) {
-            roles[index] = Role::Carry("depends on a package that no archive has".into());
+        if matches!(roles[index], PackageVerdict::Install(_)) {
+            roles[index] = PackageVerdict::Carry("depends on a package that no archive has".into());
         }
     }
 }
 
-fn removed(catalog: &Catalog, base: &BasePackages, roles: &[Role]) -> BTreeSet<String> {
-    let stays = |index: &usize| !matches!(roles[*index], Role::Drop(_));
+fn removed(catalog: &Catalog, base: &BasePackages, roles: &[PackageVerdict]) -> BTreeSet<String> {
+    let stays = |index: &usize| !matches!(roles[*index], PackageVerdict::Drop(_));
     let kept: BTreeSet<Name<'_>> =
         catalog.installed().filter(stays).map(|index| name(&catalog.packages[index])).collect();
     let surplus = base.pins().iter().filter(|pin| !kept.contains(&(&*pin.name, &*pin.architecture)));
     surplus.map(|pin| format!("{}:{}", pin.name, pin.architecture)).collect()
 }
 
-fn indices(roles: &[Role], is: impl Fn(&Role) -> bool) -> BTreeSet<usize> {
+fn indices(roles: &[PackageVerdict], is: impl Fn(&PackageVerdict) -> bool) -> BTreeSet<usize> {
     roles.iter().enumerate().filter(|(_, role)| is(role)).map(|(index, _)| index).collect()
 }

@@ -32,7 +32,7 @@ pub enum Action {
     /// Not in the image because it is secret: listed in `SECRETS.todo`, mounted at run time.
     Withhold,
     /// Not in the image because it is secret and nobody misses it; other names of the same file are withheld.
-    Forget,
+    DropSecret,
     /// Not in the image because it is live data: the directory is a volume.
     Volume,
     /// Not in the image because every machine has its own: made anew in the container.
@@ -174,7 +174,7 @@ impl Rule {
     /// Whether the rule is about `path`, or keeps the file secret that `path` is a copy of.
     fn matches(&self, path: &[u8], originals: &[Cow<'_, [u8]>]) -> bool {
         glob::matches(&self.pattern, path)
-            || matches!(self.action, Action::Withhold | Action::Forget)
+            || matches!(self.action, Action::Withhold | Action::DropSecret)
                 && originals.iter().any(|path| glob::matches(&self.pattern, path))
     }
 }
@@ -313,10 +313,10 @@ mod tests {
             ("etc/letsencrypt/live/site/privkey.pem", Some(Action::Withhold)),
             ("etc/letsencrypt/renewal/site.conf", None),
             ("etc/shadow", Some(Action::Rewrite)),
-            ("etc/shadow-", Some(Action::Forget)),
+            ("etc/shadow-", Some(Action::DropSecret)),
             ("etc/shadow.20240131", Some(Action::Withhold)),
             ("root/.ssh/.id_rsa.swp", Some(Action::Withhold)),
-            ("root/.bash_history.1", Some(Action::Forget)),
+            ("root/.bash_history.1", Some(Action::DropSecret)),
             ("etc/openvpn", None),
             ("boot", None),
             ("boot/vmlinuz-6.1", Some(Action::Drop)),

@@ -5,10 +5,10 @@ use crate::emit::Sizes;
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::services::Workload;
-use crate::services::model::Gravity;
+use crate::services::model::IssueSeverity;
 use crate::summary::{Count, PackageSummary, Summary};
-use crate::system::sandbox::Guard;
-use crate::transfer::net::Figures;
+use crate::system::sandbox::Sandbox;
+use crate::transfer::net::Stats;
 use std::path::Path;
 use std::time::Instant;
 
@@ -73,7 +73,7 @@ fn workload(workload: &Workload) -> Vec<(&'static str, String)> {
         let network = service.network.as_ref().map_or_else(String::new, |name| format!(" in {name}"));
         lines.push(("service", format!("{}{ports}{network}", service.name)));
     }
-    for fit in workload.fit.iter().filter(|fit| fit.gravity != Gravity::Info) {
+    for fit in workload.fit.iter().filter(|fit| fit.gravity != IssueSeverity::Info) {
         let who = fit.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         lines.push((fit.gravity.as_str(), format!("{who}{}: {}", fit.evidence, fit.advice)));
     }
@@ -95,7 +95,7 @@ fn packages(packages: &PackageSummary) -> String {
 }
 
 /// What came over the network.
-pub fn traffic(figures: Option<&Figures>) -> String {
+pub fn traffic(figures: Option<&Stats>) -> String {
     let Some(figures) = figures.filter(|figures| figures.requests > 0) else { return String::new() };
     let hosts = figures.hosts.iter().map(|host| escape_text(host)).collect::<Vec<_>>();
     let text = format!(
@@ -132,7 +132,7 @@ pub fn sent(sizes: Sizes, since: Instant) -> String {
 }
 
 /// How the machine was kept from being changed.
-pub fn guard(guard: &Guard) -> String {
+pub fn guard(guard: &Sandbox) -> String {
     let mounts = match (guard.read_only, &guard.why_not) {
         (Some(count), _) => format!("{count} file systems read-only for this run"),
         (None, why) => format!("file systems as they are ({})", why.as_deref().unwrap_or("not tried")),

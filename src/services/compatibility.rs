@@ -1,16 +1,16 @@
 //! What will not work in a container, or not as on the machine, with evidence and advice. Pure.
 
-use super::connections::{Meeting, Need, Text};
+use super::connections::{Connection, Need, Text};
 use super::data;
 use super::decide::Draft;
 use super::listening::canonical;
-use super::model::{Fit, Gravity, Name, Protocol, SecretFile, Service};
-use super::service_files::Ground;
+use super::model::{CompatibilityIssue, IssueSeverity, Name, Protocol, SecretFile, Service};
+use super::service_files::ServiceFiles;
 use super::survey::Survey;
 use crate::detect::sockets::UnixName;
 use crate::detect::units::exec::{Exec, Word};
 use crate::detect::units::service::Type;
-use crate::detect::{Inventory, Live};
+use crate::detect::{Inventory, RuntimeState};
 use crate::model::{escape, tree};
 use crate::system::mounts::Class;
 use memchr::memmem;
@@ -56,11 +56,11 @@ pub(super) fn fit(
     services: &[Service],
     survey: &Survey<'_>,
     inventory: &Inventory,
-    ground: &Ground<'_>,
+    ground: &ServiceFiles<'_>,
     needs: &BTreeSet<Need>,
     files: &[SecretFile],
-) -> Vec<Fit> {
-    let mut found = Found(Vec::new());
+) -> Vec<CompatibilityIssue> {
+    let mut found = WalkedEntry(Vec::new());
     let texts = Own::of(inventory, ground);
     for (draft, service) in drafts.iter().zip(services) {
         found.commands(draft, ground);
@@ -76,13 +76,13 @@ pub(super) fn fit(
     found.0
 }
 
-struct Found(Vec<Fit>);
+struct WalkedEntry(Vec<CompatibilityIssue>);
 
-impl Fit {
+impl CompatibilityIssue {
     /// A unit of which nobody can tell how it is started.
     pub(super) fn unknown_start(unit: &[u8]) -> Self {
-        Fit {
-            gravity: Gravity::Blocker,
+        CompatibilityIssue {
+            gravity: IssueSeverity::Blocker,
             service: None,
             kind: "unknown-start",
             evidence: format!(
@@ -101,7 +101,7 @@ struct Own {
 }
 
 impl Own {
-    fn of(inventory: &Inventory, ground: &Ground<'_>) -> Self {
+    fn of(inventory: &Inventory, ground: &ServiceFiles<'_>) -> Self {
         let Some(live) = &inventory.live else { return Own { addresses: Vec::new(), hardware: Vec::new() } };
         let local = live.sockets.inet.iter().map(|socket| socket.local.ip().to_canonical());
         let addresses: BTreeSet<_> =
@@ -116,30 +116,30 @@ impl Own {
     }
 }
 
-impl Found {
+impl WalkedEntry {
     fn add(
         &mut self,
-        gravity: Gravity,
+        gravity: IssueSeverity,
         service: Option<&Name>,
         kind: &'static str,
         evidence: String,
         advice: &'static str,
     ) {
-        self.0.push(Fit { gravity, service: service.cloned(), kind, evidence, advice });
+        self.0.push(CompatibilityIssue { gravity, service: service.cloned(), kind, evidence, advice });
     }
 
     /// What the unit runs, and what became of it.
-    fn commands(&mut self, draft: &Draft<'_>, ground: &Ground<'_>) {
+    fn commands(&mut self, draft: &Draft<'_>, ground: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
         for note in &draft.run.notes {
-            self.add(Gravity::Info, name, "start", note.clone(), "look whether the service misses it");
+            self.add(IssueSeverity::Info, name, "start", note.clone(), "look whether the service misses it");
         }
         let Some(unit) = &draft.candidate.service else { return };
         for exec in unit.exec_start.iter().filter(|exec| exec.program.starts_with(b"/")) {
             if !ground.has_program(&exec.program) {
                 let evidence = format!("its unit runs {}, which is not there", escape::escape(&exec.program));
                 self.add(
-                    Gravity::Blocker,
+                    IssueSeverity::Blocker,
                     name,
                     "missing-program",
                     evidence,
@@ -151,7 +151,7 @@ impl Found {
         for exec in commands {
             for (program, kind, advice) in OF_THE_KERNEL {
                 if runs(exec, program.as_bytes()) {
-                    self.add(Gravity::Warning, name, kind, format!("its unit runs {program}"), advice);
+                    self.add(IssueSeverity::Warning, name, kind, format!("its unit runs {program}"), advice);
                 }
             }
         }
@@ -163,7 +163,7 @@ impl Found {
         if draft.candidate.service.as_ref().is_some_and(|unit| unit.kind == Type::Dbus) {
             let advice = "run dbus-daemon beside it, or do without: no message bus runs in a container";
             self.add(
-                Gravity::Warning,
+                IssueSeverity::Warning,
                 name,
                 "message-bus",
                 "its unit has a name on the message bus".to_owned(),
@@ -177,7 +177,7 @@ impl Found {
         });
         if log {
             let advice = "nobody listens on /dev/log in a container: let it log to its output";
-            self.add(Gravity::Info, name, "syslog", "it logs through /dev/log".to_owned(), advice);
+            self.add(IssueSeverity::Info, name, "syslog", "it logs through /dev/log".to_owned(), advice);
         }
     }
 
@@ -193,7 +193,7 @@ impl Found {
         if DYNAMIC_PORTS.iter().any(|dynamic| program == dynamic.as_bytes()) {
             let advice = "fix its range of ports in its configuration and publish that range, or use the host's network";
             self.add(
-                Gravity::Warning,
+                IssueSeverity::Warning,
                 name,
                 "dynamic-ports",
                 "it opens further ports while it runs".to_owned(),
@@ -208,7 +208,7 @@ impl Found {
         if only_here && !is_used {
             let advice = "if another container needs it, let it listen on 0.0.0.0, or put both into one network namespace";
             self.add(
-                Gravity::Info,
+                IssueSeverity::Info,
                 name,
                 "loopback-only",
                 "it listens on this machine's own address only, and nobody was seen to use it".to_owned(),
@@ -216,17 +216,17 @@ impl Found {
             );
         }
         for need in needs.iter().filter(|need| Some(need.client) == index) {
-            if let Meeting::Socket(path) = &need.at
+            if let Connection::Unix(path) = &need.at
                 && matches!(tree::parent(path), b"/run" | b"/tmp")
             {
                 let evidence = format!("it reaches {} at {}", drafts[need.server].name, escape::escape(path));
                 let advice = "move the socket into a directory of its own, which both containers can share";
-                self.add(Gravity::Blocker, name, "socket-place", evidence, advice);
+                self.add(IssueSeverity::Blocker, name, "socket-place", evidence, advice);
             }
         }
         if draft.listening.is_raw {
             self.add(
-                Gravity::Info,
+                IssueSeverity::Info,
                 name,
                 "raw-socket",
                 "it has a raw socket open".to_owned(),
@@ -236,7 +236,7 @@ impl Found {
     }
 
     /// Where its files are, and what it does with them.
-    fn files(&mut self, draft: &Draft<'_>, inventory: &Inventory, ground: &Ground<'_>) {
+    fn files(&mut self, draft: &Draft<'_>, inventory: &Inventory, ground: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
         let written: BTreeSet<&[u8]> =
             data::written(draft.candidate).filter(|path| ground.node(path).is_some()).collect();
@@ -244,7 +244,7 @@ impl Found {
             if !USUAL_WRITES.iter().any(|usual| tree::is_within(path, usual.as_bytes())) {
                 let advice = "what it writes is lost with the container: make a volume of the directory";
                 self.add(
-                    Gravity::Warning,
+                    IssueSeverity::Warning,
                     name,
                     "self-rewriting",
                     format!("it holds {} open for writing", escape::escape(path)),
@@ -260,7 +260,7 @@ impl Found {
                 let evidence =
                     format!("its configuration names {}, a {} mount", escape::escape(&point), mount.fstype);
                 self.add(
-                    Gravity::Warning,
+                    IssueSeverity::Warning,
                     name,
                     "network-mount",
                     evidence,
@@ -275,7 +275,7 @@ impl Found {
             }) {
                 let advice = "a container has no display: run it without, or hand it the host's";
                 return self.add(
-                    Gravity::Warning,
+                    IssueSeverity::Warning,
                     name,
                     "display",
                     "it has the libraries of a display open".to_owned(),
@@ -297,7 +297,7 @@ impl Found {
                     let advice =
                         "a container has an address of its own: use a name, or the address 0.0.0.0 to listen";
                     self.add(
-                        Gravity::Warning,
+                        IssueSeverity::Warning,
                         name,
                         "own-address",
                         format!("{shown} names this machine's address {address}"),
@@ -311,7 +311,7 @@ impl Found {
             {
                 let advice = "a licence may be bound to the network card: give the container this hardware address (mac_address)";
                 self.add(
-                    Gravity::Warning,
+                    IssueSeverity::Warning,
                     name,
                     "hardware-address",
                     format!("{shown} names this machine's network card {address}"),
@@ -327,12 +327,18 @@ impl Found {
             let shown: Vec<String> =
                 service.privileges.devices.iter().map(|path| escape::escape(path)).collect();
             let advice = "the host that runs the container has to have the device";
-            self.add(Gravity::Warning, name, "device", format!("it holds {} open", shown.join(", ")), advice);
+            self.add(
+                IssueSeverity::Warning,
+                name,
+                "device",
+                format!("it holds {} open", shown.join(", ")),
+                advice,
+            );
         }
         if !service.privileges.add.is_empty() {
             let names: Vec<&str> = service.privileges.add.iter().copied().collect();
             let advice = "its unit or process has these rights: take them away if it works without";
-            self.add(Gravity::Info, name, "capability", names.join(", "), advice);
+            self.add(IssueSeverity::Info, name, "capability", names.join(", "), advice);
         }
     }
 
@@ -344,7 +350,7 @@ impl Found {
             let advice =
                 "give them when the containers are started: README.md says how; they refuse to start without";
             self.add(
-                Gravity::Warning,
+                IssueSeverity::Warning,
                 Some(&service.name),
                 "secret",
                 format!("withheld: {}", names.join(", ")),
@@ -362,7 +368,7 @@ impl Found {
                     let advice =
                         "two containers cannot publish the same port of one host: give one of them another";
                     self.add(
-                        Gravity::Blocker,
+                        IssueSeverity::Blocker,
                         Some(&service.name),
                         "port-collision",
                         format!("another service has port {} as well", port.number),
@@ -373,12 +379,12 @@ impl Found {
         }
     }
 
-    fn machine(&mut self, survey: &Survey<'_>, inventory: &Inventory, ground: &Ground<'_>) {
+    fn machine(&mut self, survey: &Survey<'_>, inventory: &Inventory, ground: &ServiceFiles<'_>) {
         self.schedules(survey);
         let config = ground.root.read(b"etc/selinux/config").unwrap_or_default();
         if memmem::find(&config, b"\nSELINUX=enforcing").is_some() {
             let advice = "labels are the host's: volumes need :Z or :z there";
-            self.add(Gravity::Info, None, "selinux", "SELinux is enforcing".to_owned(), advice);
+            self.add(IssueSeverity::Info, None, "selinux", "SELinux is enforcing".to_owned(), advice);
         }
         if let Some(live) = &inventory.live {
             self.kernel(live, ground);
@@ -386,7 +392,7 @@ impl Found {
             if contained > 0 {
                 let evidence = format!("{contained} processes run in containers on this machine");
                 let advice = "they have images already: run those beside these";
-                self.add(Gravity::Info, None, "containers", evidence, advice);
+                self.add(IssueSeverity::Info, None, "containers", evidence, advice);
             }
         }
     }
@@ -397,22 +403,28 @@ impl Found {
             let list: Vec<String> = jobs.into_iter().collect();
             let evidence = format!("jobs that no package ships: {}", list.join(", "));
             let advice = "they run in the container of cron; what they need of other services has to be reachable from there";
-            self.add(Gravity::Info, None, "cron", evidence, advice);
+            self.add(IssueSeverity::Info, None, "cron", evidence, advice);
         }
         if !survey.jobs.at.is_empty() {
             let evidence = format!("{} jobs of at wait for their time", survey.jobs.at.len());
-            self.add(Gravity::Warning, None, "at", evidence, "they are not in the image: queue them again");
+            self.add(
+                IssueSeverity::Warning,
+                None,
+                "at",
+                evidence,
+                "they are not in the image: queue them again",
+            );
         }
     }
 
     /// What belongs to the whole kernel.
-    fn kernel(&mut self, live: &Live, ground: &Ground<'_>) {
+    fn kernel(&mut self, live: &RuntimeState, ground: &ServiceFiles<'_>) {
         for sysctl in &live.sysctls {
             if !sysctl.is_namespaced && ground.is_own(&sysctl.file) && sysctl.current.is_some() {
                 let evidence =
                     format!("{} sets {}", escape::display(&sysctl.file), escape::escape(&sysctl.name()));
                 let advice = "it is the whole kernel's: set it on the host if the services need it";
-                self.add(Gravity::Info, None, "sysctl", evidence, advice);
+                self.add(IssueSeverity::Info, None, "sysctl", evidence, advice);
             }
         }
         let mut numbers =
@@ -421,7 +433,7 @@ impl Found {
         if version < (3, 8) {
             let evidence = format!("the machine's kernel is {}", live.hardware.kernel);
             let advice = "engines need 3.10: programs that look for the old version may behave otherwise";
-            self.add(Gravity::Info, None, "kernel", evidence, advice);
+            self.add(IssueSeverity::Info, None, "kernel", evidence, advice);
         }
     }
 }

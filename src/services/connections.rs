@@ -25,7 +25,7 @@ const CLIENTS: &[(&str, &[&str], u16)] = &[
 const HERE: &[&str] = &["127.0.0.1", "localhost", "[::1]", "::1"];
 
 /// A service as far as others see it.
-pub(super) struct Party<'a> {
+pub(super) struct PeerService<'a> {
     /// File name of its program.
     pub(super) program: &'a [u8],
     /// Where it listens.
@@ -53,22 +53,22 @@ pub(super) struct Need {
     /// Index of the one that answers.
     pub(super) server: usize,
     /// Where.
-    pub(super) at: Meeting,
+    pub(super) at: Connection,
     /// How it is known, for people.
     pub(super) evidence: String,
 }
 
 /// Where two services meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Meeting {
+pub(super) enum Connection {
     /// At an address that means the machine itself.
-    Here,
+    Loopback,
     /// At a socket in the file system, absolute.
-    Socket(Vec<u8>),
+    Unix(Vec<u8>),
 }
 
 /// What the configurations say; `own` are other names and addresses of the machine.
-pub(super) fn from_configuration(parties: &[Party<'_>], own: &[Vec<u8>]) -> BTreeSet<Need> {
+pub(super) fn from_configuration(parties: &[PeerService<'_>], own: &[Vec<u8>]) -> BTreeSet<Need> {
     let mut needs = BTreeSet::new();
     for (client, party) in parties.iter().enumerate() {
         for text in party.texts {
@@ -86,14 +86,19 @@ pub(super) fn from_configuration(parties: &[Party<'_>], own: &[Vec<u8>]) -> BTre
 }
 
 /// How a text leads to a server.
-fn mentioned(text: &Text, server: &Party<'_>, client: &Party<'_>, own: &[Vec<u8>]) -> Option<Meeting> {
+fn mentioned(
+    text: &Text,
+    server: &PeerService<'_>,
+    client: &PeerService<'_>,
+    own: &[Vec<u8>],
+) -> Option<Connection> {
     let (text, is_own_text) = (&text.content[..], text.is_own);
     let socket = server.listening.paths.iter().find(|path| {
         let old = path.strip_prefix(b"/run/").map(|rest| [b"/var/run/", rest].concat());
         holds_path(text, path) || old.is_some_and(|old| holds_path(text, &old))
     });
     if let Some(path) = socket {
-        return Some(Meeting::Socket(path.clone()));
+        return Some(Connection::Unix(path.clone()));
     }
     let is_own = |port: u16| client.listening.ports.iter().any(|own| own.number == port);
     let ports = || {
@@ -106,20 +111,20 @@ fn mentioned(text: &Text, server: &Party<'_>, client: &Party<'_>, own: &[Vec<u8>
     };
     let here = || HERE.iter().map(|name| name.as_bytes()).chain(own.iter().map(Vec::as_slice));
     let named = ports().any(|port| here().any(|host| holds_address(text, host, port)));
-    named.then_some(Meeting::Here).or_else(|| by_words(text, server, here()).filter(|_| is_own_text))
+    named.then_some(Connection::Loopback).or_else(|| by_words(text, server, here()).filter(|_| is_own_text))
 }
 
 /// A text that speaks of this machine and of a server's protocol, without its port because it is the usual one.
 fn by_words<'h>(
     text: &[u8],
-    server: &Party<'_>,
+    server: &PeerService<'_>,
     mut here: impl Iterator<Item = &'h [u8]>,
-) -> Option<Meeting> {
+) -> Option<Connection> {
     let (_, words, port) = CLIENTS.iter().find(|(program, _, _)| program.as_bytes() == server.program)?;
     let listens = server.listening.ports.iter().any(|own| own.number == *port);
     let lower = text.to_ascii_lowercase();
     let speaks = listens && words.iter().any(|word| memmem::find(&lower, word.as_bytes()).is_some());
-    (speaks && here.any(|host| holds_word(text, host))).then_some(Meeting::Here)
+    (speaks && here.any(|host| holds_word(text, host))).then_some(Connection::Loopback)
 }
 
 /// Whether `host:port` stands in a text, as an address or with the two apart (`host 127.0.0.1; port 5432`, on one line).
@@ -173,13 +178,13 @@ pub(super) fn without_comments(text: &[u8]) -> Vec<u8> {
 }
 
 /// Where two processes of this machine were seen to meet.
-pub(super) fn meeting(endpoint: &Endpoint) -> Option<Meeting> {
+pub(super) fn meeting(endpoint: &Endpoint) -> Option<Connection> {
     match endpoint {
-        Endpoint::Inet(..) => Some(Meeting::Here),
+        Endpoint::Inet(..) => Some(Connection::Loopback),
         Endpoint::Unix(UnixName::Path(path)) => {
-            path.starts_with(b"/").then(|| Meeting::Socket(canonical(path)))
+            path.starts_with(b"/").then(|| Connection::Unix(canonical(path)))
         }
-        Endpoint::Unix(UnixName::Abstract(_)) => Some(Meeting::Here),
+        Endpoint::Unix(UnixName::Abstract(_)) => Some(Connection::Loopback),
     }
 }
 
@@ -191,7 +196,7 @@ pub(super) fn holds_address_alone(text: &[u8], address: &[u8]) -> bool {
 /// Services that need one another at addresses of the machine itself, transitively: each group by its members.
 pub(super) fn groups(count: usize, needs: &BTreeSet<Need>) -> Vec<BTreeSet<usize>> {
     let mut group: Vec<usize> = (0..count).collect();
-    for need in needs.iter().filter(|need| need.at == Meeting::Here) {
+    for need in needs.iter().filter(|need| need.at == Connection::Loopback) {
         let (from, to) = (group[need.client], group[need.server]);
         group.iter_mut().filter(|member| **member == from.max(to)).for_each(|member| *member = from.min(to));
     }
@@ -242,19 +247,19 @@ mod tests {
         let server = listening(5432, &["/run/postgresql/.s.PGSQL.5432"]);
         let client = listening(8000, &[]);
         for (text, expected) in [
-            ("proxy_pass http://127.0.0.1:5432/;", Some(Meeting::Here)),
-            ("upstream localhost:5432;", Some(Meeting::Here)),
-            ("host = 127.0.0.1, port = 5432", Some(Meeting::Here)),
-            ("dsn = 'host=localhost dbname=x'  # psycopg", Some(Meeting::Here)),
-            ("server [::1]:5432", Some(Meeting::Here)),
+            ("proxy_pass http://127.0.0.1:5432/;", Some(Connection::Loopback)),
+            ("upstream localhost:5432;", Some(Connection::Loopback)),
+            ("host = 127.0.0.1, port = 5432", Some(Connection::Loopback)),
+            ("dsn = 'host=localhost dbname=x'  # psycopg", Some(Connection::Loopback)),
+            ("server [::1]:5432", Some(Connection::Loopback)),
             ("db.site:5432", None),
-            ("own-name:5432", Some(Meeting::Here)),
+            ("own-name:5432", Some(Connection::Loopback)),
             ("# proxy_pass http://127.0.0.1:5432;", None),
             ("http://127.0.0.1:54321", None),
             ("http://10.127.0.0.1:5432", None),
             (
                 "unix:/var/run/postgresql/.s.PGSQL.5432;",
-                Some(Meeting::Socket(b"/run/postgresql/.s.PGSQL.5432".to_vec())),
+                Some(Connection::Unix(b"/run/postgresql/.s.PGSQL.5432".to_vec())),
             ),
             ("/run/postgresql/.s.PGSQL.54321", None),
             ("nothing at all", None),
@@ -262,8 +267,8 @@ mod tests {
             let content = without_comments(text.as_bytes());
             let texts = [Text { path: b"etc/x".to_vec(), content, is_own: true }];
             let parties = [
-                Party { program: b"app", listening: &client, texts: &texts },
-                Party { program: b"postgres", listening: &server, texts: &[] },
+                PeerService { program: b"app", listening: &client, texts: &texts },
+                PeerService { program: b"postgres", listening: &server, texts: &[] },
             ];
             let needs = from_configuration(&parties, &[b"own-name".to_vec()]);
             assert_eq!(needs.first().map(|need| need.at.clone()), expected, "{text}");
@@ -274,9 +279,9 @@ mod tests {
     fn groups_are_transitive_and_orders_have_no_circles() {
         let need = |client, server, at| Need { client, server, at, evidence: String::new() };
         let needs = BTreeSet::from([
-            need(0, 1, Meeting::Here),
-            need(2, 1, Meeting::Here),
-            need(3, 4, Meeting::Socket(b"/run/x".to_vec())),
+            need(0, 1, Connection::Loopback),
+            need(2, 1, Connection::Loopback),
+            need(3, 4, Connection::Unix(b"/run/x".to_vec())),
         ]);
         assert_eq!(groups(5, &needs), [BTreeSet::from([0, 1, 2])]);
         let order = order(3, [(0, 1), (1, 2), (2, 0), (1, 1)].into_iter());

@@ -2,10 +2,10 @@
 
 use super::listening::canonical;
 use super::script::Preparation;
-use super::service_files::{Ground, relative};
+use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
 use crate::detect::processes::{OpenFile, Target};
-use crate::detect::units::exec_settings::Place;
+use crate::detect::units::exec_settings::DirectoryKind;
 use crate::model::tree::{self, Kind};
 use crate::system::root::Root;
 use rustix::fs::{FileType, Stat};
@@ -69,11 +69,11 @@ const OF_MACHINE: &[&str] = &[
 /// Directories of a service that outlive containers, absolute; the outermost of those within each other.
 pub(super) fn directories(
     candidate: &Candidate<'_>,
-    ground: &Ground<'_>,
+    ground: &ServiceFiles<'_>,
     live_data: &BTreeSet<Vec<u8>>,
     others: &BTreeSet<&[u8]>,
 ) -> BTreeSet<Vec<u8>> {
-    let mut found: BTreeSet<Vec<u8>> = kept_by_unit(candidate, &[Place::State, Place::Cache]);
+    let mut found: BTreeSet<Vec<u8>> = kept_by_unit(candidate, &[DirectoryKind::State, DirectoryKind::Cache]);
     let uids = uids(candidate);
     let packages = packages(candidate, ground);
     for node in HOMES.iter().flat_map(|home| ground.directories(home.as_bytes())) {
@@ -110,7 +110,7 @@ pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
 }
 
 /// The packages that ship a service's program; those of an interpreter say nothing about what it runs.
-pub(super) fn packages(candidate: &Candidate<'_>, ground: &Ground<'_>) -> BTreeSet<u32> {
+pub(super) fn packages(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<u32> {
     let program = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
     let program = program.filter(|path| !is_interpreter(tree::file_name(path)));
     program.map(|path| ground.packages(path).iter().copied().collect()).unwrap_or_default()
@@ -128,15 +128,18 @@ fn uids(candidate: &Candidate<'_>) -> BTreeSet<u32> {
 }
 
 /// Directories that the unit has systemd make, absolute.
-fn kept_by_unit(candidate: &Candidate<'_>, places: &[Place]) -> BTreeSet<Vec<u8>> {
+fn kept_by_unit(candidate: &Candidate<'_>, places: &[DirectoryKind]) -> BTreeSet<Vec<u8>> {
     let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
     let wanted = directories.filter(|directory| places.contains(&directory.place));
     wanted.map(|directory| [b"/", &directory.path[..]].concat()).collect()
 }
 
 /// What a unit whose root is read-only may write to, absolute.
-pub(super) fn writable(candidate: &Candidate<'_>, ground: &Ground<'_>) -> BTreeSet<Vec<u8>> {
-    let mut paths = kept_by_unit(candidate, &[Place::Runtime, Place::State, Place::Cache, Place::Logs]);
+pub(super) fn writable(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<Vec<u8>> {
+    let mut paths = kept_by_unit(
+        candidate,
+        &[DirectoryKind::Runtime, DirectoryKind::State, DirectoryKind::Cache, DirectoryKind::Logs],
+    );
     let named = candidate.service.iter().flat_map(|service| &service.context.read_write_paths);
     paths.extend(named.map(|path| canonical(path.strip_prefix(b"-").unwrap_or(path))));
     paths.retain(|path| {
@@ -173,7 +176,7 @@ fn open_files<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = (&'a OpenFi
 }
 
 /// Whether a directory of live data is this service's: its processes are at home there, or own it.
-pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], ground: &Ground<'_>) -> bool {
+pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], ground: &ServiceFiles<'_>) -> bool {
     let is_inside = candidate.processes.iter().any(|process| {
         let cwd = process.cwd.as_deref().is_some_and(|cwd| tree::is_within(cwd, path));
         let argument = process.argv.iter().any(|word| word == path);
@@ -197,8 +200,11 @@ pub(super) fn preparation(
     let account = user.and_then(|name| survey.accounts.user(name));
     let (uid, gid) = account.map_or((0, 0), |account| (account.uid, account.gid));
     if let Some(service) = &candidate.service {
-        for directory in
-            service.context.directories.iter().filter(|directory| directory.place != Place::Configuration)
+        for directory in service
+            .context
+            .directories
+            .iter()
+            .filter(|directory| directory.place != DirectoryKind::Configuration)
         {
             directories.insert([b"/", &directory.path[..]].concat(), (directory.mode, uid, gid));
         }

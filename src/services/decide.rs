@@ -1,17 +1,17 @@
 //! From what was found to the containers: one decision after the other. Pure but for configuration files that it reads.
 
 use super::command::Run;
-use super::connections::{self, Meeting, Need, Party, Text};
+use super::connections::{self, Connection, Need, PeerService, Text};
 use super::listening::{self, Listening};
-use super::model::{Fit, Name, Restart, SecretFile, Service, SharedNetwork, Signal, Workload};
+use super::model::{CompatibilityIssue, Name, Restart, SecretFile, Service, SharedNetwork, Signal, Workload};
 use super::script::Step;
-use super::service_files::{Ground, relative};
+use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
 use super::{compatibility, data, privileges, volumes};
 use crate::detect::units::exec::{Piece, Word};
 use crate::detect::units::exec_settings::ProtectSystem;
 use crate::detect::units::service;
-use crate::detect::{Inventory, Live};
+use crate::detect::{Inventory, RuntimeState};
 use crate::model::manifest::Verdict;
 use crate::model::{escape, tree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ pub(super) struct Draft<'a> {
 pub(super) fn decide(
     survey: &Survey<'_>,
     inventory: &Inventory,
-    ground: Ground<'_>,
+    ground: ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,
 ) -> Workload {
     let live = inventory.live.as_ref();
@@ -73,14 +73,14 @@ pub(super) fn decide(
 
 fn drafts<'a>(
     survey: &'a Survey<'a>,
-    live: Option<&Live>,
-    ground: &Ground<'_>,
+    live: Option<&RuntimeState>,
+    ground: &ServiceFiles<'_>,
     workload: &mut Workload,
 ) -> Vec<Draft<'a>> {
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for candidate in &survey.candidates {
         let Some(run) = Run::of(candidate, survey) else {
-            workload.fit.push(Fit::unknown_start(&candidate.unit));
+            workload.fit.push(CompatibilityIssue::unknown_start(&candidate.unit));
             continue;
         };
         let name = Name::from_bytes(candidate.stem());
@@ -94,7 +94,7 @@ fn drafts<'a>(
 }
 
 /// The texts that tell what a service talks to: its configuration, its variables, its own program if that is a text.
-fn texts(candidate: &Candidate<'_>, run: &Run, ground: &Ground<'_>) -> Vec<Text> {
+fn texts(candidate: &Candidate<'_>, run: &Run, ground: &ServiceFiles<'_>) -> Vec<Text> {
     let mut names: BTreeSet<Vec<u8>> = data::names(candidate).into_iter().map(<[u8]>::to_vec).collect();
     let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
     names.extend(directories.map(|directory| tree::file_name(&directory.path).to_vec()));
@@ -131,9 +131,9 @@ fn texts(candidate: &Candidate<'_>, run: &Run, ground: &Ground<'_>) -> Vec<Text>
 
 /// Who needs whom: by what was seen, then by what configurations say.
 fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
-    let parties: Vec<Party<'_>> = drafts
+    let parties: Vec<PeerService<'_>> = drafts
         .iter()
-        .map(|draft| Party {
+        .map(|draft| PeerService {
             program: draft.candidate.program().unwrap_or_default(),
             listening: &draft.listening,
             texts: &draft.texts,
@@ -162,7 +162,7 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
 }
 
 /// Withheld files that some service names or reads its variables from.
-fn secret_files(drafts: &[Draft<'_>], ground: &Ground<'_>) -> Vec<SecretFile> {
+fn secret_files(drafts: &[Draft<'_>], ground: &ServiceFiles<'_>) -> Vec<SecretFile> {
     let mut files = Vec::new();
     for (path, node) in ground.with_verdict(Verdict::Withhold) {
         let is_unit = drafts
@@ -186,7 +186,7 @@ fn needed_files<'f>(draft: &'f Draft<'_>, files: &'f [SecretFile]) -> impl Itera
 }
 
 /// Services whose configuration names what every machine makes for itself make it when they start.
-fn regenerate(drafts: &mut [Draft<'_>], ground: &Ground<'_>) {
+fn regenerate(drafts: &mut [Draft<'_>], ground: &ServiceFiles<'_>) {
     let own: Vec<Vec<u8>> = ground
         .with_verdict(Verdict::Regenerate)
         .map(|(path, _)| path)
@@ -209,8 +209,8 @@ fn regenerate(drafts: &mut [Draft<'_>], ground: &Ground<'_>) {
 fn service(
     draft: &Draft<'_>,
     survey: &Survey<'_>,
-    live: Option<&Live>,
-    ground: &Ground<'_>,
+    live: Option<&RuntimeState>,
+    ground: &ServiceFiles<'_>,
     files: &[SecretFile],
 ) -> Service {
     let (candidate, run) = (draft.candidate, &draft.run);
@@ -264,7 +264,7 @@ fn service(
 }
 
 /// Kernel parameters that the administrator set and that a container can have of its own.
-fn sysctls(live: &Live, ground: &Ground<'_>) -> BTreeMap<String, String> {
+fn sysctls(live: &RuntimeState, ground: &ServiceFiles<'_>) -> BTreeMap<String, String> {
     let own = live.sysctls.iter().filter(|sysctl| sysctl.is_namespaced && ground.is_own(&sysctl.file));
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     own.filter_map(|sysctl| Some((text(&sysctl.name())?, text(sysctl.current.as_deref()?)?))).collect()
@@ -299,7 +299,8 @@ fn connect(
     for (number, members) in connections::groups(services.len(), needs).into_iter().enumerate() {
         let name = Name::from_bytes(b"machine-network");
         let name = if number == 0 { name } else { name.numbered(number + 1) };
-        let inside = needs.iter().filter(|need| need.at == Meeting::Here && members.contains(&need.client));
+        let inside =
+            needs.iter().filter(|need| need.at == Connection::Loopback && members.contains(&need.client));
         let reasons = inside.map(|need| {
             format!(
                 "{} reaches {} at this machine's own address: {}",

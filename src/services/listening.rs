@@ -2,7 +2,7 @@
 
 use super::model::{Health, Port, Protocol};
 use super::survey::Candidate;
-use crate::detect::Live;
+use crate::detect::RuntimeState;
 use crate::detect::sockets::{self, UnixName};
 use crate::detect::units::socket::{Address, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub(super) struct Listening {
 }
 
 /// What the processes of a service listen on, and what systemd listens on for it.
-pub(super) fn of(candidate: &Candidate<'_>, live: Option<&Live>) -> Listening {
+pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> Listening {
     let mut ports: BTreeMap<(u16, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut listening = Listening::default();
     if let Some(live) = live {

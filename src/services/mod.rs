@@ -32,7 +32,7 @@ pub use withheld::Secrets;
 
 use crate::detect::Inventory;
 use crate::model::escape;
-use crate::plan::{self, Facts, Plan};
+use crate::plan::{self, Plan, PlanInput};
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
@@ -41,11 +41,11 @@ pub fn decide(
     root: &Root,
     survey: &Survey<'_>,
     inventory: &Inventory,
-    facts: Facts<'_>,
+    facts: PlanInput<'_>,
     plan: &Plan,
 ) -> Workload {
     let volumes = plan::volumes(facts, plan).into_iter();
     let live_data: BTreeMap<Vec<u8>, String> =
         volumes.filter_map(|(path, reason)| Some((escape::unescape(&path)?, reason))).collect();
-    decide::decide(survey, inventory, service_files::Ground { root, facts, plan }, &live_data)
+    decide::decide(survey, inventory, service_files::ServiceFiles { root, facts, plan }, &live_data)
 }

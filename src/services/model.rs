@@ -103,9 +103,9 @@ pub struct Workload {
     /// Files that are withheld from the image and that a container cannot start without.
     pub secret_files: Vec<SecretFile>,
     /// Units and processes that do not become containers, with the reason; by unit.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedService>,
     /// What will not work in a container and what to do; the gravest first.
-    pub fit: Vec<Fit>,
+    pub fit: Vec<CompatibilityIssue>,
 }
 
 /// One container.
@@ -331,17 +331,17 @@ pub struct Privileges {
 
 /// A unit that does not become a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct LeftOut {
+pub struct SkippedService {
     /// Its name, escaped.
     pub unit: String,
     /// Why.
     pub reason: String,
 }
 
-/// How grave a [`Fit`] is; the gravest first.
+/// How grave a [`CompatibilityIssue`] is; the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Gravity {
+pub enum IssueSeverity {
     /// It will not work without a change.
     Blocker,
     /// It may not work, or not as on the machine.
@@ -350,22 +350,22 @@ pub enum Gravity {
     Info,
 }
 
-impl Gravity {
+impl IssueSeverity {
     /// The word for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            Gravity::Blocker => "blocker",
-            Gravity::Warning => "warning",
-            Gravity::Info => "info",
+            IssueSeverity::Blocker => "blocker",
+            IssueSeverity::Warning => "warning",
+            IssueSeverity::Info => "info",
         }
     }
 }
 
 /// Something about a container that differs from a machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Fit {
+pub struct CompatibilityIssue {
     /// How grave.
-    pub gravity: Gravity,
+    pub gravity: IssueSeverity,
     /// Which service; none: the machine as a whole.
     pub service: Option<Name>,
     /// What kind, for programs: `kernel-module`, `dynamic-ports`, ...

@@ -2,7 +2,7 @@
 
 use crate::model::manifest::Verdict;
 use crate::model::tree::{self, Kind, Node};
-use crate::plan::{Facts, Plan};
+use crate::plan::{Plan, PlanInput};
 use crate::system::root::Root;
 use std::collections::BTreeSet;
 
@@ -60,16 +60,16 @@ const SHARED: &[&str] = &[
 
 /// Files, packages and decisions.
 #[derive(Clone, Copy)]
-pub(super) struct Ground<'a> {
+pub(super) struct ServiceFiles<'a> {
     /// The machine's files.
     pub(super) root: &'a Root,
     /// What was found.
-    pub(super) facts: Facts<'a>,
+    pub(super) facts: PlanInput<'a>,
     /// What becomes of it.
     pub(super) plan: &'a Plan,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> ServiceFiles<'a> {
     fn index(&self, path: &[u8]) -> Option<usize> {
         let path = relative(path);
         self.facts.tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()
@@ -166,7 +166,7 @@ impl<'a> Ground<'a> {
 }
 
 /// Everything at and beneath a path of the tree.
-fn beneath<'a, 'p>(facts: Facts<'a>, path: &'p [u8]) -> impl Iterator<Item = &'a Node> + use<'a, 'p> {
+fn beneath<'a, 'p>(facts: PlanInput<'a>, path: &'p [u8]) -> impl Iterator<Item = &'a Node> + use<'a, 'p> {
     let found = &facts.tree.found;
     let from = found.partition_point(|found| &*found.node.path < path);
     let nodes = found[from..].iter().map(|found| &found.node);

@@ -1,6 +1,6 @@
 //! What could become a container: every service that runs or would be started, joined from units, processes and sockets.
 
-use super::model::{LeftOut, Name};
+use super::model::{Name, SkippedService};
 use super::system_units;
 use crate::detect::accounts::Accounts;
 use crate::detect::processes::Process;
@@ -12,7 +12,7 @@ use crate::detect::units::tmpfiles::{self, Line};
 use crate::detect::units::{
     Enabled, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
 };
-use crate::detect::{Live, cgroup};
+use crate::detect::{RuntimeState, cgroup};
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::pkg::Catalog;
@@ -67,7 +67,7 @@ pub struct Survey<'a> {
     /// What becomes containers, by unit.
     pub candidates: Vec<Candidate<'a>>,
     /// What does not.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedService>,
     /// Units that belong to the machine, for what they may hold.
     pub machines: Vec<Candidate<'a>>,
     /// Jobs of cron that no package ships.
@@ -93,7 +93,7 @@ const CRONS: &[&str] = &["cron.service", "crond.service", "cronie.service", "atd
 /// Looks at the machine; `catalog` tells whose a file is.
 pub fn survey<'a>(
     root: &Root,
-    live: Option<&'a Live>,
+    live: Option<&'a RuntimeState>,
     selection: &Selection,
     catalog: Option<&Catalog>,
     findings: &mut Findings,
@@ -125,7 +125,7 @@ pub fn survey<'a>(
 
 struct Surveyor<'a, 'r> {
     root: &'r Root,
-    live: Option<&'a Live>,
+    live: Option<&'a RuntimeState>,
     selection: &'r Selection,
     host: Host,
     units: Units<'r>,
@@ -363,7 +363,7 @@ impl<'a> Surveyor<'a, '_> {
     }
 
     fn leave_out(&mut self, unit: &[u8], reason: &str) {
-        self.survey.left_out.push(LeftOut { unit: escape::escape(unit), reason: reason.to_owned() });
+        self.survey.left_out.push(SkippedService { unit: escape::escape(unit), reason: reason.to_owned() });
     }
 }
 

@@ -1,10 +1,10 @@
 //! Directories that outlive containers or that several of them share. Pure.
 
-use super::connections::{Meeting, Need};
+use super::connections::{Connection, Need};
 use super::data;
 use super::decide::Draft;
 use super::model::{Mount, Name, Purpose, Service, Volume};
-use super::service_files::{Ground, relative};
+use super::service_files::{ServiceFiles, relative};
 use crate::model::tree::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ type Wanted = BTreeMap<Vec<u8>, (Purpose, String, BTreeSet<usize>)>;
 pub(super) fn volumes(
     drafts: &[Draft<'_>],
     services: &mut [Service],
-    ground: &Ground<'_>,
+    ground: &ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,
     needs: &BTreeSet<Need>,
 ) -> Vec<Volume> {
@@ -26,7 +26,7 @@ pub(super) fn volumes(
         writable(index, draft, ground, &mut wanted);
     }
     for need in needs {
-        if let Meeting::Socket(path) = &need.at {
+        if let Connection::Unix(path) = &need.at {
             shared(need, tree::parent(path), &mut wanted);
         }
     }
@@ -34,7 +34,7 @@ pub(super) fn volumes(
 }
 
 /// Databases and other live data that some service uses. A file that is live data by itself stays with its directory.
-fn live(drafts: &[Draft<'_>], ground: &Ground<'_>, live_data: &BTreeMap<Vec<u8>, String>) -> Wanted {
+fn live(drafts: &[Draft<'_>], ground: &ServiceFiles<'_>, live_data: &BTreeMap<Vec<u8>, String>) -> Wanted {
     let mut wanted = Wanted::new();
     for (path, reason) in live_data {
         let path = directory_of(path, ground);
@@ -50,7 +50,7 @@ fn live(drafts: &[Draft<'_>], ground: &Ground<'_>, live_data: &BTreeMap<Vec<u8>,
 /// Data that the image has as it was.
 fn kept(
     drafts: &[Draft<'_>],
-    ground: &Ground<'_>,
+    ground: &ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,
     wanted: &mut Wanted,
 ) {
@@ -67,7 +67,7 @@ fn kept(
 }
 
 /// What a service whose root is read-only writes to.
-fn writable(index: usize, draft: &Draft<'_>, ground: &Ground<'_>, wanted: &mut Wanted) {
+fn writable(index: usize, draft: &Draft<'_>, ground: &ServiceFiles<'_>, wanted: &mut Wanted) {
     for path in data::writable(draft.candidate, ground) {
         let covers = |other: &Vec<u8>| tree::is_within(&path, other) || tree::is_within(other, &path);
         if !wanted.keys().any(covers) {
@@ -96,7 +96,7 @@ fn shared(need: &Need, directory: &[u8], wanted: &mut Wanted) {
 }
 
 /// Names and owners, and the mounts of the services.
-fn named(wanted: Wanted, services: &mut [Service], ground: &Ground<'_>) -> Vec<Volume> {
+fn named(wanted: Wanted, services: &mut [Service], ground: &ServiceFiles<'_>) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
     for (path, (purpose, reason, users)) in wanted {
         let name = Name::from_bytes(relative(&path))
@@ -111,7 +111,7 @@ fn named(wanted: Wanted, services: &mut [Service], ground: &Ground<'_>) -> Vec<V
     volumes
 }
 
-fn directory_of(path: &[u8], ground: &Ground<'_>) -> Vec<u8> {
+fn directory_of(path: &[u8], ground: &ServiceFiles<'_>) -> Vec<u8> {
     let is_file = ground.node(path).is_some_and(|node| matches!(node.kind, Kind::File { .. }));
     if is_file { tree::parent(path).to_vec() } else { path.to_vec() }
 }

@@ -5,7 +5,7 @@
 use super::secrets::{is_worth_searching, secret_in_variable, secrets_in_arguments};
 use super::survey::{Candidate, Survey};
 use crate::compare::diff::{Change, Delta};
-use crate::detect::Live;
+use crate::detect::RuntimeState;
 use crate::detect::units::environment;
 use crate::detect::units::exec::Word;
 use crate::model::findings::Findings;
@@ -35,7 +35,7 @@ pub struct Secrets {
 
 impl Secrets {
     /// The secrets in units, in files of variables, and in the processes as they are.
-    pub fn of(root: &Root, survey: &Survey<'_>, live: Option<&Live>) -> Self {
+    pub fn of(root: &Root, survey: &Survey<'_>, live: Option<&RuntimeState>) -> Self {
         let mut secrets = Secrets::default();
         for candidate in survey.candidates.iter().chain(&survey.machines) {
             secrets.unit(root, candidate);
@@ -125,7 +125,7 @@ impl Secrets {
         let mut holders = BTreeSet::new();
         for (index, (found, change)) in tree.found.iter().zip(&delta.changes).enumerate() {
             let is_file = matches!(found.node.kind, Kind::File { size, .. } if size > 0);
-            if !is_file || found.content != Content::Known || matches!(change, Change::Given(_)) {
+            if !is_file || found.content != Content::Known || matches!(change, Change::Provided(_)) {
                 continue;
             }
             match holds(root, &found.node.path, &finders) {

@@ -29,11 +29,11 @@ pub struct CacheNeutralReader {
 impl CacheNeutralReader {
     /// A file, from its beginning.
     pub fn new(file: File) -> Self {
-        if throttle::is_polite() {
+        if throttle::is_throttled() {
             // No reading ahead, which is 8 MiB on some machines: what the disk has begun makes all others wait.
             let _ = fs::fadvise(&file, 0, None::<NonZeroU64>, Advice::Random);
         }
-        CacheNeutralReader { file, position: 0, cold_from: None, tells: throttle::is_polite() }
+        CacheNeutralReader { file, position: 0, cold_from: None, tells: throttle::is_throttled() }
     }
 
     /// The file itself.
@@ -56,7 +56,7 @@ impl CacheNeutralReader {
     }
 
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let most = if throttle::is_polite() { PIECE.min(buffer.len()) } else { buffer.len() };
+        let most = if throttle::is_throttled() { PIECE.min(buffer.len()) } else { buffer.len() };
         let buffer = &mut buffer[..most];
         if self.tells && self.cold_from.is_none() {
             let buffers = &mut [IoSliceMut::new(buffer)];
@@ -86,7 +86,7 @@ impl Read for CacheNeutralReader {
             }
         };
         self.position += got as u64;
-        throttle::rest(got);
+        throttle::pause(got);
         Ok(got)
     }
 }

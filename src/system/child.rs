@@ -12,7 +12,7 @@ const PROGRAM: &str = "/proc/self/exe";
 
 /// A process that waits for its input.
 #[derive(Debug)]
-pub struct Companion(Child);
+pub struct UnsandboxedChild(Child);
 
 /// How it ended.
 #[derive(Debug)]
@@ -23,14 +23,14 @@ pub struct Ended {
     pub output: String,
 }
 
-impl Companion {
+impl UnsandboxedChild {
     /// Begins it. `what` it is, for the message of the failure (code 1).
     #[expect(clippy::disallowed_methods, reason = "nothing of the machine: this very program")]
-    pub fn begin(what: &str, arguments: &[OsString]) -> Result<Self> {
+    pub fn spawn(what: &str, arguments: &[OsString]) -> Result<Self> {
         let mut command = Command::new(PROGRAM);
         let begun = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let failed = |cause| Error::io(format!("the process for {what} cannot be begun"), cause);
-        begun.map(Companion).map_err(failed)
+        begun.map(UnsandboxedChild).map_err(failed)
     }
 
     /// Where its input goes, for whoever has more to say than that it may go.
@@ -44,12 +44,12 @@ impl Companion {
     }
 
     /// Lets it go.
-    pub fn tell(&mut self) -> io::Result<()> {
-        self.say(b"\n")
+    pub fn start(&mut self) -> io::Result<()> {
+        self.write(b"\n")
     }
 
     /// Gives it what it reads before.
-    pub fn say(&mut self, text: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
         self.0.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(text)
     }
 
@@ -64,7 +64,7 @@ impl Companion {
     }
 }
 
-impl Drop for Companion {
+impl Drop for UnsandboxedChild {
     /// A run that has failed has nothing for it: its end of the pipe is gone, and so the process.
     fn drop(&mut self) {
         drop(self.0.stdin.take());
@@ -73,13 +73,13 @@ impl Drop for Companion {
 }
 
 /// In that process: dies with the run that began it.
-pub fn belong() {
+pub fn exit_with_parent() {
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
 }
 
 /// In that process: waits until it is told; false if it never will be.
-pub fn is_told() -> bool {
-    belong();
+pub fn wait_for_start() -> bool {
+    exit_with_parent();
     let mut byte = [0];
     io::stdin().read_exact(&mut byte).is_ok()
 }

@@ -34,7 +34,7 @@ static OTHERS_ARE_THERE: AtomicBool = AtomicBool::new(true);
 
 /// Takes the back seat for processor, disk and memory, and begins to look after the machine's need. What the kernel does not
 /// let this process do is left out: none of it is needed for the result.
-pub fn be_polite() {
+pub fn lower_priority() {
     POLITE.store(true, Relaxed);
     let _ = rustix::process::setpriority_process(None, 19);
     let _ = idle_io::set();
@@ -57,18 +57,18 @@ pub fn be_polite() {
 }
 
 /// Whether this process takes the back seat.
-pub fn is_polite() -> bool {
+pub fn is_throttled() -> bool {
     POLITE.load(Relaxed)
 }
 
 /// Rests, if others are in need, for as long as so many bytes that were read are worth.
-pub fn rest(bytes: usize) {
+pub fn pause(bytes: usize) {
     sleep(REST.load(Relaxed), bytes as u64);
 }
 
 /// Rests, if others are there, for as long as so many bytes that were written are worth.
-pub fn rest_after_writing(bytes: u64) {
-    let least = if is_polite() && OTHERS_ARE_THERE.load(Relaxed) { WRITING } else { 0 };
+pub fn pause_after_writing(bytes: u64) {
+    let least = if is_throttled() && OTHERS_ARE_THERE.load(Relaxed) { WRITING } else { 0 };
     sleep(REST.load(Relaxed).max(least), bytes);
 }
 

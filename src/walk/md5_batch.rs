@@ -24,19 +24,19 @@ pub trait Wanted {
 }
 
 /// Files being read by one thread, and those that wait.
-pub struct Abreast<T> {
+pub struct Md5Batch<T> {
     waiting: VecDeque<(Arc<OwnedFd>, T)>,
     lanes: Vec<Lane<T>>,
     buffers: Vec<Box<[u8]>>,
 }
 
-impl<T> Default for Abreast<T> {
+impl<T> Default for Md5Batch<T> {
     fn default() -> Self {
-        Abreast { waiting: VecDeque::new(), lanes: Vec::new(), buffers: Vec::new() }
+        Md5Batch { waiting: VecDeque::new(), lanes: Vec::new(), buffers: Vec::new() }
     }
 }
 
-impl<T: Wanted> Abreast<T> {
+impl<T: Wanted> Md5Batch<T> {
     /// Adds a file of `directory`.
     pub fn add(&mut self, directory: Arc<OwnedFd>, wanted: T) {
         self.waiting.push_back((directory, wanted));
@@ -269,7 +269,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("folder")).unwrap();
 
         let fd = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
-        let mut abreast = Abreast::default();
+        let mut abreast = Md5Batch::default();
         let mut seen = BTreeMap::new();
         let mut done = |_: BorrowedFd<'_>, name: String, reading: io::Result<Reading>| {
             drop(seen.insert(name, show(reading)))

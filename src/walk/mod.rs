@@ -21,7 +21,7 @@ use crate::system::mounts::{Class, Mount, Mounts};
 use crate::system::root::{self, Root};
 use attributes::{attributes, attributes_of};
 use content::{Reading, StableFile};
-use md5_batch::{Abreast, Wanted};
+use md5_batch::{Md5Batch, Wanted};
 use rustix::fs::{self, FileType, OFlags};
 use std::collections::HashMap;
 use std::io;
@@ -53,7 +53,7 @@ pub struct Scope<'a> {
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
     /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
     /// published files hold no secrets, so they are not searched for any.
-    pub published: &'a (dyn Fn(&[u8], Option<&Found>) -> bool + Sync),
+    pub published: &'a (dyn Fn(&[u8], Option<&WalkedEntry>) -> bool + Sync),
     /// Counts for a progress display.
     pub progress: &'a Progress,
 }
@@ -82,7 +82,7 @@ pub enum Content {
 
 /// One object with what the walk found out about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct WalkedEntry {
     /// The object.
     pub node: Node,
     /// The policy's rule for it.
@@ -97,9 +97,9 @@ pub struct Found {
     pub published: bool,
 }
 
-impl Found {
+impl WalkedEntry {
     fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
-        Found { node, rule, content, md5: None, secret: None, published: false }
+        WalkedEntry { node, rule, content, md5: None, secret: None, published: false }
     }
 }
 
@@ -107,7 +107,7 @@ impl Found {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     /// The objects.
-    pub found: Vec<Found>,
+    pub found: Vec<WalkedEntry>,
     /// What could not be read, and mounts that were left alone.
     pub findings: Findings,
 }
@@ -161,7 +161,7 @@ struct Inode {
 struct Walker<'a> {
     scope: &'a Scope<'a>,
     /// One a thread: files that are read together with others because they need an MD5.
-    abreast: Vec<Mutex<Abreast<Pending>>>,
+    abreast: Vec<Mutex<Md5Batch<Pending>>>,
     inodes: Mutex<HashMap<(u64, u64), Inode>>,
     tree: Mutex<Tree>,
 }
@@ -184,7 +184,7 @@ impl Walker<'_> {
             Err(cause) => return self.unreadable(&path, &cause),
         };
         let node = self.node(&path, Kind::Directory, &stat, attributes(fd.as_fd()));
-        self.found([Found::new(node, rule, Content::Known)]);
+        self.found([WalkedEntry::new(node, rule, Content::Known)]);
         let names = match root::list_directory(fd.as_fd()) {
             Ok(names) => names,
             Err(cause) => return self.unreadable(&path, &cause),
@@ -281,7 +281,7 @@ impl Walker<'_> {
         let kind = Kind::File { size, sha256: None };
         let mut node = self.node(&path, kind, stat, xattrs.unwrap_or(Ok(None)));
         node.group = group;
-        self.found([Found::new(node, rule, Content::Unread)]);
+        self.found([WalkedEntry::new(node, rule, Content::Unread)]);
         None
     }
 
@@ -326,7 +326,7 @@ impl Walker<'_> {
         let mut node = self.node(&path, kind, stat, xattrs);
         node.group = self.group(stat, false).0;
         let rule = self.rule(&path, inside);
-        self.found([Found::new(node, rule, Content::Known)]);
+        self.found([WalkedEntry::new(node, rule, Content::Known)]);
     }
 
     fn read_batch(&self, directory: &Arc<OwnedFd>, batch: Vec<Pending>) {
@@ -354,7 +354,7 @@ impl Walker<'_> {
         self.found(found);
     }
 
-    fn finish(&self, abreast: &Mutex<Abreast<Pending>>) {
+    fn finish(&self, abreast: &Mutex<Md5Batch<Pending>>) {
         let mut found = Vec::new();
         let mut abreast = abreast.lock().unwrap_or_else(PoisonError::into_inner);
         abreast
@@ -368,7 +368,7 @@ impl Walker<'_> {
         directory: BorrowedFd<'_>,
         pending: Pending,
         reading: io::Result<Reading>,
-    ) -> Option<Found> {
+    ) -> Option<WalkedEntry> {
         let search = self.search(&pending);
         let Pending { path, rule, group, .. } = pending;
         match reading {
@@ -398,7 +398,7 @@ impl Walker<'_> {
         Some(Sort::of(&pending.path, pending.group != 0))
     }
 
-    fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> Found {
+    fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> WalkedEntry {
         self.scope.progress.bytes.fetch_add(read.size, Relaxed);
         if read.growing {
             let text = "grew while it was read; the image has what it was when the reading began";
@@ -407,7 +407,7 @@ impl Walker<'_> {
         let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
-        let mut found = Found::new(node, rule, Content::Known);
+        let mut found = WalkedEntry::new(node, rule, Content::Known);
         (found.md5, found.secret) = (read.md5.map(Box::new), read.secret);
         found
     }
@@ -420,7 +420,7 @@ impl Walker<'_> {
         rule: Option<RuleId>,
         group: u32,
         reading: io::Result<Reading>,
-    ) -> Option<Found> {
+    ) -> Option<WalkedEntry> {
         match reading {
             Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
             Ok(Reading::Changing(stat)) => {
@@ -443,11 +443,11 @@ impl Walker<'_> {
         }
     }
 
-    fn lost(&self, path: &[u8], stat: &fs::Stat, rule: Option<RuleId>, group: u32) -> Found {
+    fn lost(&self, path: &[u8], stat: &fs::Stat, rule: Option<RuleId>, group: u32) -> WalkedEntry {
         let mut node =
             self.node(path, Kind::File { size: stat.st_size as u64, sha256: None }, stat, Ok(None));
         node.group = group;
-        Found::new(node, rule, Content::Lost)
+        WalkedEntry::new(node, rule, Content::Lost)
     }
 
     /// A mount point whose content is not the machine's: listed as an empty directory that was never looked at.
@@ -474,7 +474,7 @@ impl Walker<'_> {
     }
 
     /// A directory on which something is mounted, as it is on every machine: it cannot be looked at.
-    fn untouched(&self, path: &[u8]) -> Found {
+    fn untouched(&self, path: &[u8]) -> WalkedEntry {
         let mode = match path {
             b"proc" | b"sys" => 0o555,
             b"tmp" | b"var/tmp" | b"dev/shm" | b"run/lock" => 0o1777,
@@ -482,7 +482,7 @@ impl Walker<'_> {
         };
         let stat = Stat { mode, ..Stat::default() };
         let node = Node { path: path.into(), kind: Kind::Directory, stat, group: 0, xattrs: None };
-        Found::new(node, self.rule(path, None), Content::Known)
+        WalkedEntry::new(node, self.rule(path, None), Content::Known)
     }
 
     fn node(&self, path: &[u8], kind: Kind, stat: &fs::Stat, xattrs: io::Result<Option<Xattrs>>) -> Node {
@@ -499,7 +499,7 @@ impl Walker<'_> {
         self.scope.policy.and_then(|policy| policy.for_path(path, inside))
     }
 
-    fn found(&self, found: impl IntoIterator<Item = Found>) {
+    fn found(&self, found: impl IntoIterator<Item = WalkedEntry>) {
         let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
         let before = tree.found.len();
         tree.found.extend(found);
@@ -544,9 +544,9 @@ impl Here {
 }
 
 /// One of an inode's names was read; the others are the same.
-fn share_within_groups(found: &mut [Found]) {
+fn share_within_groups(found: &mut [WalkedEntry]) {
     let read = found.iter().filter(|one| one.node.group != 0 && one.content != Content::Unread);
-    let read: HashMap<u32, Found> = read.map(|one| (one.node.group, one.clone())).collect();
+    let read: HashMap<u32, WalkedEntry> = read.map(|one| (one.node.group, one.clone())).collect();
     for one in found.iter_mut().filter(|one| one.content == Content::Unread) {
         if let Some(read) = read.get(&one.node.group) {
             let Node { kind, stat, xattrs, .. } = read.node.clone();

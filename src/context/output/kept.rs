@@ -1,8 +1,8 @@
 //! A context that grows on a disk: private, pushed there while it is written, under its final name only when it is whole.
 
-use super::partial::{Partial, Scratch, remove_scratch};
-use super::place::Place;
-use super::room::Room;
+use super::partial::{CleanupHandle, PartialDir, remove_scratch};
+use super::place::OutputPath;
+use super::room::SpaceLimit;
 use crate::error::{Error, Result};
 use crate::model::escape;
 use crate::system::cache_neutral::CacheNeutralReader;
@@ -15,30 +15,35 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-/// The directory that a context grows in. Dropped before [`Kept::settle`], it leaves nothing behind.
+/// The directory that a context grows in. Dropped before [`LocalOutput::settle`], it leaves nothing behind.
 #[derive(Debug)]
-pub(super) struct Kept {
-    place: Place,
+pub(super) struct LocalOutput {
+    place: OutputPath,
     /// The partial directory once more: what is in `scratch` is for signals.
     directory: OwnedFd,
-    scratch: Scratch,
-    room: Room,
+    scratch: CleanupHandle,
+    room: SpaceLimit,
 }
 
-impl Kept {
-    /// Begins a context that will stand at `place`. Codes as for [`Partial::create`].
-    pub(super) fn create(place: Place, room: Room, insecure: bool, scratch: &Scratch) -> Result<Self> {
+impl LocalOutput {
+    /// Begins a context that will stand at `place`. Codes as for [`PartialDir::create`].
+    pub(super) fn create(
+        place: OutputPath,
+        room: SpaceLimit,
+        insecure: bool,
+        scratch: &CleanupHandle,
+    ) -> Result<Self> {
         place.check_free()?;
         // A signal that comes in between waits until there is something that it can remove.
         let mut growing = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let partial = Partial::create(&place, insecure)?;
+        let partial = PartialDir::create(&place, insecure)?;
         let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0);
         let directory = directory
             .inspect_err(|_| drop(partial.remove()))
             .map_err(|cause| Error::io(place.shown(), cause.into()))?;
         *growing = Some(partial);
         drop(growing);
-        Ok(Kept { place, directory, scratch: Arc::clone(scratch), room })
+        Ok(LocalOutput { place, directory, scratch: Arc::clone(scratch), room })
     }
 
     /// The directory that it grows in.
@@ -58,13 +63,13 @@ impl Kept {
     }
 
     /// Begins a file; directories in its name are made.
-    pub(super) fn file(&self, name: &str, mode: Mode) -> Result<KeptFile> {
+    pub(super) fn file(&self, name: &str, mode: Mode) -> Result<LocalFile> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (directory, last) = name.rsplit_once('/').unwrap_or(("", name));
         let opened =
             self.make_directories(directory).and_then(|parent| fs::openat(&parent, last, flags, mode));
         let file = opened.map_err(|cause| Error::io(escape::escape(name.as_bytes()), cause.into()))?;
-        Ok(KeptFile { file: BufWriter::new(File::from(file)), size: 0, pushed: 0 })
+        Ok(LocalFile { file: BufWriter::new(File::from(file)), size: 0, pushed: 0 })
     }
 
     fn make_directories(&self, path: &str) -> std::result::Result<OwnedFd, Errno> {
@@ -128,14 +133,14 @@ impl Kept {
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-impl Drop for Kept {
+impl Drop for LocalOutput {
     fn drop(&mut self) {
         remove_scratch(&self.scratch);
     }
 }
 
 /// One file on its way to the disk.
-pub(super) struct KeptFile {
+pub(super) struct LocalFile {
     file: BufWriter<File>,
     size: u64,
     /// Up to where the content is on its way to the disk.
@@ -145,10 +150,10 @@ pub(super) struct KeptFile {
 /// Bytes that are sent to the disk at a time: a file that is left to the kernel arrives there all at once.
 const STEP: u64 = 256 << 10;
 
-impl KeptFile {
+impl LocalFile {
     /// Writes some of `bytes`, if there is room, and says how many.
-    pub(super) fn write(&mut self, to: &mut Kept, bytes: &[u8]) -> io::Result<usize> {
-        let Kept { room, directory, place, .. } = to;
+    pub(super) fn write(&mut self, to: &mut LocalOutput, bytes: &[u8]) -> io::Result<usize> {
+        let LocalOutput { room, directory, place, .. } = to;
         room.take(directory.as_fd(), bytes.len() as u64, &place.shown())
             .map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error.to_string()))?;
         let length = self.file.write(bytes)?;
@@ -165,7 +170,7 @@ impl KeptFile {
         let (from, length) = (self.pushed, self.size - self.pushed);
         let _ = fs::fadvise(self.file.get_ref(), from, NonZeroU64::new(length), Advice::DontNeed);
         self.pushed = self.size;
-        throttle::rest_after_writing(length);
+        throttle::pause_after_writing(length);
         Ok(())
     }
 

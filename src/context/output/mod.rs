@@ -13,6 +13,6 @@ pub mod room;
 pub mod sent;
 pub mod sink;
 
-pub use partial::{Partial, Scratch, remove_scratch};
-pub use place::Place;
-pub use sink::{Sink, SinkFile};
+pub use partial::{CleanupHandle, PartialDir, remove_scratch};
+pub use place::OutputPath;
+pub use sink::{ContextFile, ContextWriter};

@@ -1,6 +1,6 @@
 //! The directory that grows beside the final name: locked while its run lives, and known again when it has died.
 
-use super::place::Place;
+use super::place::OutputPath;
 use crate::context::reader::COMPLETE;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
@@ -22,14 +22,14 @@ const MARKER_TEXT: &[u8] =
 const INFIX: &[u8] = b".partial-";
 
 /// The partial directory of this run, if there is one, for whoever has to clean up when a signal ends the run.
-pub type Scratch = Arc<Mutex<Option<Partial>>>;
+pub type CleanupHandle = Arc<Mutex<Option<PartialDir>>>;
 
 /// A directory that only this run writes to.
 ///
 /// Its name changes and goes by a thread of its own, begun before the run gives up all rights but those in the directory
 /// (see [`crate::system::sandbox`]): so the rest of the run needs none in the parent.
 #[derive(Debug)]
-pub struct Partial {
+pub struct PartialDir {
     directory: OwnedFd,
     orders: mpsc::Sender<(Order, mpsc::Sender<io::Result<()>>)>,
 }
@@ -49,12 +49,12 @@ struct Named {
     directory: OwnedFd,
 }
 
-impl Partial {
+impl PartialDir {
     /// Makes and locks one beside `place`.
     ///
     /// Code 11 where another run is making the same context; 20 where the file system keeps nobody out and `insecure` does
     /// not allow that.
-    pub fn create(place: &Place, insecure: bool) -> Result<Self> {
+    pub fn create(place: &OutputPath, insecure: bool) -> Result<Self> {
         let shown = beside(place, &prefix(place));
         let failed = |cause: Errno| {
             Error::io(format!("cannot make {shown}*"), cause.into())
@@ -81,7 +81,7 @@ impl Partial {
                     }
                     Unfit::Io(cause) => Error::io(beside(place, &partial.name), cause),
                     Unfit::Open => Error::new(
-                        Code::Refused,
+                        Code::NotStarted,
                         format!("--out {}: the file system keeps no owners or permissions, so that whoever has it can read the context", place.shown()),
                     )
                     .hint("choose another file system, or accept it with --allow-insecure-target"),
@@ -96,7 +96,7 @@ impl Partial {
     }
 
     /// Gives the directory its final name, in place of an empty directory and nothing else (`rename(2)`).
-    pub(super) fn settle(&self, place: &Place) -> io::Result<()> {
+    pub(super) fn settle(&self, place: &OutputPath) -> io::Result<()> {
         self.order(Order::Settle(place.name().to_owned()))
     }
 
@@ -171,12 +171,12 @@ impl Named {
     }
 
     /// Hands the name to a thread.
-    fn keep(self) -> io::Result<Partial> {
+    fn keep(self) -> io::Result<PartialDir> {
         let kept = Arc::new(self);
         Named::hand_over(&kept).inspect_err(|_| drop(kept.remove()))
     }
 
-    fn hand_over(kept: &Arc<Self>) -> io::Result<Partial> {
+    fn hand_over(kept: &Arc<Self>) -> io::Result<PartialDir> {
         let directory = rustix::io::fcntl_dupfd_cloexec(&kept.directory, 0)?;
         let keeper = Arc::clone(kept);
         let (orders, ordered) = mpsc::channel::<(Order, mpsc::Sender<io::Result<()>>)>();
@@ -191,12 +191,12 @@ impl Named {
             }
         };
         std::thread::Builder::new().name("output".to_owned()).spawn(keep)?;
-        Ok(Partial { directory, orders })
+        Ok(PartialDir { directory, orders })
     }
 }
 
 /// Removes the partial directory of this run, if there is one.
-pub fn remove_scratch(scratch: &Scratch) {
+pub fn remove_scratch(scratch: &CleanupHandle) {
     if let Some(partial) = scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // Nothing can be done about a failure here, and the run has its own error to report.
         let _ = partial.remove();
@@ -214,7 +214,7 @@ pub struct Cleaned {
 
 /// Removes what killed runs for `place` have left, and only what is provably theirs: a private directory of this user
 /// under the name that a run gives, whose run is over, and which says itself what it is.
-pub fn clean(place: &Place) -> Result<Cleaned> {
+pub fn clean(place: &OutputPath) -> Result<Cleaned> {
     let mut cleaned = Cleaned::default();
     for name in siblings(place).map_err(|cause| Error::io(place.shown(), cause))? {
         let shown = beside(place, &name);
@@ -259,7 +259,7 @@ fn is_marked(directory: BorrowedFd<'_>) -> bool {
 }
 
 /// Refuses to begin beside a run for the same output that is not over.
-fn check_siblings(place: &Place, own: &[u8]) -> std::result::Result<(), Unfit> {
+fn check_siblings(place: &OutputPath, own: &[u8]) -> std::result::Result<(), Unfit> {
     for name in siblings(place).map_err(Unfit::Io)? {
         let Ok(directory) = open_directory(place.parent(), &name) else { continue };
         let lock = || fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
@@ -271,7 +271,7 @@ fn check_siblings(place: &Place, own: &[u8]) -> std::result::Result<(), Unfit> {
 }
 
 /// The names that runs for this output give, sorted.
-fn siblings(place: &Place) -> io::Result<Vec<Vec<u8>>> {
+fn siblings(place: &OutputPath) -> io::Result<Vec<Vec<u8>>> {
     let names = root::list_directory(place.parent())?;
     let prefix = prefix(place);
     let is_ours = |name: &Vec<u8>| {
@@ -281,11 +281,11 @@ fn siblings(place: &Place) -> io::Result<Vec<Vec<u8>>> {
     Ok(names.into_iter().filter(is_ours).collect())
 }
 
-fn prefix(place: &Place) -> Vec<u8> {
+fn prefix(place: &OutputPath) -> Vec<u8> {
     [b".", place.name().as_bytes(), INFIX].concat()
 }
 
-fn beside(place: &Place, name: &[u8]) -> String {
+fn beside(place: &OutputPath, name: &[u8]) -> String {
     let shown = place.shown();
     let directory = shown.strip_suffix(&escape::escape(OsStr::as_bytes(place.name()))).unwrap_or_default();
     format!("{directory}{}", escape::escape(name))
@@ -315,7 +315,7 @@ fn empty(directory: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Makes a directory under a name of this process; of an earlier one with the same number something may be left.
-fn make_directory(parent: BorrowedFd<'_>, place: &Place) -> std::result::Result<Vec<u8>, Errno> {
+fn make_directory(parent: BorrowedFd<'_>, place: &OutputPath) -> std::result::Result<Vec<u8>, Errno> {
     let mut number = u64::from(std::process::id());
     loop {
         let name = [&prefix(place), number.to_string().as_bytes()].concat();

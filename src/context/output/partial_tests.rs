@@ -3,8 +3,8 @@ use std::fs as plain;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-fn place(dir: &Path) -> Place {
-    Place::open(&dir.join("ctx")).unwrap()
+fn place(dir: &Path) -> OutputPath {
+    OutputPath::open(&dir.join("ctx")).unwrap()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -29,11 +29,11 @@ fn killed(dir: &Path, number: u32) -> std::path::PathBuf {
 #[test]
 fn a_second_run_for_the_same_output_is_locked_out() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Partial::create(&place(dir.path()), false).unwrap();
-    let error = Partial::create(&place(dir.path()), false).unwrap_err();
+    let first = PartialDir::create(&place(dir.path()), false).unwrap();
+    let error = PartialDir::create(&place(dir.path()), false).unwrap_err();
     assert_eq!(error.code, Code::Locked);
     assert!(clean(&place(dir.path())).unwrap().removed.is_empty(), "its run is not over");
-    assert!(Partial::create(&Place::open(&dir.path().join("other")).unwrap(), false).is_ok());
+    assert!(PartialDir::create(&OutputPath::open(&dir.path().join("other")).unwrap(), false).is_ok());
     first.remove().unwrap();
     assert_eq!(names(dir.path()), [format!(".other.partial-{}", std::process::id())]);
 }
@@ -74,7 +74,7 @@ fn what_a_killed_run_left_goes_and_nothing_else() {
 #[test]
 fn a_directory_that_took_the_place_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let partial = Partial::create(&place(dir.path()), false).unwrap();
+    let partial = PartialDir::create(&place(dir.path()), false).unwrap();
     let name = dir.path().join(names(dir.path()).remove(0));
     plain::rename(&name, dir.path().join("elsewhere")).unwrap();
     plain::create_dir(&name).unwrap();
@@ -94,7 +94,7 @@ fn what_a_parent_hands_down_opens_nothing() {
     let entries = [entry(1, none), entry(2, 1001), entry(4, none), entry(16, none), entry(32, none)];
     let list = [&2_u32.to_le_bytes()[..], &entries.concat()].concat();
     fs::setxattr(dir.path(), "system.posix_acl_default", &list, fs::XattrFlags::empty()).unwrap();
-    let partial = Partial::create(&place(dir.path()), false).unwrap();
+    let partial = PartialDir::create(&place(dir.path()), false).unwrap();
     for list in ["system.posix_acl_default", "system.posix_acl_access"] {
         assert_eq!(
             fs::fgetxattr(partial.directory(), list, &mut [0_u8; 256][..]),

@@ -15,13 +15,13 @@ const MAX_LINKS: usize = 40;
 
 /// A name in an opened directory. The path is never looked at again: whoever may rename its parts changes nothing.
 #[derive(Debug)]
-pub struct Place {
+pub struct OutputPath {
     parent: OwnedFd,
     name: OsString,
     path: PathBuf,
 }
 
-impl Place {
+impl OutputPath {
     /// Opens the parent of `out`.
     ///
     /// Code 2 where `out` names no directory that could be made; 20 where another user decides what stands there: a link
@@ -31,7 +31,7 @@ impl Place {
             return Err(usage(out, "names no directory"));
         }
         let (parent, name) = trusted_parent(out).map_err(|refusal| refusal.of(out))?;
-        Ok(Place { parent, name, path: out.to_owned() })
+        Ok(OutputPath { parent, name, path: out.to_owned() })
     }
 
     /// The directory that the output will stand in.
@@ -73,7 +73,7 @@ impl Place {
 
 /// Opens the directory that a path's last component stands in, where no other user decides what that is: no link of theirs
 /// is on the way, and no one else may write to it, unless it is sticky.
-pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), Refusal> {
+pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), UnsafePath> {
     let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
     let parent = walk(path.parent().unwrap_or(Path::new("")))?;
     check_writers(parent.as_fd())?;
@@ -82,42 +82,42 @@ pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), R
 
 /// Why the way to a parent was not taken.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum UnsafePath {
     /// It cannot be.
     Io(io::Error),
     /// Escaped name of what another user decides about, and how.
     Foreign(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for UnsafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Io(cause) => write!(f, "its directory: {cause}"),
-            Refusal::Foreign(why) => f.write_str(why),
+            UnsafePath::Io(cause) => write!(f, "its directory: {cause}"),
+            UnsafePath::Foreign(why) => f.write_str(why),
         }
     }
 }
 
-impl Refusal {
+impl UnsafePath {
     fn of(self, out: &Path) -> Error {
         let shown = escape::escape(out.as_os_str().as_bytes());
         match self {
-            Refusal::Io(cause) => Error::io(format!("the parent directory of --out {shown}"), cause)
+            UnsafePath::Io(cause) => Error::io(format!("the parent directory of --out {shown}"), cause)
                 .hint("--out needs an existing parent directory"),
-            Refusal::Foreign(why) => Error::new(Code::Refused, format!("--out {shown}: {why}"))
+            UnsafePath::Foreign(why) => Error::new(Code::NotStarted, format!("--out {shown}: {why}"))
                 .hint("choose a parent that root owns and others cannot write to, or a sticky one like /tmp"),
         }
     }
 }
 
-impl From<Errno> for Refusal {
+impl From<Errno> for UnsafePath {
     fn from(cause: Errno) -> Self {
-        Refusal::Io(cause.into())
+        UnsafePath::Io(cause.into())
     }
 }
 
 /// Opens a directory component by component; a link counts only if root or this process's user made it.
-fn walk(path: &Path) -> std::result::Result<OwnedFd, Refusal> {
+fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
     let through = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let start = if path.is_absolute() { "/" } else { "." };
     let mut here = fs::open(start, through | OFlags::DIRECTORY, Mode::empty())?;
@@ -136,7 +136,7 @@ fn walk(path: &Path) -> std::result::Result<OwnedFd, Refusal> {
         }
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             let name = escape::escape(component.as_bytes());
-            return Err(Refusal::Foreign(format!("the link {name} on the way belongs to another user")));
+            return Err(UnsafePath::Foreign(format!("the link {name} on the way belongs to another user")));
         }
         let target = fs::readlinkat(&entry, "", Vec::new())?.into_bytes();
         let target = PathBuf::from(OsString::from_vec(target));
@@ -161,12 +161,12 @@ fn components(path: &Path) -> Vec<OsString> {
     names
 }
 
-fn check_writers(parent: BorrowedFd<'_>) -> std::result::Result<(), Refusal> {
+fn check_writers(parent: BorrowedFd<'_>) -> std::result::Result<(), UnsafePath> {
     let stat = fs::fstat(parent)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
     let by_others = mode.intersects(Mode::WGRP | Mode::WOTH);
     if by_others && !mode.contains(Mode::SVTX) {
-        return Err(Refusal::Foreign("others can replace what is in its parent directory".to_owned()));
+        return Err(UnsafePath::Foreign("others can replace what is in its parent directory".to_owned()));
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn code_of(out: &Path) -> Code {
-        match Place::open(out).and_then(|place| place.check_free()) {
+        match OutputPath::open(out).and_then(|place| place.check_free()) {
             Ok(()) => Code::Done,
             Err(error) => error.code,
         }
@@ -226,8 +226,8 @@ mod tests {
             (0o700, Code::Done),
             (0o755, Code::Done),
             (0o1777, Code::Done),
-            (0o777, Code::Refused),
-            (0o775, Code::Refused),
+            (0o777, Code::NotStarted),
+            (0o775, Code::NotStarted),
         ] {
             plain::set_permissions(dir.path(), plain::Permissions::from_mode(mode)).unwrap();
             assert_eq!(code_of(&dir.path().join("new")), wanted, "{mode:o}");
@@ -244,7 +244,7 @@ mod tests {
         // Giving files away is root's right: without it there is no foreign link to refuse.
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::lchown(&link, Some(1001), Some(1001)).unwrap();
-            assert_eq!(code_of(&link.join("new")), Code::Refused);
+            assert_eq!(code_of(&link.join("new")), Code::NotStarted);
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (before, after) = (dir.path().join("before"), dir.path().join("after"));
         plain::create_dir(&before).unwrap();
-        let place = Place::open(&before.join("new")).unwrap();
+        let place = OutputPath::open(&before.join("new")).unwrap();
         plain::rename(&before, &after).unwrap();
         symlink("/", &before).unwrap();
         fs::mkdirat(place.parent(), "new", Mode::RWXU).unwrap();

@@ -18,7 +18,7 @@ const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The room for one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct SpaceLimit {
     /// Bytes that must stay free.
     kept: u64,
     /// Bytes that may be written in all.
@@ -28,7 +28,7 @@ pub struct Room {
     looked: u64,
 }
 
-impl Room {
+impl SpaceLimit {
     /// The room beside production in an opened directory. `is_machines` is whether its file system is one that the
     /// machine itself lives on, rather than a disk that was brought.
     pub fn of(directory: BorrowedFd<'_>, is_machines: bool) -> std::io::Result<Self> {
@@ -36,7 +36,7 @@ impl Room {
         let kept = if is_machines { (stat.f_blocks * stat.f_frsize / KEPT_SHARE).min(KEPT_MOST) } else { 0 };
         let kind = fs::fstatfs(directory)?.f_type as u64;
         let most = if IN_MEMORY.contains(&kind) { available_memory() / MEMORY_SHARE } else { u64::MAX };
-        Ok(Room { kept, most, written: 0, looked: 0 })
+        Ok(SpaceLimit { kept, most, written: 0, looked: 0 })
     }
 
     /// Whether so many bytes fit; `name` is where, for the message.
@@ -109,12 +109,12 @@ mod tests {
         let directory = std::fs::File::open(dir.path()).unwrap();
         let directory = directory.as_fd();
         let free = free(directory).unwrap();
-        let room = Room { kept: free / 2, most: u64::MAX, written: 0, looked: 0 };
+        let room = SpaceLimit { kept: free / 2, most: u64::MAX, written: 0, looked: 0 };
         assert!(room.check(directory, free / 4, "x").is_ok());
         let error = room.check(directory, free / 4 * 3, "x").unwrap_err();
         assert_eq!(error.code, Code::NoSpace);
         assert!(error.to_string().contains("stay for the machine"), "{error}");
-        let mut full = Room { kept: u64::MAX / 2, ..room.clone() };
+        let mut full = SpaceLimit { kept: u64::MAX / 2, ..room.clone() };
         assert!(full.take(directory, STEP - 1, "x").is_ok(), "not yet looked at");
         assert_eq!(full.take(directory, 1, "x").unwrap_err().code, Code::NoSpace);
     }
@@ -123,7 +123,7 @@ mod tests {
     fn memory_is_counted_to_the_byte() {
         let dir = tempfile::tempdir().unwrap();
         let directory = std::fs::File::open(dir.path()).unwrap();
-        let mut room = Room { kept: 0, most: 100, written: 0, looked: 0 };
+        let mut room = SpaceLimit { kept: 0, most: 100, written: 0, looked: 0 };
         assert!(room.take(directory.as_fd(), 100, "x").is_ok());
         let error = room.take(directory.as_fd(), 1, "x").unwrap_err();
         assert!(error.code == Code::NoSpace && error.to_string().contains("in memory"), "{error}");

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 /// Bytes of a piece, which is held in memory until it is there: what is lost on the way is sent once more.
-pub const PIECE: usize = 16 << 20;
+pub const CHUNK_SIZE: usize = 16 << 20;
 
 /// No object is larger: this program is one, and may have been built with all that a debugger wants to know.
 pub const LARGEST: usize = 1 << 30;
@@ -19,21 +19,21 @@ pub const LARGEST: usize = 1 << 30;
 pub type Stream = Box<dyn Write + Send>;
 
 /// Files that are on their way.
-pub(super) struct Sent {
+pub(super) struct StreamOutput {
     stream: Stream,
     /// What is whole and no larger than a piece waits: descriptions are searched before anybody sees them.
     held: BTreeMap<String, Arc<[u8]>>,
 }
 
-impl fmt::Debug for Sent {
+impl fmt::Debug for StreamOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sent").field("held", &self.held.keys()).finish_non_exhaustive()
     }
 }
 
-impl Sent {
+impl StreamOutput {
     pub(super) fn new(stream: Stream) -> Self {
-        Sent { stream, held: BTreeMap::new() }
+        StreamOutput { stream, held: BTreeMap::new() }
     }
 
     /// A file that is finished, if it is not sent yet.
@@ -58,7 +58,7 @@ impl Sent {
 }
 
 /// One file: in one piece, or in as many as it takes.
-pub(super) struct SentFile {
+pub(super) struct StreamFile {
     /// Bytes of a piece.
     most: usize,
     piece: Vec<u8>,
@@ -66,14 +66,14 @@ pub(super) struct SentFile {
     gone: Vec<(String, Sha256)>,
 }
 
-impl SentFile {
+impl StreamFile {
     /// A program is run as it is, and so in one piece.
     pub(super) fn new(is_program: bool) -> Self {
-        let most = if is_program { LARGEST } else { PIECE };
-        SentFile { most, piece: Vec::new(), gone: Vec::new() }
+        let most = if is_program { LARGEST } else { CHUNK_SIZE };
+        StreamFile { most, piece: Vec::new(), gone: Vec::new() }
     }
 
-    pub(super) fn write(&mut self, to: &mut Sent, name: &str, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, to: &mut StreamOutput, name: &str, bytes: &[u8]) -> io::Result<usize> {
         let length = bytes.len().min(self.most - self.piece.len());
         self.piece.extend_from_slice(&bytes[..length]);
         if self.piece.len() == self.most {
@@ -82,7 +82,7 @@ impl SentFile {
         Ok(length)
     }
 
-    fn let_go(&mut self, to: &mut Sent, name: &str) -> io::Result<()> {
+    fn let_go(&mut self, to: &mut StreamOutput, name: &str) -> io::Result<()> {
         let name = reader::piece(name, self.gone.len());
         to.send(&name, &self.piece)?;
         self.gone.push((name, sha2::Sha256::digest(&self.piece).into()));
@@ -91,7 +91,7 @@ impl SentFile {
     }
 
     /// Returns the names and digests of what it became.
-    pub(super) fn finish(mut self, to: &mut Sent, name: String) -> io::Result<Vec<(String, Sha256)>> {
+    pub(super) fn finish(mut self, to: &mut StreamOutput, name: String) -> io::Result<Vec<(String, Sha256)>> {
         if self.gone.is_empty() {
             let digest = sha2::Sha256::digest(&self.piece).into();
             to.held.insert(name.clone(), self.piece.into());

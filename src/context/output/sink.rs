@@ -1,10 +1,10 @@
 //! The files of a context: digested while they are written, read back before they are sealed.
 
-use super::kept::{Kept, KeptFile};
-use super::partial::Scratch;
-use super::place::Place;
-use super::room::Room;
-use super::sent::{Sent, SentFile, Stream};
+use super::kept::{LocalFile, LocalOutput};
+use super::partial::CleanupHandle;
+use super::place::OutputPath;
+use super::room::SpaceLimit;
+use super::sent::{Stream, StreamFile, StreamOutput};
 use crate::context::reader::{self, COMPLETE};
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
@@ -15,46 +15,51 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::os::fd::BorrowedFd;
 
-/// A context under construction. Dropped before [`Sink::finish`], it leaves nothing behind on this machine.
+/// A context under construction. Dropped before [`ContextWriter::finish`], it leaves nothing behind on this machine.
 #[derive(Debug)]
-pub struct Sink {
-    store: Store,
+pub struct ContextWriter {
+    store: Output,
     digests: BTreeMap<String, Sha256>,
 }
 
 #[derive(Debug)]
-enum Store {
-    Kept(Kept),
-    Sent(Sent),
+enum Output {
+    LocalOutput(LocalOutput),
+    StreamOutput(StreamOutput),
 }
 
-impl Sink {
-    /// Begins a context that will stand at `place`. Codes as for [`super::Partial::create`].
-    pub fn create(place: Place, room: Room, insecure: bool, scratch: &Scratch) -> Result<Self> {
-        let store = Store::Kept(Kept::create(place, room, insecure, scratch)?);
-        Ok(Sink { store, digests: BTreeMap::new() })
+impl ContextWriter {
+    /// Begins a context that will stand at `place`. Codes as for [`super::PartialDir::create`].
+    pub fn create(
+        place: OutputPath,
+        room: SpaceLimit,
+        insecure: bool,
+        scratch: &CleanupHandle,
+    ) -> Result<Self> {
+        let store = Output::LocalOutput(LocalOutput::create(place, room, insecure, scratch)?);
+        Ok(ContextWriter { store, digests: BTreeMap::new() })
     }
 
     /// Begins a context that is kept nowhere here.
     pub fn stream(to: Stream) -> Self {
-        Sink { store: Store::Sent(Sent::new(to)), digests: BTreeMap::new() }
+        ContextWriter { store: Output::StreamOutput(StreamOutput::new(to)), digests: BTreeMap::new() }
     }
 
     /// The directory that it grows in; nothing if it is sent.
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.kept().map(Kept::directory)
+        self.kept().map(LocalOutput::directory)
     }
 
-    fn kept(&self) -> Option<&Kept> {
+    fn kept(&self) -> Option<&LocalOutput> {
         match &self.store {
-            Store::Kept(kept) => Some(kept),
-            Store::Sent(_) => None,
+            Output::LocalOutput(kept) => Some(kept),
+            Output::StreamOutput(_) => None,
         }
     }
 
     /// Device and inode of what is no part of the machine: where it grows, and an empty directory where it will stand.
     pub fn identities(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.kept().into_iter().flat_map(Kept::identities)
+        self.kept().into_iter().flat_map(LocalOutput::identities)
     }
 
     /// Refuses (code 10) what does not fit beside what stays for the machine. `least` is in bytes.
@@ -63,21 +68,21 @@ impl Sink {
     }
 
     /// Begins a file that nobody can run; directories in its name are made.
-    pub fn file(&mut self, name: &str) -> Result<SinkFile<'_>> {
+    pub fn file(&mut self, name: &str) -> Result<ContextFile<'_>> {
         self.begin(name, Mode::RUSR | Mode::WUSR)
     }
 
     /// Begins a program.
-    pub fn program(&mut self, name: &str) -> Result<SinkFile<'_>> {
+    pub fn program(&mut self, name: &str) -> Result<ContextFile<'_>> {
         self.begin(name, Mode::RWXU)
     }
 
-    fn begin(&mut self, name: &str, mode: Mode) -> Result<SinkFile<'_>> {
+    fn begin(&mut self, name: &str, mode: Mode) -> Result<ContextFile<'_>> {
         let to = match &mut self.store {
-            Store::Kept(kept) => To::Disk(kept.file(name, mode)?, kept, sha2::Sha256::new()),
-            Store::Sent(sent) => To::Away(SentFile::new(mode.contains(Mode::XUSR)), sent),
+            Output::LocalOutput(kept) => To::Disk(kept.file(name, mode)?, kept, sha2::Sha256::new()),
+            Output::StreamOutput(sent) => To::Away(StreamFile::new(mode.contains(Mode::XUSR)), sent),
         };
-        Ok(SinkFile { to, digests: &mut self.digests, name: name.to_owned(), size: 0 })
+        Ok(ContextFile { to, digests: &mut self.digests, name: name.to_owned(), size: 0 })
     }
 
     /// Writes a whole file.
@@ -96,8 +101,8 @@ impl Sink {
     /// cannot be had.
     pub fn read_back(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         match &self.store {
-            Store::Kept(kept) => Ok(Box::new(kept.read_back(name)?)),
-            Store::Sent(sent) => Ok(Box::new(Cursor::new(sent.held(name)?))),
+            Output::LocalOutput(kept) => Ok(Box::new(kept.read_back(name)?)),
+            Output::StreamOutput(sent) => Ok(Box::new(Cursor::new(sent.held(name)?))),
         }
     }
 
@@ -110,7 +115,7 @@ impl Sink {
         }
         let seal: String =
             self.digests.iter().map(|(name, digest)| reader::seal_line(name, digest)).collect();
-        if let Store::Sent(sent) = &mut self.store {
+        if let Output::StreamOutput(sent) = &mut self.store {
             return sent.settle(&seal);
         }
         self.write(COMPLETE, seal.as_bytes())?;
@@ -122,7 +127,7 @@ impl Sink {
             let found = reader::digest(self.read_back(name)?).map_err(|cause| Error::io(name, cause))?;
             if found != *digest {
                 let what = format!("{name}: what was read back is not what was written");
-                return Err(Error::new(Code::Differs, what)
+                return Err(Error::new(Code::NotEqual, what)
                     .hint("the disk or the memory of this machine is damaged; write to another disk"));
             }
         }
@@ -131,7 +136,7 @@ impl Sink {
 }
 
 /// One file of the context, hashed while it is written.
-pub struct SinkFile<'a> {
+pub struct ContextFile<'a> {
     to: To<'a>,
     digests: &'a mut BTreeMap<String, Sha256>,
     name: String,
@@ -139,11 +144,11 @@ pub struct SinkFile<'a> {
 }
 
 enum To<'a> {
-    Disk(KeptFile, &'a mut Kept, sha2::Sha256),
-    Away(SentFile, &'a mut Sent),
+    Disk(LocalFile, &'a mut LocalOutput, sha2::Sha256),
+    Away(StreamFile, &'a mut StreamOutput),
 }
 
-impl SinkFile<'_> {
+impl ContextFile<'_> {
     /// Puts the content on the disk, or on its way, and returns its size.
     pub fn finish(self) -> Result<u64> {
         let shown = escape::escape(self.name.as_bytes());
@@ -156,7 +161,7 @@ impl SinkFile<'_> {
     }
 }
 
-impl Write for SinkFile<'_> {
+impl Write for ContextFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = match &mut self.to {
             To::Disk(file, kept, sha256) => {
@@ -182,10 +187,10 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
-    fn create(out: &Path) -> Result<Sink> {
-        let place = Place::open(out)?;
-        let room = Room::of(place.parent(), false).unwrap();
-        Sink::create(place, room, false, &Scratch::default())
+    fn create(out: &Path) -> Result<ContextWriter> {
+        let place = OutputPath::open(out)?;
+        let room = SpaceLimit::of(place.parent(), false).unwrap();
+        ContextWriter::create(place, room, false, &CleanupHandle::default())
     }
 
     #[test]
@@ -237,7 +242,7 @@ mod tests {
         sink.write("a", b"right").unwrap();
         let partial = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
         std::fs::write(partial.join("a"), "wrong").unwrap();
-        assert_eq!(sink.finish().unwrap_err().code, Code::Differs);
+        assert_eq!(sink.finish().unwrap_err().code, Code::NotEqual);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use crate::detect::units::cron::{self, Schedule};
 use crate::detect::units::enabled::{How, enabled};
 use crate::detect::units::load::Units;
-use crate::detect::units::machine::{Machine, data, host, shown, texts};
+use crate::detect::units::machine::{TestRoot, data, host, shown, texts};
 use crate::detect::units::other::{OtherService, openrc, runit};
 use crate::detect::units::sysv::{self, Header};
 use crate::detect::units::{supervisor, tmpfiles};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
 /// `name<tab>how` of each unit, and the findings.
-fn started(machine: &Machine) -> (Vec<String>, Vec<String>) {
+fn started(machine: &TestRoot) -> (Vec<String>, Vec<String>) {
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let lines = enabled(&units, &host(), &mut findings).into_iter().map(|unit| {
@@ -25,7 +25,7 @@ fn started(machine: &Machine) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn a_real_machine_starts_what_another_program_says() {
-    let (found, findings) = started(&Machine::unpack("ubuntu-20.04/machine.txtar.xz"));
+    let (found, findings) = started(&TestRoot::unpack("ubuntu-20.04/machine.txtar.xz"));
     let expected = String::from_utf8(data("ubuntu-20.04/enabled.tsv")).unwrap();
     let expected: Vec<&str> = expected.lines().collect();
     let missing: Vec<_> = expected.iter().filter(|line| !found.iter().any(|other| other == *line)).collect();
@@ -36,7 +36,7 @@ fn a_real_machine_starts_what_another_program_says() {
 
 #[test]
 fn circles_end_and_masked_units_do_not_start() {
-    let machine = Machine::new(&[
+    let machine = TestRoot::new(&[
         ("etc/systemd/system/default.target", "-> /usr/lib/systemd/system/multi-user.target"),
         ("usr/lib/systemd/system/multi-user.target", "[Unit]\nRequires=basic.target\nWants=none.service"),
         ("usr/lib/systemd/system/basic.target", "[Unit]\nWants=multi-user.target"),
@@ -87,7 +87,7 @@ fn headers_of_init_scripts() {
 
 #[test]
 fn run_levels_start_scripts_that_no_unit_replaces() {
-    let machine = Machine::new(&[
+    let machine = TestRoot::new(&[
         (
             "etc/init.d/old",
             "#!/bin/sh\n# pidfile: /run/old.pid\n### BEGIN INIT INFO\n# Short-Description: Old\n### END INIT INFO\n",
@@ -130,7 +130,7 @@ fn openrc_tells_command_and_pid_file() {
         let name = path.rsplit('/').next().unwrap();
         files.push((format!("etc/runlevels/default/{name}"), format!("-> /etc/init.d/{name}")));
     }
-    let services = openrc(&Machine::new(&files).root, &mut Findings::default());
+    let services = openrc(&TestRoot::new(&files).root, &mut Findings::default());
     assert_eq!(services.len(), facts.len());
     for service in &services {
         let fact = &facts[&shown([&service.script]).remove(0)]["assign"];
@@ -141,7 +141,7 @@ fn openrc_tells_command_and_pid_file() {
     }
     let script =
         "pidfile=/run/${RC_SVCNAME}.pid\ncommand=/bin/a # x\ncommand_args='a\n b'\ncommand_user=u:g\n";
-    let machine = Machine::new(&[("etc/init.d/a", script), ("etc/runlevels/default/a", "-> /etc/init.d/a")]);
+    let machine = TestRoot::new(&[("etc/init.d/a", script), ("etc/runlevels/default/a", "-> /etc/init.d/a")]);
     let a = openrc(&machine.root, &mut Findings::default()).remove(0);
     let found = shown(a.pid_file.iter().chain(&a.command).chain(&a.user));
     assert_eq!(found, ["/run/a.pid", "/bin/a a\\x0a b", "u:g"]);
@@ -149,7 +149,7 @@ fn openrc_tells_command_and_pid_file() {
 
 #[test]
 fn runit_and_supervisor() {
-    let machine = Machine::new(&[
+    let machine = TestRoot::new(&[
         ("etc/sv/a/run", "#!/bin/sh\n"),
         ("etc/service/a", "-> /etc/sv/a"),
         ("etc/sv/b/run", "#!/bin/sh\n"),
@@ -206,7 +206,7 @@ fn crontabs_are_read() {
 
 #[test]
 fn a_machines_jobs_are_found() {
-    let machine = Machine::new(&[
+    let machine = TestRoot::new(&[
         ("etc/debian_version", "12\n"),
         ("etc/crontab", "0 1 * * * root a\n"),
         ("etc/cron.d/certbot", "0 */12 * * * root b\n"),
@@ -268,7 +268,7 @@ fn tmpfiles_lines_and_their_precedence() {
     ];
     assert_eq!(lines.iter().map(show).collect::<Vec<_>>(), expected);
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [7, 8, 9, 10]);
-    let machine = Machine::new(&[
+    let machine = TestRoot::new(&[
         ("usr/lib/tmpfiles.d/b.conf", "d /run/from-lib\n"),
         ("etc/tmpfiles.d/b.conf", "d /run/%H-%z\n"),
         ("usr/lib/tmpfiles.d/a.conf", "d %t/a\n"),

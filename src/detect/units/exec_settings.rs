@@ -17,7 +17,7 @@ pub struct WorkingDirectory {
 
 /// Where directories of a service lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum DirectoryKind {
     /// `RuntimeDirectory=`, below `/run`: made at every start.
     Runtime,
     /// `StateDirectory=`, below `/var/lib`.
@@ -30,23 +30,23 @@ pub enum Place {
     Configuration,
 }
 
-impl Place {
-    const ALL: [(Place, &'static str, &'static str); 5] = [
-        (Place::Runtime, "RuntimeDirectory", "RUNTIME_DIRECTORY"),
-        (Place::State, "StateDirectory", "STATE_DIRECTORY"),
-        (Place::Cache, "CacheDirectory", "CACHE_DIRECTORY"),
-        (Place::Logs, "LogsDirectory", "LOGS_DIRECTORY"),
-        (Place::Configuration, "ConfigurationDirectory", "CONFIGURATION_DIRECTORY"),
+impl DirectoryKind {
+    const ALL: [(DirectoryKind, &'static str, &'static str); 5] = [
+        (DirectoryKind::Runtime, "RuntimeDirectory", "RUNTIME_DIRECTORY"),
+        (DirectoryKind::State, "StateDirectory", "STATE_DIRECTORY"),
+        (DirectoryKind::Cache, "CacheDirectory", "CACHE_DIRECTORY"),
+        (DirectoryKind::Logs, "LogsDirectory", "LOGS_DIRECTORY"),
+        (DirectoryKind::Configuration, "ConfigurationDirectory", "CONFIGURATION_DIRECTORY"),
     ];
 
     /// The directory that it lies in, relative to the root.
     pub fn base(self) -> &'static str {
         match self {
-            Place::Runtime => "run",
-            Place::State => "var/lib",
-            Place::Cache => "var/cache",
-            Place::Logs => "var/log",
-            Place::Configuration => "etc",
+            DirectoryKind::Runtime => "run",
+            DirectoryKind::State => "var/lib",
+            DirectoryKind::Cache => "var/cache",
+            DirectoryKind::Logs => "var/log",
+            DirectoryKind::Configuration => "etc",
         }
     }
 }
@@ -55,7 +55,7 @@ impl Place {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceDirectory {
     /// Where.
-    pub place: Place,
+    pub place: DirectoryKind,
     /// Relative to the root.
     pub path: Vec<u8>,
     /// Its permissions.
@@ -158,11 +158,11 @@ impl ExecContext {
     /// The variables that tell a program its directories, absolute, with colons between (`systemd.exec(5)`,
     /// "$RUNTIME_DIRECTORY").
     pub fn directory_variables(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let of = |place: Place| {
+        let of = |place: DirectoryKind| {
             let own = self.directories.iter().filter(|directory| directory.place == place);
             own.map(|directory| [b"/", &directory.path[..]].concat()).collect::<Vec<_>>()
         };
-        let named = Place::ALL.map(|(place, _, name)| (name, of(place).join(&b':')));
+        let named = DirectoryKind::ALL.map(|(place, _, name)| (name, of(place).join(&b':')));
         named.into_iter().filter(|(_, paths)| !paths.is_empty()).collect()
     }
 
@@ -233,7 +233,7 @@ fn read_environment_files(section: &mut Section<'_>) -> Vec<EnvironmentFile> {
 
 fn read_directories(section: &mut Section<'_>) -> Vec<ServiceDirectory> {
     let mut directories = Vec::new();
-    for (place, key, _) in Place::ALL {
+    for (place, key, _) in DirectoryKind::ALL {
         let mode = section.parsed(&format!("{key}Mode"), amount::mode).unwrap_or(0o755);
         for word in section.words(key) {
             let mut parts = word.split(|&byte| byte == b':');

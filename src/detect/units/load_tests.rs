@@ -1,11 +1,11 @@
 //! The search path: who wins, who is whose other name, what is added.
 
 use crate::detect::units::load::{Loaded, Units};
-use crate::detect::units::machine::{Machine, shown, texts};
+use crate::detect::units::machine::{TestRoot, shown, texts};
 use crate::model::findings::Findings;
 
 fn load(files: &[(&str, &str)], name: &str) -> (Option<Loaded>, Vec<String>) {
-    let machine = Machine::new(files);
+    let machine = TestRoot::new(files);
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let loaded = units.load(name.as_bytes(), &mut findings);
@@ -169,7 +169,7 @@ fn directories_of_links_pull_in() {
 
 #[test]
 fn mariadb_has_its_names() {
-    let machine = Machine::debian("mariadb-server");
+    let machine = TestRoot::debian("mariadb-server");
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let loaded = units.load(b"mysql.service", &mut findings).unwrap();

@@ -10,12 +10,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// A machine's root, removed at the end of the test.
-pub(super) struct Machine {
+pub(super) struct TestRoot {
     _directory: tempfile::TempDir,
     pub(super) root: Root,
 }
 
-impl Machine {
+impl TestRoot {
     /// Files by path and content; `-> target` is a link.
     pub(super) fn new<P: AsRef<[u8]>, C: AsRef<[u8]>>(files: &[(P, C)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -28,7 +28,7 @@ impl Machine {
             }
         }
         let root = Root::open(directory.path()).unwrap();
-        Machine { _directory: directory, root }
+        TestRoot { _directory: directory, root }
     }
 
     /// The machine of a `.txtar.xz`.
@@ -46,7 +46,7 @@ impl Machine {
                 None => files.last_mut().unwrap().1.extend_from_slice(line),
             }
         }
-        Machine::new(&files)
+        TestRoot::new(&files)
     }
 
     /// The files of a Debian package.
@@ -69,7 +69,7 @@ impl Machine {
                 }
             }
         }
-        Machine::new(&files)
+        TestRoot::new(&files)
     }
 }
 

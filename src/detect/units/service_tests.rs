@@ -2,9 +2,9 @@
 
 use crate::detect::units::amount::{self, Limit, TimeSpan};
 use crate::detect::units::environment::{self, EnvironmentFile};
-use crate::detect::units::exec_settings::{Capabilities, Place, ProtectSystem};
+use crate::detect::units::exec_settings::{Capabilities, DirectoryKind, ProtectSystem};
 use crate::detect::units::load::Units;
-use crate::detect::units::machine::{Machine, host, shown, texts};
+use crate::detect::units::machine::{TestRoot, host, shown, texts};
 use crate::detect::units::names;
 use crate::detect::units::path::PathUnit;
 use crate::detect::units::service::{KillMode, Restart, ServiceUnit, Type};
@@ -14,7 +14,7 @@ use crate::detect::units::timer::{Event, TimerUnit};
 use crate::model::findings::Findings;
 use std::time::Duration;
 
-fn service_of(machine: &Machine, name: &str) -> (ServiceUnit, Vec<String>) {
+fn service_of(machine: &TestRoot, name: &str) -> (ServiceUnit, Vec<String>) {
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let loaded = units.load(name.as_bytes(), &mut findings).unwrap();
@@ -25,12 +25,12 @@ fn service_of(machine: &Machine, name: &str) -> (ServiceUnit, Vec<String>) {
 /// A service whose `[Service]` has these lines.
 fn service(lines: &str) -> (ServiceUnit, Vec<String>) {
     let text = format!("[Service]\n{lines}\n");
-    service_of(&Machine::new(&[("etc/systemd/system/a@x-y.service", text)]), "a@x-y.service")
+    service_of(&TestRoot::new(&[("etc/systemd/system/a@x-y.service", text)]), "a@x-y.service")
 }
 
 #[test]
 fn mariadb_is_what_its_unit_says() {
-    let (service, findings) = service_of(&Machine::debian("mariadb-server"), "mariadb.service");
+    let (service, findings) = service_of(&TestRoot::debian("mariadb-server"), "mariadb.service");
     assert_eq!(findings, Vec::<String>::new());
     assert_eq!(
         (service.kind, service.restart, service.kill_mode),
@@ -48,12 +48,12 @@ fn mariadb_is_what_its_unit_says() {
 
 #[test]
 fn redis_is_what_its_unit_says() {
-    let (service, findings) = service_of(&Machine::debian("redis-server"), "redis-server@two.service");
+    let (service, findings) = service_of(&TestRoot::debian("redis-server"), "redis-server@two.service");
     assert_eq!(findings, Vec::<String>::new());
     assert_eq!(shown(&service.pid_file), ["/run/redis-two/redis-server.pid"]);
-    let directories: Vec<(Place, String, u16)> =
+    let directories: Vec<(DirectoryKind, String, u16)> =
         service.context.directories.iter().map(|d| (d.place, shown([&d.path]).remove(0), d.mode)).collect();
-    assert_eq!(directories, [(Place::Runtime, "run/redis-two".to_owned(), 0o2755)]);
+    assert_eq!(directories, [(DirectoryKind::Runtime, "run/redis-two".to_owned(), 0o2755)]);
     assert_eq!(service.timeout_stop, Some(TimeSpan::Infinite));
     assert_eq!(service.context.umask, Some(0o007));
     assert_eq!(service.context.limits[0].soft, Some(65535));
@@ -168,7 +168,7 @@ fn environments_are_read() {
     service.context.unset_environment.iter().for_each(|what| variables.unset(what));
     assert_eq!((variables.get(b"A"), variables.get(b"B")), (None, Some(&b"$A"[..])));
     let files = [("etc/d/2.env", "X=2"), ("etc/d/1.env", "X=1\nY=1"), ("etc/d/3.txt", "X=3")];
-    let machine = Machine::new(&files);
+    let machine = TestRoot::new(&files);
     let mut findings = Findings::default();
     let mut load = |index: usize| service.context.environment_files[index].load(&machine.root, &mut findings);
     assert!(load(0).is_empty());
@@ -278,7 +278,7 @@ fn sockets_timers_and_paths() {
         ),
         ("etc/systemd/system/c.path", "[Path]\nPathExists=/a\nPathChanged=/b\nUnit=d.service\n"),
     ];
-    let machine = Machine::new(&files);
+    let machine = TestRoot::new(&files);
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let load = |name: &str| units.load(name.as_bytes(), &mut Findings::default()).unwrap();

@@ -20,7 +20,7 @@ mod services_tests;
 mod unit;
 mod yaml;
 
-use crate::context::output::Sink;
+use crate::context::output::ContextWriter;
 use crate::error::Result;
 use crate::services::model::{Name, Service, Workload};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ const LEAST_CPU_MILLIS: u64 = 10;
 ///
 /// # Errors
 /// The context cannot be written.
-pub fn write(sink: &mut Sink, workload: &Workload, system_image: &str, project: &str) -> Result<()> {
+pub fn write(sink: &mut ContextWriter, workload: &Workload, system_image: &str, project: &str) -> Result<()> {
     let files = files(workload, system_image, project);
     files.iter().try_for_each(|(name, content)| sink.write(name, content))
 }

@@ -1,8 +1,8 @@
 //! Workloads for tests.
 
 use crate::services::model::{
-    Command, Fit, Gravity, Health, LeftOut, Mount, Name, Port, Privileges, Protocol, Purpose, Restart,
-    SecretFile, Service, SharedNetwork, Signal, User, Variable, Volume, Workload,
+    Command, CompatibilityIssue, Health, IssueSeverity, Mount, Name, Port, Privileges, Protocol, Purpose,
+    Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, User, Variable, Volume, Workload,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -172,12 +172,12 @@ pub(super) fn full() -> Workload {
             path: b"/etc/ssl/private/site.key".to_vec(),
             owner: (0, 115, 0o640),
         }],
-        left_out: vec![LeftOut {
+        left_out: vec![SkippedService {
             unit: "cron.service".to_owned(),
             reason: "runs others' programs by the clock".to_owned(),
         }],
-        fit: vec![Fit {
-            gravity: Gravity::Warning,
+        fit: vec![CompatibilityIssue {
+            gravity: IssueSeverity::Warning,
             service: Some(name("unbound")),
             kind: "port-taken",
             evidence: "port 53".to_owned(),

@@ -13,7 +13,7 @@ mod session;
 pub use credentials::Credentials;
 pub use reference::Reference;
 
-use super::image_layers::Layers;
+use super::image_layers::ImageLayers;
 use super::oci::{self, Descriptor, Documents};
 use super::store::{JSON_LIMIT, digest_text, parse_digest, same_digest};
 use super::{BaseImage, Outcome, refused};
@@ -244,7 +244,7 @@ fn apply(
     session: &Session<'_>,
     layer: (Sha256, u64),
     diff_id: &Sha256,
-    tree: &mut Layers<'_>,
+    tree: &mut ImageLayers<'_>,
 ) -> Outcome<()> {
     let (digest, size) = layer;
     let mut blob = Blob::open(session, digest, within(size, MAX_BLOB)?)?;

@@ -3,12 +3,12 @@
 use super::base::contents::{self, Heads};
 use super::base::minbase;
 use super::base::package_list::PackageList;
-use super::repository::{self, Lists, Question, Source, snapshot};
+use super::repository::{self, Lists, Query, Source, snapshot};
 use crate::detect::os_release::OsRelease;
 use crate::image::Profile;
 use crate::model::findings::Findings;
 use crate::model::tree::Md5;
-use crate::pkg::plan::{Availability, Rung};
+use crate::pkg::plan::{Availability, VersionSource};
 use crate::pkg::{Catalog, Pin};
 use crate::system::root::Root;
 use crate::transfer::net::Client;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 /// The archives of a machine.
-pub struct Archives<'a> {
+pub struct Repositories<'a> {
     root: &'a Root,
     catalog: &'a Catalog,
     client: Option<&'a Client>,
@@ -31,21 +31,21 @@ pub struct Archives<'a> {
 
 /// What they offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offered {
+pub struct AvailablePackages {
     /// What can be had in the machine's version.
     pub availability: Availability,
     /// The sources that the build's apt is given.
     pub sources: Vec<Source>,
 }
 
-impl<'a> Archives<'a> {
+impl<'a> Repositories<'a> {
     /// The archives of this machine; without a client what apt has noted down of them.
     pub fn of(root: &'a Root, catalog: &'a Catalog, client: Option<&'a Client>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |time| time.as_secs() as i64);
         let own = std::iter::once(&catalog.architecture);
         let architectures = own.chain(&catalog.foreign).cloned().collect();
-        Archives { root, catalog, client, architectures, now, lists: OnceCell::new() }
+        Repositories { root, catalog, client, architectures, now, lists: OnceCell::new() }
     }
 
     /// When the machine's packages were last changed, in seconds since 1970.
@@ -55,7 +55,7 @@ impl<'a> Archives<'a> {
 
     /// What can be had of every installed package in the machine's very version, and where. What the machine's own sources
     /// do not have is looked for in the archives of earlier states.
-    pub fn offered(&self, findings: &mut Findings) -> Offered {
+    pub fn offered(&self, findings: &mut Findings) -> AvailablePackages {
         let (pins, current) = (self.pins(), self.lists(findings));
         let mut lists = current.clone();
         if let Some(client) = self.client.filter(|_| lists.available.len() < pins.len()) {
@@ -63,12 +63,12 @@ impl<'a> Archives<'a> {
             snapshot::search(self.root, &mut lists, &self.question(&pins), changed, client, findings);
         }
         let availability = availability(&pins, &current.available, &lists);
-        Offered { availability, sources: lists.for_build(self.now) }
+        AvailablePackages { availability, sources: lists.for_build(self.now) }
     }
 
     /// The packages of a base image that is made by the usual rule, computed from the distribution's indexes.
     pub fn base_packages(&self, os: &OsRelease, findings: &mut Findings) -> Result<PackageList, String> {
-        let machine = minbase::Machine {
+        let machine = minbase::TargetSystem {
             root: self.root,
             lists: self.lists(findings),
             id: &os.id,
@@ -114,8 +114,8 @@ impl<'a> Archives<'a> {
         self.catalog.installed().map(|index| Pin::from(&self.catalog.packages[index])).collect()
     }
 
-    fn question<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Question<'b> {
-        Question { pins, architectures: &self.architectures, now: self.now }
+    fn question<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Query<'b> {
+        Query { pins, architectures: &self.architectures, now: self.now }
     }
 }
 
@@ -135,8 +135,8 @@ fn note_unusable(lists: &Lists, findings: &mut Findings) {
 
 fn availability(pins: &BTreeSet<Pin>, current: &BTreeSet<Pin>, lists: &Lists) -> Availability {
     let place = |pin: &Pin| match lists.available.contains(pin) {
-        true if current.contains(pin) => Ok(Rung::Archive),
-        true => Ok(Rung::Snapshot),
+        true if current.contains(pin) => Ok(VersionSource::Repository),
+        true => Ok(VersionSource::Snapshot),
         false => Err(lists.why_missing(pin)),
     };
     match lists.present {

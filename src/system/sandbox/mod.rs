@@ -18,7 +18,7 @@ use std::os::fd::BorrowedFd;
 
 /// Which doors are closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Guard {
+pub struct Sandbox {
     /// How many file systems are read-only for this process; nothing where the kernel or the container does not allow it.
     pub read_only: Option<usize>,
     /// Why they are not.
@@ -30,7 +30,7 @@ pub struct Guard {
     pub writes: bool,
 }
 
-impl Guard {
+impl Sandbox {
     /// Closes the first doors; to be called before any file of the machine is opened, while there is one thread that works.
     ///
     /// Code 20 where the mounts cannot be made read-only and `required` says that they must.
@@ -44,15 +44,15 @@ impl Guard {
             Err(why) => (None, Some(why)),
         };
         if let Some(why) = why_not.as_ref().filter(|_| required) {
-            return Err(Error::new(Code::Refused, format!("--require-readonly: {why}"))
+            return Err(Error::new(Code::NotStarted, format!("--require-readonly: {why}"))
                 .hint("without it the run goes on; it opens nothing of the machine for writing anyway"));
         }
-        Ok(Guard { read_only, why_not, calls: seccomp::forbid(seccomp::CHANGES), writes: false })
+        Ok(Sandbox { read_only, why_not, calls: seccomp::forbid(seccomp::CHANGES), writes: false })
     }
 
     /// Closes the last: from now on the output is the only place that can be written to, and nobody can be talked to. `/proc`
     /// of other processes cannot be read any more.
-    pub fn shut(&mut self, directory: Option<BorrowedFd<'_>>) {
+    pub fn restrict_writes(&mut self, directory: Option<BorrowedFd<'_>>) {
         // Landlock takes one thread at a time: this one, from which others will come, and those that are there.
         let shut = || landlock::only_in(directory);
         self.writes = rayon::broadcast(|_| shut()).into_iter().all(|shut| shut) && shut();

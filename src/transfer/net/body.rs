@@ -20,7 +20,7 @@ pub struct Body {
     limit: u64,
     received: u64,
     announced: Option<u64>,
-    pace: Pace,
+    pace: MinRate,
     traffic: Arc<Traffic>,
     _slot: Slot,
     _busy: Busy,
@@ -28,13 +28,13 @@ pub struct Body {
 
 /// What came in while the caller waited for it; the caller's own work does not count.
 #[derive(Debug)]
-struct Pace {
+struct MinRate {
     patience: Duration,
     waited: Duration,
     bytes: u64,
 }
 
-impl Pace {
+impl MinRate {
     /// Whether it is too slow.
     fn is_lost(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
@@ -49,7 +49,7 @@ impl Pace {
 }
 
 /// Who sends a body, and how much of it is taken.
-pub(super) struct Terms {
+pub(super) struct BodyLimits {
     pub(super) url: String,
     pub(super) host: String,
     pub(super) limit: u64,
@@ -60,13 +60,13 @@ pub(super) struct Terms {
 impl Body {
     pub(super) fn new(
         reader: BodyReader<'static>,
-        terms: Terms,
+        terms: BodyLimits,
         traffic: Arc<Traffic>,
         slot: Slot,
         busy: Busy,
     ) -> Self {
-        let Terms { url, host, limit, announced, patience } = terms;
-        let pace = Pace { patience, waited: Duration::ZERO, bytes: 0 };
+        let BodyLimits { url, host, limit, announced, patience } = terms;
+        let pace = MinRate { patience, waited: Duration::ZERO, bytes: 0 };
         Body { reader, url, host, limit, received: 0, announced, pace, traffic, _slot: slot, _busy: busy }
     }
 

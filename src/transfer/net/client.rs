@@ -1,11 +1,11 @@
 //! Requests: sent, repeated, redirected, answered.
 
-use super::body::{Body, Terms};
+use super::body::{Body, BodyLimits};
 use super::connector::EachAddress;
 use super::early_response::AnswersFirst;
 use super::failure::{self, Failure};
 use super::resolver::SystemResolver;
-use super::traffic::{Figures, Traffic};
+use super::traffic::{Stats, Traffic};
 use super::trust;
 use super::url::{Origin, Url};
 use crate::error::Result as RunResult;
@@ -37,7 +37,7 @@ pub struct Settings {
     /// All time that the run may wait for the network.
     pub budget: Duration,
     /// How long each step may take.
-    pub times: Times,
+    pub times: Timeouts,
     /// Who did not answer is asked again: for those who wait. Others would wait for each thing that they ask for.
     pub asks_again: bool,
 }
@@ -45,13 +45,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let budget = Duration::from_secs(30 * 60);
-        Settings { ca_file: None, plain_http: false, budget, times: Times::default(), asks_again: false }
+        Settings { ca_file: None, plain_http: false, budget, times: Timeouts::default(), asks_again: false }
     }
 }
 
 /// How long each step of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub struct Timeouts {
     /// Connecting to one address.
     pub connect: Duration,
     /// From the request to the end of the headers.
@@ -66,10 +66,10 @@ pub struct Times {
     pub pauses: [Duration; 2],
 }
 
-impl Default for Times {
+impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Times {
+        Timeouts {
             connect: seconds(5),
             headers: seconds(20),
             refusal: seconds(5),
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// What has come so far.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> Stats {
         self.traffic.figures()
     }
 
@@ -302,7 +302,7 @@ impl Client {
         let (parts, body) = self.agent.run(message).map_err(fault)?.into_parts();
         let announced = body.content_length().filter(|_| !is_head);
         let patience = self.settings.times.stall;
-        let terms = Terms { url: shown.clone(), host, limit, announced, patience };
+        let terms = BodyLimits { url: shown.clone(), host, limit, announced, patience };
         Ok(Response {
             status: parts.status.as_u16(),
             url: shown,

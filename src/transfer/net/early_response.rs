@@ -6,27 +6,27 @@
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-/// Puts [`Answered`] around a connection.
+/// Puts [`EarlyResponse`] around a connection.
 #[derive(Debug)]
 pub(super) struct AnswersFirst;
 
 /// A connection that does not wait for more where the head of an answer is there already.
 #[derive(Debug)]
-pub(super) struct Answered<T> {
+pub(super) struct EarlyResponse<T> {
     inner: T,
     /// So much input there was when a head was last seen; whoever asks again with no more does need more.
     seen: usize,
 }
 
 impl<In: Transport> Connector<In> for AnswersFirst {
-    type Out = Answered<In>;
+    type Out = EarlyResponse<In>;
 
     fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(|inner| Answered { inner, seen: 0 }))
+        Ok(chained.map(|inner| EarlyResponse { inner, seen: 0 }))
     }
 }
 
-impl<T: Transport> Transport for Answered<T> {
+impl<T: Transport> Transport for EarlyResponse<T> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.inner.buffers()
     }

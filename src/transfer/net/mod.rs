@@ -23,9 +23,9 @@ mod trust;
 mod url;
 
 pub use body::Body;
-pub use client::{Client, Request, Response, Sending, Settings, Times};
+pub use client::{Client, Request, Response, Sending, Settings, Timeouts};
 pub use failure::Failure;
-pub use traffic::Figures;
+pub use traffic::Stats;
 pub use trust::check_ca_file;
 pub use ureq::http::Method;
 pub use url::{Address, base64, basic};

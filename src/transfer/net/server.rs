@@ -1,6 +1,6 @@
 //! A server for tests that answers what it is told to, and lies as it is told to.
 
-use super::{Client, Settings, Times};
+use super::{Client, Settings, Timeouts};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Patience that suits a server on this machine.
-pub(crate) fn times() -> Times {
+pub(crate) fn times() -> Timeouts {
     let millis = Duration::from_millis;
-    Times {
+    Timeouts {
         connect: millis(500),
         headers: millis(400),
         stall: millis(300),
         request: millis(5000),
         pauses: [millis(10), millis(20)],
-        ..Times::default()
+        ..Timeouts::default()
     }
 }
 

@@ -32,7 +32,7 @@ struct State {
 
 /// What has come over the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Figures {
+pub struct Stats {
     /// Requests sent, redirects and repetitions included.
     pub requests: u64,
     /// Bytes of bodies.
@@ -96,9 +96,9 @@ impl Traffic {
         self.state().received += bytes;
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Stats {
         let state = self.state();
-        Figures {
+        Stats {
             requests: state.requests,
             received: state.received,
             hosts: state.asked.iter().cloned().collect(),

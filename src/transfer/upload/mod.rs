@@ -17,14 +17,14 @@ pub mod stream;
 pub mod token;
 mod tus;
 
-use super::net::{self, Address, Client, Failure, Settings, Times};
+use super::net::{self, Address, Client, Failure, Settings, Timeouts};
 use crate::context::reader::{BINARY, COMPLETE, Context};
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::system::console;
 use payload::Payload;
-use proof::Proof;
+use proof::Confirmation;
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Form {
 
 /// How long a server is borne with.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Tries in a row that bring nothing on.
     pub tries: u32,
     /// Before the second of them; it doubles from one to the next.
@@ -64,10 +64,10 @@ pub struct Patience {
     pub deadline: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Patience { tries: 7, first: seconds(1), longest: seconds(60), deadline: seconds(24 * 60 * 60) }
+        RetryPolicy { tries: 7, first: seconds(1), longest: seconds(60), deadline: seconds(24 * 60 * 60) }
     }
 }
 
@@ -94,7 +94,7 @@ pub struct Server {
     /// More certificate authorities that are trusted: PEM.
     pub ca_file: Option<PathBuf>,
     /// How long a server is borne with.
-    pub patience: Patience,
+    pub patience: RetryPolicy,
     /// Do not tell that a server is waited for.
     pub quiet: bool,
 }
@@ -109,7 +109,7 @@ pub struct Receipt {
     /// Bytes there.
     pub bytes: u64,
     /// How the server has shown that it has them; the weakest of all objects.
-    pub proof: Proof,
+    pub proof: Confirmation,
 }
 
 impl Receipt {
@@ -235,12 +235,12 @@ impl<'a> Uploader<'a> {
     fn new(server: &'a Server) -> Result<Self> {
         let seconds = Duration::from_secs;
         let deadline = server.patience.deadline;
-        let times = Times {
+        let times = Timeouts {
             connect: seconds(15),
             headers: seconds(60),
             stall: seconds(60),
             request: deadline,
-            ..Times::default()
+            ..Timeouts::default()
         };
         let settings = Settings {
             ca_file: server.ca_file.clone(),
@@ -274,7 +274,8 @@ impl<'a> Uploader<'a> {
     }
 
     fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, Undelivered> {
-        let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Proof::ReadBack };
+        let mut receipt =
+            Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Confirmation::ReadBack };
         // What is not complete on the server has no COMPLETE there.
         let names = context.names().chain([COMPLETE]);
         let payloads: Vec<Payload> = names.map(|name| Payload::file(context, name)).collect::<Result<_>>()?;

@@ -12,25 +12,25 @@ use std::io::Read;
 /// How a server has shown that it has what was sent, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Proof {
+pub enum Confirmation {
     /// It gave all of it back.
     ReadBack,
     /// It named the digest of what it has.
     Digest,
 }
 
-impl Proof {
+impl Confirmation {
     /// For people.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Proof::ReadBack => "read back and found equal",
-            Proof::Digest => "confirmed by the server's digest",
+            Confirmation::ReadBack => "read back and found equal",
+            Confirmation::Digest => "confirmed by the server's digest",
         }
     }
 }
 
 /// What an answer says about what is stored.
-pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option<Proof>, Failure> {
+pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option<Confirmation>, Failure> {
     let sha256 = base64(&payload.sha256);
     // RFC 9530, 3 (a Content-Digest would be that of the answer's own text), and S3's own.
     let structured = response.header("repr-digest").into_iter();
@@ -38,7 +38,7 @@ pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option
         .flat_map(|value| value.split(','))
         .find_map(|member| member.trim().strip_prefix("sha-256=:")?.strip_suffix(':'));
     match named.or_else(|| response.header("x-amz-checksum-sha256")) {
-        Some(digest) if digest == sha256 => return Ok(Some(Proof::Digest)),
+        Some(digest) if digest == sha256 => return Ok(Some(Confirmation::Digest)),
         Some(_) => {
             return Err(other(
                 &response.url,
@@ -49,7 +49,7 @@ pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option
     }
     // Of an object that came in one piece the tag is the MD5 with many servers; if it is something else it proves nothing.
     let tag = response.header("etag").map(|tag| tag.trim_matches('"').to_ascii_lowercase());
-    Ok((tag == Some(hex(&payload.md5))).then_some(Proof::Digest))
+    Ok((tag == Some(hex(&payload.md5))).then_some(Confirmation::Digest))
 }
 
 /// Fetches the object and compares; again if the connection breaks meanwhile.
@@ -57,10 +57,10 @@ pub(super) fn read_back(
     uploader: &Uploader<'_>,
     address: &Address,
     payload: &Payload,
-) -> Result<Proof, Failure> {
+) -> Result<Confirmation, Failure> {
     let is_too_large = |failure: &Failure| matches!(failure, Failure::TooLarge { .. });
     match uploader.persist(|| fetch(uploader, address, payload.length)) {
-        Ok(sha256) if sha256 == payload.sha256 => Ok(Proof::ReadBack),
+        Ok(sha256) if sha256 == payload.sha256 => Ok(Confirmation::ReadBack),
         Err(failure) if !is_too_large(&failure) => {
             let text = format!("the server names no digest and does not show what it has ({failure})");
             Err(other(&address.shown(), &text))

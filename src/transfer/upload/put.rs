@@ -2,18 +2,22 @@
 
 use super::Uploader;
 use super::payload::Payload;
-use super::proof::{self, Proof, other};
+use super::proof::{self, Confirmation, other};
 use crate::transfer::net::{Address, Failure, Method, Response, Sending};
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
 /// Sends an object until the server has shown that it has it.
-pub(super) fn put(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Proof, Failure> {
+pub(super) fn put(
+    uploader: &Uploader<'_>,
+    address: &Address,
+    payload: &Payload,
+) -> Result<Confirmation, Failure> {
     uploader.persist(|| attempt(uploader, address, payload))
 }
 
-fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Proof, Failure> {
+fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Confirmation, Failure> {
     let mut address = address.clone();
     for _ in 0..=MAX_REDIRECTS {
         let response = send(uploader, &address, payload)?;

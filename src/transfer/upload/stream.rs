@@ -2,7 +2,7 @@
 //! been shown to be, before the next is taken, so that no more of it than one is in memory.
 
 use super::payload::Payload;
-use super::proof::Proof;
+use super::proof::Confirmation;
 use super::{Form, Receipt, Server, Undelivered, Uploader, put};
 use crate::context::output::sent::LARGEST;
 use crate::context::reader::COMPLETE;
@@ -19,7 +19,7 @@ const LONGEST_LINE: u64 = 8 << 10;
 pub fn stream(server: &Server, mut input: impl BufRead) -> Result<Option<Receipt>> {
     let address = server.check(Form::Files)?;
     let uploader = Uploader::new(server)?;
-    let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Proof::ReadBack };
+    let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Confirmation::ReadBack };
     loop {
         let next = next(&mut input).map_err(|cause| Error::io("what is to be sent", cause))?;
         let Some((name, content)) = next else { return Ok(None) };

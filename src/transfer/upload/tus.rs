@@ -2,7 +2,7 @@
 
 use super::Uploader;
 use super::payload::{Payload, Whole, source_failure};
-use super::proof::{self, Proof, other};
+use super::proof::{self, Confirmation, other};
 use crate::transfer::net::{Address, Failure, Method, Response, Sending, base64};
 use sha2::Digest as _;
 use std::io::Read;
@@ -46,7 +46,7 @@ pub(super) fn send(
     address: &Address,
     offer: &Offer,
     payload: &Payload,
-) -> Result<Proof, Failure> {
+) -> Result<Confirmation, Failure> {
     let place = uploader.persist(|| create(uploader, address, payload))?;
     let (mut offset, mut tried) = (0, 0);
     let mut content = None;

@@ -6,13 +6,13 @@ use crate::model::findings::Findings;
 use crate::model::merged_usr;
 use crate::model::tree::{self, Md5};
 use crate::pkg::dpkg::repository::Lists;
-use crate::pkg::dpkg::repository::deb::{self, Shipped, Wanted};
+use crate::pkg::dpkg::repository::deb::{self, PackagedFile, Wanted};
 use crate::pkg::{Aliases, Catalog, PathFilters, Pin};
 use crate::transfer::net::Client;
 use std::collections::{BTreeMap, HashSet};
 
 /// The files of packages by what the heads of their package files say, in the packages' own names.
-pub type Heads = BTreeMap<Pin, Vec<Shipped>>;
+pub type Heads = BTreeMap<Pin, Vec<PackagedFile>>;
 
 /// The packages of an image whose files the machine's database does not tell: the heads of their package files do.
 pub fn unknown_to<'a>(packages: &'a [Pin], catalog: &Catalog) -> Vec<&'a Pin> {

@@ -76,7 +76,7 @@ fn image() -> Vec<Pin> {
 }
 
 fn heads() -> Heads {
-    let file = |path: &str, digit: u8| Shipped {
+    let file = |path: &str, digit: u8| PackagedFile {
         path: path.as_bytes().into(),
         md5: (digit > 0).then(|| digest(digit)),
         conffile: digit == 0,
@@ -166,7 +166,7 @@ fn package(pin: &Pin, md5sums: &str) -> Vec<u8> {
 #[test]
 fn heads_that_cannot_be_had_are_counted() {
     use crate::pkg::dpkg::repository::release::Release;
-    use crate::pkg::dpkg::repository::{Archive, Offer, Standing, sources};
+    use crate::pkg::dpkg::repository::{Repository, RepositoryPackage, RepositoryStatus, sources};
     use crate::transfer::net::server::{Answer, Server, client};
     let pins = [pin("aa", "1", "amd64"), pin("bb", "1", "all"), pin("cc", "1", "all"), pin("dd", "1", "all")];
     let bodies = [
@@ -179,12 +179,16 @@ fn heads_that_cannot_be_had_are_counted() {
     });
     let line = format!("deb {} x main", server.url("/"));
     let source = sources::parse(b"etc/apt/sources.list", line.as_bytes()).0.remove(0);
-    let archive =
-        Archive { source, standing: Standing::Current, release: Release::default(), unusable: None };
+    let archive = Repository {
+        source,
+        standing: RepositoryStatus::Current,
+        release: Release::default(),
+        unusable: None,
+    };
     // The archive has another version of `bb` than it says, `cc` is not there, `dd` is offered by nobody.
     let offer = |pin: &Pin| {
         let filename = format!("pool/{}.deb", pin.name);
-        (pin.clone(), vec![Offer { archive: 0, filename, size: 0, sha256: None }])
+        (pin.clone(), vec![RepositoryPackage { archive: 0, filename, size: 0, sha256: None }])
     };
     let lists =
         Lists { archives: vec![archive], offers: pins[..3].iter().map(offer).collect(), ..Lists::default() };

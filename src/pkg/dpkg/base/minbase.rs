@@ -50,7 +50,7 @@ pub fn recipe(id: &str, codename: &str) -> Option<Recipe> {
 
 /// A machine and its distribution.
 #[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
+pub struct TargetSystem<'a> {
     /// Its file system.
     pub root: &'a Root,
     /// What its archives are ([`crate::pkg::dpkg::repository::ask`]).
@@ -65,11 +65,11 @@ pub struct Machine<'a> {
 
 /// Computes the list from the machine's archives, or tells why that cannot be done. Without a client from apt's cached indexes.
 pub fn compute(
-    machine: &Machine<'_>,
+    machine: &TargetSystem<'_>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Result<PackageList, String> {
-    let Machine { root, lists, id, codename, architecture } = *machine;
+    let TargetSystem { root, lists, id, codename, architecture } = *machine;
     let recipe = recipe(id, codename).ok_or("how the image of this distribution is built is not known")?;
     let whole = Whole { codename, component: "main", architecture };
     let mut index = Index::new(architecture);
@@ -87,7 +87,7 @@ pub fn compute(
 struct Native<'a>(&'a str);
 
 impl Scan for Native<'_> {
-    type Found = Index;
+    type WalkedEntry = Index;
 
     fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Index> {
         let mut index = Index::new(self.0);

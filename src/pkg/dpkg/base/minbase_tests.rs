@@ -154,18 +154,24 @@ fn the_machines_cached_indexes_are_enough() {
     write(&format!("{lists}bookworm_contrib_binary-amd64_Packages"), &index(&["tar 98 amd64 required"]));
     let root = Root::open(dir.path()).unwrap();
     let mut findings = Findings::default();
-    let question = crate::pkg::dpkg::repository::Question {
+    let question = crate::pkg::dpkg::repository::Query {
         pins: &BTreeSet::new(),
         architectures: &["amd64".to_owned()],
         now: 0,
     };
     let lists = crate::pkg::dpkg::repository::ask(&root, &question, None, &mut findings);
-    let machine =
-        Machine { root: &root, lists: &lists, id: "debian", codename: "bookworm", architecture: "amd64" };
+    let machine = TargetSystem {
+        root: &root,
+        lists: &lists,
+        id: "debian",
+        codename: "bookworm",
+        architecture: "amd64",
+    };
     let list = compute(&machine, None, &mut findings).unwrap();
     assert_eq!(show(&list.packages), EXPECTED);
     assert_eq!((&list.tag, &list.digest), (&None, &None));
-    for machine in [Machine { id: "fedora", ..machine }, Machine { codename: "trixie", ..machine }] {
+    for machine in [TargetSystem { id: "fedora", ..machine }, TargetSystem { codename: "trixie", ..machine }]
+    {
         assert!(compute(&machine, None, &mut findings).is_err());
     }
 }

@@ -97,7 +97,7 @@ pub fn fetch(image: &Image<'_>, catalog: &Catalog, client: &Client) -> Result<Pa
 fn fetch_with(image: &Image<'_>, catalog: &Catalog, get: &mut Get<'_>) -> Result<PackageList, String> {
     let mut reasons = Vec::new();
     for publisher in PUBLISHERS {
-        let Some(place) = Place::of(publisher, image) else { continue };
+        let Some(place) = ListUrl::of(publisher, image) else { continue };
         match place.read(image, catalog, get) {
             Ok(list) => return Ok(list),
             Err(reason) => reasons.push(reason),
@@ -110,7 +110,7 @@ fn fetch_with(image: &Image<'_>, catalog: &Catalog, get: &mut Get<'_>) -> Result
 }
 
 /// Where a publisher has the list of an image.
-struct Place<'a> {
+struct ListUrl<'a> {
     publisher: &'a Publisher,
     /// The repository as people write it.
     name: &'a str,
@@ -124,7 +124,7 @@ struct Place<'a> {
     day: Option<&'a str>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ListUrl<'a> {
     fn of(publisher: &'a Publisher, image: &Image<'a>) -> Option<Self> {
         let name = image.repository.strip_prefix("library/").unwrap_or(image.repository);
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
@@ -143,7 +143,7 @@ impl<'a> Place<'a> {
             Kind::Debian => name == "debian" && is_suite && !rest.contains('.'),
             Kind::DebianEol => name == "debian/eol" && is_suite && day.is_none(),
         };
-        fits.then_some(Place { publisher, name, tag: image.tag, architecture, suite, slim, day })
+        fits.then_some(ListUrl { publisher, name, tag: image.tag, architecture, suite, slim, day })
     }
 
     fn fill(&self, template: &str) -> String {

@@ -1,6 +1,6 @@
 //! Configuration whose content follows from other files of the machine, and defaults that are the same everywhere.
 
-use super::{Machine, Origin, State};
+use super::{ContentState, Provenance, ProvenanceInput};
 use crate::system::root::Root;
 
 /// The account files.
@@ -8,7 +8,7 @@ pub(super) const ACCOUNTS: &[&[u8]] =
     &[b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid"];
 
 /// Whether a file is what its tool makes of the other files; nothing for a file that no tool here makes.
-pub(super) fn judge(machine: &Machine<'_>, path: &[u8], content: &[u8]) -> Option<Origin> {
+pub(super) fn judge(machine: &ProvenanceInput<'_>, path: &[u8], content: &[u8]) -> Option<Provenance> {
     let named = |package: &str| Some(package.to_owned());
     let (package, how, is_default) = match path {
         b"etc/shells" => (named("debianutils"), "update-shells", shells(machine, content)),
@@ -27,8 +27,8 @@ pub(super) fn judge(machine: &Machine<'_>, path: &[u8], content: &[u8]) -> Optio
             }
         },
     };
-    let state = if is_default { State::Unchanged } else { State::Changed };
-    Some(Origin::new(package, how, state))
+    let state = if is_default { ContentState::Unchanged } else { ContentState::Changed };
+    Some(Provenance::new(package, how, state))
 }
 
 /// What python3-minimal's `postinst` writes.
@@ -45,7 +45,7 @@ fn sets_nothing(content: &[u8]) -> bool {
 }
 
 /// Only shells that packages ship, under any name of the merged `/usr`.
-fn shells(machine: &Machine<'_>, content: &[u8]) -> bool {
+fn shells(machine: &ProvenanceInput<'_>, content: &[u8]) -> bool {
     lines(content).all(|line| {
         let Some(path) = line.strip_prefix(b"/") else { return false };
         machine.owner(path).is_some() || machine.owner(&[b"usr/", path].concat()).is_some()
@@ -53,12 +53,12 @@ fn shells(machine: &Machine<'_>, content: &[u8]) -> bool {
 }
 
 /// Only certificates that packages ship, and none struck out with `!`.
-fn certificates(machine: &Machine<'_>, content: &[u8]) -> bool {
+fn certificates(machine: &ProvenanceInput<'_>, content: &[u8]) -> bool {
     lines(content).all(|line| machine.owner(&[b"usr/share/ca-certificates/", line].concat()).is_some())
 }
 
 /// The stack that pam-auth-update makes: its template, with the modules that it has on record in the template's two places.
-fn pam(machine: &Machine<'_>, stack: &[u8], content: &[u8]) -> Option<bool> {
+fn pam(machine: &ProvenanceInput<'_>, stack: &[u8], content: &[u8]) -> Option<bool> {
     let template = machine.find(&[b"usr/share/pam/common-", stack].concat())?;
     let template = machine.root.read(&template.node.path).ok()?;
     let record = machine.root.read(&[b"var/lib/pam/", stack].concat()).ok()?;

@@ -1,7 +1,7 @@
 //! Links that package scripts make by tools with records: what is on record is the package's, what is not is the
 //! administrator's, and what is on record and gone the administrator took away.
 
-use super::{Machine, Origin};
+use super::{Provenance, ProvenanceInput};
 use crate::model::findings::Findings;
 use crate::model::tree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ const STATES: &[(&str, &str, bool)] = &[
 ];
 
 impl Links {
-    pub(super) fn load(machine: &Machine<'_>, findings: &mut Findings) -> Self {
+    pub(super) fn load(machine: &ProvenanceInput<'_>, findings: &mut Findings) -> Self {
         let mut links = Links::default();
         let also = also(machine);
         for (state, place, masked) in STATES {
@@ -80,7 +80,12 @@ impl Links {
     }
 
     /// Who made a link, if a record tells.
-    pub(super) fn origin(&self, machine: &Machine<'_>, path: &[u8], target: &[u8]) -> Option<Origin> {
+    pub(super) fn origin(
+        &self,
+        machine: &ProvenanceInput<'_>,
+        path: &[u8],
+        target: &[u8],
+    ) -> Option<Provenance> {
         let directory = tree::parent(path);
         let name = tree::file_name(path);
         match directory {
@@ -105,14 +110,14 @@ impl Links {
                 };
                 let stem = &name[..name.iter().rposition(|&byte| byte == b'.')?];
                 self.marked(&format!("var/lib/apache2/{kind}/enabled_by_maint/"), stem)
-                    .then(|| Origin::made(machine.owner(&resolve(path, target)), "a2enmod"))?
+                    .then(|| Provenance::made(machine.owner(&resolve(path, target)), "a2enmod"))?
             }
             _ => {
                 // etc/php/8.2/cli/conf.d/20-curl.ini
                 let place = directory.strip_prefix(b"etc/php/")?.strip_suffix(b"/conf.d")?;
                 let module = name.strip_suffix(b".ini")?.split(|&byte| byte == b'-').nth(1)?;
                 let marker = [b"var/lib/php/modules/", place, b"/enabled_by_maint/", module].concat();
-                self.markers.contains(&marker).then(|| Origin::made(None, "phpenmod"))?
+                self.markers.contains(&marker).then(|| Provenance::made(None, "phpenmod"))?
             }
         }
     }
@@ -121,19 +126,19 @@ impl Links {
         self.markers.contains(&[place.as_bytes(), name].concat())
     }
 
-    fn unit(&self, machine: &Machine<'_>, path: &[u8], target: &[u8]) -> Option<Origin> {
+    fn unit(&self, machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8]) -> Option<Provenance> {
         let is_mask = target == b"/dev/null";
         if let Some(unit) = self.units.get(path).filter(|unit| unit.masked == is_mask) {
-            return Origin::made(unit.package.clone(), "deb-systemd-helper");
+            return Provenance::made(unit.package.clone(), "deb-systemd-helper");
         }
         let package = machine.owner(&resolve(path, target))?;
         let preset = self.presets.contains(tree::file_name(target));
-        if preset { Origin::made(Some(package), "systemd.preset") } else { None }
+        if preset { Provenance::made(Some(package), "systemd.preset") } else { None }
     }
 }
 
 /// Links that belong to a unit, from the `UNIT.dsh-also` files, with the unit's package.
-fn also(machine: &Machine<'_>) -> BTreeMap<Vec<u8>, String> {
+fn also(machine: &ProvenanceInput<'_>) -> BTreeMap<Vec<u8>, String> {
     let mut also = BTreeMap::new();
     for found in STATES.iter().flat_map(|(state, ..)| machine.beneath(state)) {
         let Some(unit) = tree::file_name(&found.node.path).strip_suffix(b".dsh-also") else { continue };
@@ -156,14 +161,14 @@ fn enabled(text: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// A link to what a package ships.
-fn owned(machine: &Machine<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Origin> {
-    Origin::made(Some(machine.owner(&resolve(path, target))?), how)
+fn owned(machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Provenance> {
+    Provenance::made(Some(machine.owner(&resolve(path, target))?), how)
 }
 
 /// A certificate under its name or its hash: of ca-certificates, if the file that it leads to is.
-fn certificate(machine: &Machine<'_>, target: &[u8]) -> Option<Origin> {
+fn certificate(machine: &ProvenanceInput<'_>, target: &[u8]) -> Option<Provenance> {
     if target == b"ssl-cert-snakeoil.pem" {
-        return Origin::made(Some("ssl-cert".to_owned()), "make-ssl-cert");
+        return Provenance::made(Some("ssl-cert".to_owned()), "make-ssl-cert");
     }
     let named = || match &machine.find(&[b"etc/ssl/certs/", target].concat())?.node.kind {
         tree::Kind::Symlink(target) => Some(&**target),

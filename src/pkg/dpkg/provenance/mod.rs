@@ -27,7 +27,7 @@ use crate::model::findings::Findings;
 use crate::model::tree::{self, Kind, Md5};
 use crate::pkg::Catalog;
 use crate::system::root::Root;
-use crate::walk::Found;
+use crate::walk::WalkedEntry;
 use md5::Digest as _;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -40,18 +40,18 @@ const MOST_BYTES: u64 = 32 << 20;
 
 /// Who made a path that no package ships.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
+pub struct Provenance {
     /// The package, where it is known.
     pub package: Option<String>,
     /// The tool or the record that tells.
     pub how: &'static str,
     /// What is known of the content.
-    pub state: State,
+    pub state: ContentState,
 }
 
 /// What is known of a generated file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum ContentState {
     /// Nothing, and nobody but the tool writes there.
     Made,
     /// It is what the package made.
@@ -60,26 +60,26 @@ pub enum State {
     Changed,
 }
 
-impl Origin {
-    fn new(package: Option<String>, how: &'static str, state: State) -> Self {
-        Origin { package, how, state }
+impl Provenance {
+    fn new(package: Option<String>, how: &'static str, state: ContentState) -> Self {
+        Provenance { package, how, state }
     }
 
     fn made(package: Option<String>, how: &'static str) -> Option<Self> {
-        Some(Origin::new(package, how, State::Made))
+        Some(Provenance::new(package, how, ContentState::Made))
     }
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for Provenance {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let who = match &self.package {
             Some(package) => format!("package {package}"),
             None => "package scripts".to_owned(),
         };
         match self.state {
-            State::Made => write!(out, "made by {who} ({})", self.how),
-            State::Unchanged => write!(out, "made by {who} ({}), unchanged", self.how),
-            State::Changed => write!(out, "changed since {who} made it ({})", self.how),
+            ContentState::Made => write!(out, "made by {who} ({})", self.how),
+            ContentState::Unchanged => write!(out, "made by {who} ({}), unchanged", self.how),
+            ContentState::Changed => write!(out, "changed since {who} made it ({})", self.how),
         }
     }
 }
@@ -87,7 +87,7 @@ impl std::fmt::Display for Origin {
 /// What is known of the paths of a tree that no package ships.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generated {
-    origins: Vec<Origin>,
+    origins: Vec<Provenance>,
     /// Index into the tree's objects, and into the origins.
     by_index: HashMap<usize, u32>,
 }
@@ -95,9 +95,14 @@ pub struct Generated {
 impl Generated {
     /// Works out who made what in `found`, which is all of a tree, sorted. Links that packages made and the administrator
     /// removed become findings. Without a package database nobody knows.
-    pub fn load(root: &Root, catalog: Option<&Catalog>, found: &[Found], findings: &mut Findings) -> Self {
+    pub fn load(
+        root: &Root,
+        catalog: Option<&Catalog>,
+        found: &[WalkedEntry],
+        findings: &mut Findings,
+    ) -> Self {
         let Some(catalog) = catalog else { return Generated::default() };
-        let machine = Machine { root, catalog, found };
+        let machine = ProvenanceInput { root, catalog, found };
         let scripts = scripts::Scripts::load(&machine);
         let sources = Sources {
             ucf: ucf::Registry::load(&machine),
@@ -136,11 +141,11 @@ impl Generated {
     }
 
     /// The origin of a number that [`Generated::why`] gave.
-    pub fn origin(&self, number: u32) -> &Origin {
+    pub fn origin(&self, number: u32) -> &Provenance {
         &self.origins[number as usize]
     }
 
-    fn insert(&mut self, index: usize, origin: Origin) {
+    fn insert(&mut self, index: usize, origin: Provenance) {
         let known = self.origins.iter().position(|known| *known == origin);
         let number = known.unwrap_or_else(|| {
             self.origins.push(origin);
@@ -150,7 +155,7 @@ impl Generated {
     }
 
     /// A directory that nobody owns was made by who first made something in it; the deepest first, so that it goes up.
-    fn take_directories(&mut self, machine: &Machine<'_>) {
+    fn take_directories(&mut self, machine: &ProvenanceInput<'_>) {
         let mut makers: HashMap<&[u8], Option<u32>> = HashMap::new();
         for (index, found) in machine.found.iter().enumerate().rev() {
             let path = &*found.node.path;
@@ -161,11 +166,12 @@ impl Generated {
                 && let Some(maker) = makers.get(path)
             {
                 let origin = maker.map(|number| self.origins[number as usize].clone());
-                let dpkg = || Origin::new(None, "dpkg", State::Made);
-                let origin = origin.map_or_else(dpkg, |origin| Origin { state: State::Made, ..origin });
+                let dpkg = || Provenance::new(None, "dpkg", ContentState::Made);
+                let origin =
+                    origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Made, ..origin });
                 self.insert(index, origin);
             }
-            let made = self.why(index).filter(|&number| self.origin(number).state != State::Changed);
+            let made = self.why(index).filter(|&number| self.origin(number).state != ContentState::Changed);
             if (made.is_some() || is_owned) && !path.is_empty() {
                 makers.insert(tree::parent(path), made);
             }
@@ -174,7 +180,7 @@ impl Generated {
 }
 
 /// Whether the content may tell who made the file.
-fn is_candidate(found: &Found, sources: &Sources, index: usize) -> bool {
+fn is_candidate(found: &WalkedEntry, sources: &Sources, index: usize) -> bool {
     let Kind::File { size, sha256: Some(_) } = found.node.kind else { return false };
     let path = &found.node.path;
     let is_likely = tree::is_within(path, b"etc") || tree::parent(path) == b"root";
@@ -182,21 +188,21 @@ fn is_candidate(found: &Found, sources: &Sources, index: usize) -> bool {
 }
 
 /// The machine, as all sources look at it.
-struct Machine<'a> {
+struct ProvenanceInput<'a> {
     root: &'a Root,
     catalog: &'a Catalog,
     /// Sorted by path.
-    found: &'a [Found],
+    found: &'a [WalkedEntry],
 }
 
-impl<'a> Machine<'a> {
-    fn find(&self, path: &[u8]) -> Option<&'a Found> {
+impl<'a> ProvenanceInput<'a> {
+    fn find(&self, path: &[u8]) -> Option<&'a WalkedEntry> {
         let index = self.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()?;
         Some(&self.found[index])
     }
 
     /// Everything beneath a directory.
-    fn beneath(&self, directory: &str) -> &'a [Found] {
+    fn beneath(&self, directory: &str) -> &'a [WalkedEntry] {
         let prefix = format!("{directory}/").into_bytes();
         let start = self.found.partition_point(|found| *found.node.path < *prefix);
         let length = self.found[start..].partition_point(|found| found.node.path.starts_with(&prefix));
@@ -215,7 +221,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The content of a file, if it is still what the walk saw.
-    fn read(&self, found: &Found) -> Option<Vec<u8>> {
+    fn read(&self, found: &WalkedEntry) -> Option<Vec<u8>> {
         let Kind::File { size, sha256: Some(sha256) } = found.node.kind else { return None };
         if size > READ_LIMIT {
             return None;
@@ -241,7 +247,7 @@ struct Sources {
 
 impl Sources {
     /// What is known without looking at the content.
-    fn origin(&self, machine: &Machine<'_>, index: usize) -> Option<Origin> {
+    fn origin(&self, machine: &ProvenanceInput<'_>, index: usize) -> Option<Provenance> {
         let found = &machine.found[index];
         let path = &*found.node.path;
         let by_link = || match &found.node.kind {
@@ -257,7 +263,7 @@ impl Sources {
             Kind::File { .. } => compiled(machine, path).or_else(|| self.accounts(path)),
             _ => None,
         };
-        let by_pattern = || patterns::tool(path).and_then(|tool| Origin::made(None, tool));
+        let by_pattern = || patterns::tool(path).and_then(|tool| Provenance::made(None, tool));
         // What ucf knows is asked for its content.
         if self.ucf.knows(path) {
             return None;
@@ -265,19 +271,19 @@ impl Sources {
         by_link().or_else(by_name).or_else(by_pattern)
     }
 
-    fn directory(&self, path: &[u8], script: Option<usize>) -> Option<Origin> {
+    fn directory(&self, path: &[u8], script: Option<usize>) -> Option<Provenance> {
         let by_tmpfiles = || self.tmpfiles.origin(path, None);
-        let by_script = || Origin::made(Some(self.scripts.package(script?)), "postinst");
+        let by_script = || Provenance::made(Some(self.scripts.package(script?)), "postinst");
         by_tmpfiles().or_else(by_script)
     }
 
-    fn accounts(&self, path: &[u8]) -> Option<Origin> {
+    fn accounts(&self, path: &[u8]) -> Option<Provenance> {
         let is_theirs = self.system_accounts && content::ACCOUNTS.contains(&path);
-        if is_theirs { Origin::made(None, "adduser, sysusers.d") } else { None }
+        if is_theirs { Provenance::made(None, "adduser, sysusers.d") } else { None }
     }
 
     /// What the content of files tells, which are few and small.
-    fn by_content(mut self, machine: &Machine<'_>, files: &[usize]) -> Vec<(usize, Origin)> {
+    fn by_content(mut self, machine: &ProvenanceInput<'_>, files: &[usize]) -> Vec<(usize, Provenance)> {
         let read = |&index: &usize| Some((index, machine.read(&machine.found[index])?));
         let contents: Vec<(usize, Vec<u8>)> = files.par_iter().filter_map(read).collect();
         let digests: BTreeMap<Md5, usize> = contents
@@ -309,13 +315,13 @@ impl Sources {
         same || self.mentions.contains_key(&index)
     }
 
-    fn judge(&self, machine: &Machine<'_>, index: usize, content: &[u8]) -> Option<Origin> {
+    fn judge(&self, machine: &ProvenanceInput<'_>, index: usize, content: &[u8]) -> Option<Provenance> {
         let path = &*machine.found[index].node.path;
         let md5: Md5 = md5::Md5::digest(content).into();
         if let Some(origin) = self.ucf.origin(path, &md5) {
             return Some(origin);
         }
-        let unchanged = |package, how| Some(Origin::new(Some(package), how, State::Unchanged));
+        let unchanged = |package, how| Some(Provenance::new(Some(package), how, ContentState::Unchanged));
         let by_template = || unchanged(self.templates.get(&md5)?.clone(), "template");
         let by_script =
             || unchanged(self.scripts.writing(content, self.mentions.get(&index).copied())?, "postinst");
@@ -324,14 +330,14 @@ impl Sources {
 }
 
 /// Compiled Python beside its source: a package's, if the source is.
-fn compiled(machine: &Machine<'_>, path: &[u8]) -> Option<Origin> {
+fn compiled(machine: &ProvenanceInput<'_>, path: &[u8]) -> Option<Provenance> {
     let cache = tree::parent(path);
     let directory = cache.strip_suffix(b"/__pycache__")?;
     let stem = tree::file_name(path).strip_suffix(b".pyc")?;
     // `typing.cpython-311.pyc`, `typing.cpython-311.opt-1.pyc` (PEP 3147, PEP 488).
     let modules = memchr::memchr_iter(b'.', stem).map(|dot| &stem[..dot]);
     let mut sources = modules.map(|module| [directory, b"/", module, b".py"].concat());
-    Origin::made(Some(sources.find_map(|source| machine.owner(&source))?), "py3compile")
+    Provenance::made(Some(sources.find_map(|source| machine.owner(&source))?), "py3compile")
 }
 
 #[cfg(test)]

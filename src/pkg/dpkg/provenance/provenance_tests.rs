@@ -52,7 +52,7 @@ impl Fixture {
         self.file(&format!("var/lib/dpkg/info/{name}.postinst"), postinst);
     }
 
-    fn found(&self) -> Vec<Found> {
+    fn found(&self) -> Vec<WalkedEntry> {
         let scope = Scope {
             policy: None,
             mounts: &Mounts::default(),

@@ -1,6 +1,6 @@
 //! Maintainer scripts as bytes: what a package's `preinst` and `postinst` name and write. They are never run.
 
-use super::{Machine, Origin};
+use super::{Provenance, ProvenanceInput};
 use crate::model::{escape, tree};
 use memchr::memmem;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn load(machine: &Machine<'_>) -> Self {
+    pub(super) fn load(machine: &ProvenanceInput<'_>) -> Self {
         let mut scripts = Scripts::default();
         let mut bytes = 0;
         for found in machine.beneath("var/lib/dpkg/info") {
@@ -45,7 +45,7 @@ impl Scripts {
     }
 
     /// The paths of the machine that scripts name, by index, with the first script that does.
-    pub(super) fn mentions(&self, machine: &Machine<'_>) -> HashMap<usize, usize> {
+    pub(super) fn mentions(&self, machine: &ProvenanceInput<'_>) -> HashMap<usize, usize> {
         let mut mentions = HashMap::new();
         for (script, (package, text)) in self.texts.iter().enumerate() {
             for path in paths(text, package == "base-files") {
@@ -58,10 +58,10 @@ impl Scripts {
     }
 
     /// A link that a script names with its target.
-    pub(super) fn linked(&self, script: usize, target: &[u8]) -> Option<Origin> {
+    pub(super) fn linked(&self, script: usize, target: &[u8]) -> Option<Provenance> {
         let (package, text) = &self.texts[script];
         let has_target = !target.is_empty() && memmem::find(text, target).is_some();
-        if has_target { Origin::made(Some(package.clone()), "postinst") } else { None }
+        if has_target { Provenance::made(Some(package.clone()), "postinst") } else { None }
     }
 
     /// The package whose script holds a content: all of it in one piece or, in the script that names the file, each line.

@@ -1,6 +1,6 @@
 //! Directories and links that `systemd-tmpfiles` makes because a package says so (`tmpfiles.d(5)`).
 
-use super::{Machine, Origin};
+use super::{Provenance, ProvenanceInput};
 use crate::detect::units::tmpfiles;
 use crate::model::tree;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(super) struct Paths(BTreeMap<Vec<u8>, (String, Option<Vec<u8>>)>);
 
 impl Paths {
-    pub(super) fn load(machine: &Machine<'_>) -> Self {
+    pub(super) fn load(machine: &ProvenanceInput<'_>) -> Self {
         let mut paths = BTreeMap::new();
         for found in machine.beneath("usr/lib/tmpfiles.d") {
             let file = &*found.node.path;
@@ -24,9 +24,9 @@ impl Paths {
     }
 
     /// Who made a directory, or a link with this target.
-    pub(super) fn origin(&self, path: &[u8], target: Option<&[u8]>) -> Option<Origin> {
+    pub(super) fn origin(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
         let (package, wanted) = self.0.get(path)?;
-        if wanted.as_deref() == target { Origin::made(Some(package.clone()), "tmpfiles.d") } else { None }
+        if wanted.as_deref() == target { Provenance::made(Some(package.clone()), "tmpfiles.d") } else { None }
     }
 }
 

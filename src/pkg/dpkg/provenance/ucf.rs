@@ -1,6 +1,6 @@
 //! ucf's records (`ucf(1)`): which configuration files packages made without dpkg, and the digest of what they made.
 
-use super::{Machine, Origin, State};
+use super::{ContentState, Provenance, ProvenanceInput};
 use crate::model::escape;
 use crate::model::tree::Md5;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn load(machine: &Machine<'_>) -> Self {
+    pub(super) fn load(machine: &ProvenanceInput<'_>) -> Self {
         let read =
             |name: &str| machine.root.read(format!("var/lib/ucf/{name}").as_bytes()).unwrap_or_default();
         Registry { digests: parse_hashfile(&read("hashfile")), packages: parse_registry(&read("registry")) }
@@ -25,9 +25,10 @@ impl Registry {
     }
 
     /// For a file of ucf's: whether it is what the package made.
-    pub(super) fn origin(&self, path: &[u8], md5: &Md5) -> Option<Origin> {
-        let state = if self.digests.get(path)? == md5 { State::Unchanged } else { State::Changed };
-        Some(Origin::new(self.packages.get(path).cloned(), "ucf", state))
+    pub(super) fn origin(&self, path: &[u8], md5: &Md5) -> Option<Provenance> {
+        let state =
+            if self.digests.get(path)? == md5 { ContentState::Unchanged } else { ContentState::Changed };
+        Some(Provenance::new(self.packages.get(path).cloned(), "ucf", state))
     }
 }
 

@@ -26,7 +26,7 @@ const AT_A_TIME: usize = 8;
 
 /// A file that a package ships.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shipped {
+pub struct PackagedFile {
     /// Relative to the root, in the package's own name for it (`bin/ls` on a merged `/usr`, too).
     pub path: Box<[u8]>,
     /// Digest of its content; packages give none for configuration files.
@@ -41,7 +41,7 @@ pub struct Head {
     /// Which package it is.
     pub pin: Pin,
     /// Its regular files by path, as far as it gives digests, and its configuration files.
-    pub files: Vec<Shipped>,
+    pub files: Vec<PackagedFile>,
 }
 
 /// A package file to look into.
@@ -139,12 +139,12 @@ fn pin(control: &[u8]) -> io::Result<Pin> {
     }
 }
 
-fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<Shipped> {
+fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<PackagedFile> {
     let (sums, _) = owned::parse_md5sums(md5sums, &Aliases::default());
-    let mut files: BTreeMap<Box<[u8]>, Shipped> = BTreeMap::new();
+    let mut files: BTreeMap<Box<[u8]>, PackagedFile> = BTreeMap::new();
     for (path, md5) in sums {
         let path: Box<[u8]> = path.into();
-        files.insert(path.clone(), Shipped { path, md5: Some(md5), conffile: false });
+        files.insert(path.clone(), PackagedFile { path, md5: Some(md5), conffile: false });
     }
     for line in conffiles.split(|&byte| byte == b'\n') {
         // A flag may stand before the path (deb-conffiles(5)); what is removed on upgrade is not shipped.
@@ -152,7 +152,7 @@ fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<Shipped> {
             continue;
         };
         let path: Box<[u8]> = path.into();
-        let file = files.entry(path.clone()).or_insert(Shipped { path, md5: None, conffile: true });
+        let file = files.entry(path.clone()).or_insert(PackagedFile { path, md5: None, conffile: true });
         file.conffile = true;
     }
     files.into_values().collect()

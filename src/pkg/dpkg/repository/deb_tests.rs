@@ -66,7 +66,7 @@ fn package(padding: usize) -> Vec<u8> {
 fn expected() -> Head {
     let file = |path: &str, md5: bool, conffile| {
         let md5 = if md5 { crate::model::escape::unhex(SUM.as_bytes()) } else { None };
-        Shipped { path: path.as_bytes().into(), md5, conffile }
+        PackagedFile { path: path.as_bytes().into(), md5, conffile }
     };
     let files = vec![file("etc/b", true, true), file("etc/c d", false, true), file("usr/bin/a", true, false)];
     Head { pin: pin("a 1 all"), files }

@@ -59,7 +59,7 @@ impl Target {
     }
 
     /// Scans the cached index as it is.
-    pub(super) fn remembered<S: Scan>(&self, cache: &Cache<'_>, scan: &S) -> Scanned<S::Found> {
+    pub(super) fn remembered<S: Scan>(&self, cache: &Cache<'_>, scan: &S) -> Scanned<S::WalkedEntry> {
         let mut scanned = Scanned::default();
         if let Some(cached) = cache.index(&self.uri) {
             match cached.reader().and_then(|mut reader| scan.scan_all(&mut reader)) {
@@ -77,7 +77,7 @@ impl Target {
         cache: &Cache<'_>,
         client: &Client,
         scan: &S,
-    ) -> Scanned<S::Found> {
+    ) -> Scanned<S::WalkedEntry> {
         let all = self.path.ends_with("binary-all/Packages");
         if (all && !release.has_all) || self.entries(release).next().is_none() {
             return Scanned::default();
@@ -110,7 +110,7 @@ impl Target {
         release: &Release,
         cached: &Cached<'_>,
         scan: &S,
-    ) -> io::Result<Option<S::Found>> {
+    ) -> io::Result<Option<S::WalkedEntry>> {
         let Some(plain) = release.files.get(&self.path) else {
             let listed = self.entries(release).find(|(ending, _)| *ending == cached.ending);
             return match listed {
@@ -125,7 +125,7 @@ impl Target {
         Ok((reader.finish() == *plain).then_some(found))
     }
 
-    fn fetch<S: Scan>(&self, release: &Release, client: &Client, scan: &S) -> Result<S::Found, String> {
+    fn fetch<S: Scan>(&self, release: &Release, client: &Client, scan: &S) -> Result<S::WalkedEntry, String> {
         let (ending, entry) = self.entries(release).next().ok_or("not listed")?;
         let once = || {
             let response = self.open(ending, entry, release.by_hash, client)?;
@@ -160,7 +160,11 @@ impl Target {
 }
 
 /// Scans a compressed index; an error unless all of it has the digest and length that were promised.
-fn scan_verified<S: Scan>(body: impl Read + Send, entry: &(Sha256, u64), scan: &S) -> io::Result<S::Found> {
+fn scan_verified<S: Scan>(
+    body: impl Read + Send,
+    entry: &(Sha256, u64),
+    scan: &S,
+) -> io::Result<S::WalkedEntry> {
     let mut body = Hashing::new(body);
     let found = match decompress::decompress(&mut body) {
         Ok((_, mut plain)) => read_ahead(&mut plain, |ahead| scan.scan_all(ahead)),

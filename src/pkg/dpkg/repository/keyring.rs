@@ -26,7 +26,7 @@ pub struct Keyring(Vec<SignedPublicKey>);
 
 /// Why no signature counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum SignatureError {
     /// Not a signed message, or with text beside the signed one.
     Malformed,
     /// Nobody whose key is there has signed it; the keys that are named.
@@ -39,17 +39,17 @@ pub enum Refusal {
     WrongText,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Malformed => f.write_str("not a signed release file"),
-            Refusal::UnknownKeys(keys) if keys.is_empty() => f.write_str("not signed"),
-            Refusal::UnknownKeys(keys) => {
+            SignatureError::Malformed => f.write_str("not a signed release file"),
+            SignatureError::UnknownKeys(keys) if keys.is_empty() => f.write_str("not signed"),
+            SignatureError::UnknownKeys(keys) => {
                 write!(f, "signed by keys that are not on the machine ({})", keys.join(", "))
             }
-            Refusal::WeakDigest => f.write_str("signed by a broken digest"),
-            Refusal::Key(key, why) => write!(f, "signed by the key {key}, which {why}"),
-            Refusal::WrongText => f.write_str("the signature does not fit"),
+            SignatureError::WeakDigest => f.write_str("signed by a broken digest"),
+            SignatureError::Key(key, why) => write!(f, "signed by the key {key}, which {why}"),
+            SignatureError::WrongText => f.write_str("the signature does not fit"),
         }
     }
 }
@@ -113,8 +113,8 @@ impl Keyring {
     }
 
     /// Whether one of the signatures is one of `text` by a key of these that may sign at `now` (seconds since 1970).
-    pub fn verify(&self, signatures: &[Signature], text: &[u8], now: i64) -> Result<(), Refusal> {
-        let mut worst = Refusal::UnknownKeys(signatures.iter().flat_map(issuers).collect());
+    pub fn verify(&self, signatures: &[Signature], text: &[u8], now: i64) -> Result<(), SignatureError> {
+        let mut worst = SignatureError::UnknownKeys(signatures.iter().flat_map(issuers).collect());
         for signature in signatures {
             match self.verify_one(signature, text, now) {
                 Ok(()) => return Ok(()),
@@ -124,14 +124,14 @@ impl Keyring {
         Err(worst)
     }
 
-    fn verify_one(&self, signature: &Signature, text: &[u8], now: i64) -> Result<(), Refusal> {
+    fn verify_one(&self, signature: &Signature, text: &[u8], now: i64) -> Result<(), SignatureError> {
         use HashAlgorithm::{Sha3_256, Sha3_512, Sha224, Sha256, Sha384, Sha512};
-        let mut worst = Refusal::UnknownKeys(issuers(signature));
+        let mut worst = SignatureError::UnknownKeys(issuers(signature));
         if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
             return Err(worst);
         }
         if !matches!(signature.hash_alg(), Some(Sha224 | Sha256 | Sha384 | Sha512 | Sha3_256 | Sha3_512)) {
-            return Err(Refusal::WeakDigest);
+            return Err(SignatureError::WeakDigest);
         }
         for key in &self.0 {
             let subkeys = key.public_subkeys.iter();
@@ -143,11 +143,11 @@ impl Keyring {
             for (verified, standing) in tries {
                 worst = worst.max(match (verified, standing) {
                     (Ok(()), Ok(())) if has_expired(signature.created(), lifetime(signature), now) => {
-                        Refusal::Key(format!("{:X}", key.fingerprint()), "made the signature expire")
+                        SignatureError::Key(format!("{:X}", key.fingerprint()), "made the signature expire")
                     }
                     (Ok(()), Ok(())) => return Ok(()),
-                    (Ok(()), Err(why)) => Refusal::Key(format!("{:X}", key.fingerprint()), why),
-                    (Err(_), _) => Refusal::WrongText,
+                    (Ok(()), Err(why)) => SignatureError::Key(format!("{:X}", key.fingerprint()), why),
+                    (Err(_), _) => SignatureError::WrongText,
                 });
             }
         }

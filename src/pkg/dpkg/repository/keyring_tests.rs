@@ -1,6 +1,6 @@
 //! Signatures by GnuPG and by Debian's archive keys, and what is refused as gpgv refuses it for apt.
 
-use crate::pkg::dpkg::repository::keyring::{Keyring, Refusal, is_public};
+use crate::pkg::dpkg::repository::keyring::{Keyring, SignatureError, is_public};
 use crate::pkg::dpkg::repository::release::Release;
 use crate::pkg::dpkg::repository::{date, signed};
 use std::io::Read;
@@ -24,11 +24,11 @@ fn open(message: &str, keys: &str, now: &str) -> &'static str {
             assert_eq!(text, b"Origin: Test\nSuite: stable\n- dashed\nSHA256:");
             "good"
         }
-        Err(Refusal::Malformed) => "malformed",
-        Err(Refusal::UnknownKeys(_)) => "unknown",
-        Err(Refusal::WeakDigest) => "weak",
-        Err(Refusal::Key(_, why)) => why,
-        Err(Refusal::WrongText) => "wrong",
+        Err(SignatureError::Malformed) => "malformed",
+        Err(SignatureError::UnknownKeys(_)) => "unknown",
+        Err(SignatureError::WeakDigest) => "weak",
+        Err(SignatureError::Key(_, why)) => why,
+        Err(SignatureError::WrongText) => "wrong",
     }
 }
 
@@ -63,9 +63,9 @@ fn detached_signatures_are_armored_or_not() {
     for name in ["good.Release.gpg", "good.Release.gpg.asc"] {
         assert_eq!(signed::verify(&text, &data(name), &keys, at(LATE)), Ok(()));
         let other = [&text[..], b" "].concat();
-        assert_eq!(signed::verify(&other, &data(name), &keys, at(LATE)), Err(Refusal::WrongText));
+        assert_eq!(signed::verify(&other, &data(name), &keys, at(LATE)), Err(SignatureError::WrongText));
     }
-    assert_eq!(signed::verify(&text, b"", &keys, at(LATE)), Err(Refusal::UnknownKeys(Vec::new())));
+    assert_eq!(signed::verify(&text, b"", &keys, at(LATE)), Err(SignatureError::UnknownKeys(Vec::new())));
 }
 
 #[test]

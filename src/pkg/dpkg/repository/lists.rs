@@ -2,9 +2,9 @@
 
 use super::cache::Cache;
 use super::index::{Scanned, Target, targets};
-use super::keyring::{Keyring, Refusal};
+use super::keyring::{Keyring, SignatureError};
 use super::release::{MAX_SIZE, Release};
-use super::scan::{Asked, Matches, Record};
+use super::scan::{Matches, PackageSet, Record};
 use super::sources::{self, Source};
 use super::{address, signed, snapshot};
 use crate::model::findings::Findings;
@@ -21,7 +21,7 @@ const CLOSED: &str = "needs a password";
 
 /// A package in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct RepositoryPackage {
     /// Index into [`Lists::archives`].
     pub archive: usize,
     /// The package's file, relative to the archive's address.
@@ -34,22 +34,22 @@ pub struct Offer {
 
 /// How an archive is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RepositoryStatus {
     /// Asked now, its signature verified.
     Current,
     /// By apt's cached lists: it was not asked, or its answer could not be used.
-    Remembered,
+    Cached,
     /// It was asked and is not there any more.
-    Gone,
+    NotFound,
 }
 
 /// A source and what its release file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Archive {
+pub struct Repository {
     /// As the machine has it.
     pub source: Source,
     /// How it is known.
-    pub standing: Standing,
+    pub standing: RepositoryStatus,
     /// The release file; an empty one where none is known.
     pub release: Release,
     /// Why a build cannot use it.
@@ -66,9 +66,9 @@ pub struct Lists {
     /// Those asked for that a build can have.
     pub available: BTreeSet<Pin>,
     /// The archives in apt's order.
-    pub archives: Vec<Archive>,
+    pub archives: Vec<Repository>,
     /// Those asked for that any archive has, each with its archives in order.
-    pub offers: BTreeMap<Pin, Vec<Offer>>,
+    pub offers: BTreeMap<Pin, Vec<RepositoryPackage>>,
     /// Names of those asked for, if the archives whose earlier states somebody keeps have them in any version. What has
     /// none of these names never was there.
     pub kept_names: BTreeSet<String>,
@@ -76,20 +76,20 @@ pub struct Lists {
     pub kept_names_are_all: bool,
 }
 
-impl Archive {
+impl Repository {
     /// Whether somebody else than the distribution made it, as far as its release file is known.
     pub fn is_third_party(&self) -> bool {
         self.release != Release::default() && !self.release.is_of_distribution()
     }
 
     /// The address of an offered file.
-    pub fn url(&self, offer: &Offer) -> String {
+    pub fn url(&self, offer: &RepositoryPackage) -> String {
         format!("{}{}", self.source.uri, address::quote_path(&offer.filename))
     }
 
     /// Whether a build can take packages from it.
     pub fn is_usable(&self) -> bool {
-        self.unusable.is_none() && self.standing != Standing::Gone
+        self.unusable.is_none() && self.standing != RepositoryStatus::NotFound
     }
 
     /// The source as a build needs it: an archive whose release file has expired is asked for no other one.
@@ -104,7 +104,7 @@ impl Archive {
 
 impl Lists {
     /// The offers of a package that a build can use, in apt's order.
-    pub fn usable<'a>(&'a self, pin: &Pin) -> impl Iterator<Item = (&'a Archive, &'a Offer)> {
+    pub fn usable<'a>(&'a self, pin: &Pin) -> impl Iterator<Item = (&'a Repository, &'a RepositoryPackage)> {
         let offers = self.offers.get(pin).into_iter().flatten();
         offers.map(|offer| (&self.archives[offer.archive], offer)).filter(|(archive, _)| archive.is_usable())
     }
@@ -114,10 +114,12 @@ impl Lists {
         let known = self.offers.get(pin).and_then(|offers| offers.first());
         match known.map(|offer| &self.archives[offer.archive]) {
             None => "no archive has this version".to_owned(),
-            Some(Archive { source, unusable: Some(why), .. }) => {
+            Some(Repository { source, unusable: Some(why), .. }) => {
                 format!("only {} has this version, which {why}", source.name())
             }
-            Some(Archive { source, .. }) => format!("only {} had this version, which is gone", source.name()),
+            Some(Repository { source, .. }) => {
+                format!("only {} had this version, which is gone", source.name())
+            }
         }
     }
 
@@ -133,7 +135,7 @@ impl Lists {
     }
 
     /// Takes over what one archive offers.
-    pub(super) fn add(&mut self, archive: Archive, records: Vec<Record>) {
+    pub(super) fn add(&mut self, archive: Repository, records: Vec<Record>) {
         let index = self.archives.len();
         let usable = archive.is_usable();
         for Record { pin, filename, size, sha256 } in records {
@@ -142,7 +144,7 @@ impl Lists {
             }
             let offers = self.offers.entry(pin).or_default();
             if offers.last().is_none_or(|offer| offer.archive != index) {
-                offers.push(Offer { archive: index, filename, size, sha256 });
+                offers.push(RepositoryPackage { archive: index, filename, size, sha256 });
             }
         }
         self.archives.push(archive);
@@ -151,7 +153,7 @@ impl Lists {
 
 /// What is asked of the archives.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct Query<'a> {
     /// The packages.
     pub pins: &'a BTreeSet<Pin>,
     /// The machine's architectures, its own first.
@@ -164,7 +166,7 @@ pub struct Question<'a> {
 ///
 /// An archive that does not answer, or whose answer is not what its keys have signed, is known by the cached lists; that
 /// is a note. A source that a build cannot use is never asked.
-pub fn ask(root: &Root, question: &Question<'_>, client: Option<&Client>, findings: &mut Findings) -> Lists {
+pub fn ask(root: &Root, question: &Query<'_>, client: Option<&Client>, findings: &mut Findings) -> Lists {
     let sources = sources::load(root, findings);
     if client.is_none() && !sources.is_empty() {
         let text = "the archives were not asked: what they offer is known by apt's lists alone";
@@ -177,14 +179,14 @@ pub fn ask(root: &Root, question: &Question<'_>, client: Option<&Client>, findin
 pub(super) fn ask_sources(
     root: &Root,
     sources: Vec<Source>,
-    question: &Question<'_>,
+    question: &Query<'_>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Lists {
     let cache = Cache::open(root, findings);
-    let asked = Asked::new(question.pins);
+    let asked = PackageSet::new(question.pins);
     let none = sources.is_empty();
-    let inquiry = Inquiry { root, cache: &cache, question, asked: &asked };
+    let inquiry = SourceQuery { root, cache: &cache, question, asked: &asked };
     let answers: Vec<Answer> = sources.into_par_iter().map(|source| inquiry.ask(source, client)).collect();
     // Without any source it is known that nothing is offered.
     let mut lists =
@@ -196,7 +198,7 @@ pub(super) fn ask_sources(
 }
 
 /// With apt's one variable filled in, and with the snapshot's own address where a source names one.
-fn expanded(mut sources: Vec<Source>, question: &Question<'_>) -> Vec<Source> {
+fn expanded(mut sources: Vec<Source>, question: &Query<'_>) -> Vec<Source> {
     let own = question.architectures.first().map_or("", String::as_str);
     for source in &mut sources {
         source.uri = source.uri.replace("$(ARCH)", own);
@@ -207,11 +209,11 @@ fn expanded(mut sources: Vec<Source>, question: &Question<'_>) -> Vec<Source> {
 }
 
 /// What every source is asked.
-pub(super) struct Inquiry<'a> {
+pub(super) struct SourceQuery<'a> {
     pub(super) root: &'a Root,
     pub(super) cache: &'a Cache<'a>,
-    pub(super) question: &'a Question<'a>,
-    pub(super) asked: &'a Asked<'a>,
+    pub(super) question: &'a Query<'a>,
+    pub(super) asked: &'a PackageSet<'a>,
 }
 
 impl Lists {
@@ -221,7 +223,7 @@ impl Lists {
         let present = scanned.iter().any(|part| part.present);
         let is_kept = snapshot::is_kept(&archive);
         self.kept_names_are_all &= present || !is_kept;
-        self.present |= present || archive.standing != Standing::Remembered;
+        self.present |= present || archive.standing != RepositoryStatus::Cached;
         let mut records = Vec::new();
         for part in scanned {
             records.extend(part.found.records);
@@ -233,12 +235,12 @@ impl Lists {
 }
 
 struct Answer {
-    archive: Archive,
+    archive: Repository,
     scanned: Vec<Scanned<Matches>>,
     findings: Findings,
 }
 
-impl Inquiry<'_> {
+impl SourceQuery<'_> {
     fn ask(&self, source: Source, client: Option<&Client>) -> Answer {
         let mut findings = Findings::default();
         let mut unusable = source.unusable();
@@ -251,13 +253,13 @@ impl Inquiry<'_> {
                 findings.note(KIND, &source.file, text);
             }
             let scanned = self.scan(&source, &release, client);
-            let archive = Archive { source, standing: Standing::Current, release, unusable };
+            let archive = Repository { source, standing: RepositoryStatus::Current, release, unusable };
             return Answer { archive, scanned, findings };
         }
-        let mut standing = Standing::Remembered;
+        let mut standing = RepositoryStatus::Cached;
         if let Some((_, Err(refused))) = &answer {
             match refused {
-                NoRelease::Absent if !source.is_trusted() => standing = Standing::Gone,
+                NoRelease::Absent if !source.is_trusted() => standing = RepositoryStatus::NotFound,
                 NoRelease::Failed(Failure::Status { status: 401 | 403, .. }) => unusable = Some(CLOSED),
                 _ => {}
             }
@@ -272,7 +274,7 @@ impl Inquiry<'_> {
         let remembered = |target: &Target| target.remembered(self.cache, self.asked);
         let scanned = targets.par_iter().map(remembered).collect();
         let release = self.cache.release(&source).unwrap_or_default();
-        Answer { archive: Archive { source, standing, release, unusable }, scanned, findings }
+        Answer { archive: Repository { source, standing, release, unusable }, scanned, findings }
     }
 
     /// The source's release file, fetched and verified: `InRelease`, else `Release` with `Release.gpg`.
@@ -286,13 +288,13 @@ impl Inquiry<'_> {
         let (directory, now) = (source.release_directory(), self.question.now);
         let get = |name: &str| client.get_bytes(&Request::new(&format!("{directory}{name}"), MAX_SIZE));
         let text = match get("InRelease") {
-            Ok(message) if source.is_trusted() => signed::text(&message).ok_or(Refusal::Malformed)?,
+            Ok(message) if source.is_trusted() => signed::text(&message).ok_or(SignatureError::Malformed)?,
             Ok(message) => signed::open(&message, &keyring, now)?,
             Err(failure) if failure.is_absent() => {
                 let text = get("Release")?;
                 if !source.is_trusted() {
                     let signature = get("Release.gpg").map_err(|failure| match failure.is_absent() {
-                        true => NoRelease::Unverified(Refusal::UnknownKeys(Vec::new())),
+                        true => NoRelease::Unverified(SignatureError::UnknownKeys(Vec::new())),
                         false => NoRelease::Failed(failure),
                     })?;
                     signed::verify(&text, &signature, &keyring, now)?;
@@ -316,7 +318,7 @@ impl Inquiry<'_> {
 pub(super) enum NoRelease {
     Absent,
     Failed(Failure),
-    Unverified(Refusal),
+    Unverified(SignatureError),
 }
 
 impl NoRelease {
@@ -332,8 +334,8 @@ impl From<Failure> for NoRelease {
     }
 }
 
-impl From<Refusal> for NoRelease {
-    fn from(refusal: Refusal) -> Self {
+impl From<SignatureError> for NoRelease {
+    fn from(refusal: SignatureError) -> Self {
         NoRelease::Unverified(refusal)
     }
 }

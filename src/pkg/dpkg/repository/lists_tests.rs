@@ -3,7 +3,7 @@
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
 use crate::pkg::dpkg::repository::date;
-use crate::pkg::dpkg::repository::lists::{Lists, Question, Standing, ask};
+use crate::pkg::dpkg::repository::lists::{Lists, Query, RepositoryStatus, ask};
 use crate::pkg::dpkg::repository::mirror::{
     Fault, Files, Mirror, client, data, machine, now, packages, pin, pins, sign, xz,
 };
@@ -28,7 +28,7 @@ impl Learned {
         self.lists.available.iter().map(Pin::to_string).collect()
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> RepositoryStatus {
         self.lists.archives[0].standing
     }
 }
@@ -49,7 +49,7 @@ fn learn(options: &str, files: Files, faults: Vec<(String, Fault)>, cached: &str
     ]);
     let asked = pins(&["a 1 amd64", "a 2 amd64", "b 1 all", "c 1 amd64"]);
     let mut findings = Findings::default();
-    let question = Question { pins: &asked, architectures: &architectures(), now: now() };
+    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
     let lists = ask(&root, &question, Some(&client()), &mut findings);
     assert_eq!(findings.losses(), 0);
     let notes = findings.sorted().into_iter().map(|finding| finding.text).collect();
@@ -68,7 +68,7 @@ const DEBIAN: &str = "Origin: Debian\nLabel: Debian\n";
 fn the_archive_is_asked_and_its_index_used() {
     let learned = learn("", files(DEBIAN), vec![], &packages(OLD));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
-    assert_eq!((learned.standing(), learned.notes), (Standing::Current, vec![]));
+    assert_eq!((learned.standing(), learned.notes), (RepositoryStatus::Current, vec![]));
     assert!(learned.asked[1].contains("/by-hash/SHA256/"), "{:?}", learned.asked);
     let (archive, offer) = learned.lists.usable(&pin("a 2 amd64")).next().unwrap();
     assert!(archive.url(offer).ends_with("/debian/pool/a_2_amd64.deb"));
@@ -100,28 +100,28 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
     let release = "stable/InRelease".to_owned();
     let index = files(DEBIAN).hashed();
     for (options, file, fault, standing, note) in [
-        ("", &release, Fault::Status(500), Standing::Remembered, "answers 500"),
-        ("", &release, Fault::CutAt(50), Standing::Remembered, "the connection broke"),
-        ("", &release, Fault::Endless, Standing::Remembered, "more than the 10485760 bytes"),
-        ("", &release, Fault::Changed, Standing::Remembered, "not a signed release file"),
+        ("", &release, Fault::Status(500), RepositoryStatus::Cached, "answers 500"),
+        ("", &release, Fault::CutAt(50), RepositoryStatus::Cached, "the connection broke"),
+        ("", &release, Fault::Endless, RepositoryStatus::Cached, "more than the 10485760 bytes"),
+        ("", &release, Fault::Changed, RepositoryStatus::Cached, "not a signed release file"),
         (
             "[signed-by=/usr/share/keyrings/other.asc]",
             &release,
             Fault::CutAt(usize::MAX),
-            Standing::Remembered,
+            RepositoryStatus::Cached,
             "keys that are not on the machine",
         ),
         (
             "[signed-by=/none]",
             &release,
             Fault::CutAt(usize::MAX),
-            Standing::Remembered,
+            RepositoryStatus::Cached,
             "keys that are not on the machine",
         ),
-        ("", &index, Fault::Status(403), Standing::Current, "answers 403"),
-        ("", &index, Fault::CutAt(9), Standing::Current, "the connection broke"),
-        ("", &index, Fault::Endless, Standing::Current, "more than the"),
-        ("", &index, Fault::Changed, Standing::Current, "the digest differs"),
+        ("", &index, Fault::Status(403), RepositoryStatus::Current, "answers 403"),
+        ("", &index, Fault::CutAt(9), RepositoryStatus::Current, "the connection broke"),
+        ("", &index, Fault::Endless, RepositoryStatus::Current, "more than the"),
+        ("", &index, Fault::Changed, RepositoryStatus::Current, "the digest differs"),
     ] {
         let whole = matches!(fault, Fault::CutAt(usize::MAX));
         let faults = if whole { vec![] } else { vec![(file.clone(), fault)] };
@@ -136,7 +136,7 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
 #[test]
 fn an_archive_that_is_gone_or_closed_offers_a_build_nothing() {
     let learned = learn("", Files::default(), vec![], &packages(OLD));
-    assert_eq!((learned.available().len(), learned.standing()), (0, Standing::Gone));
+    assert_eq!((learned.available().len(), learned.standing()), (0, RepositoryStatus::NotFound));
     assert!(learned.lists.why_missing(&pin("a 1 amd64")).ends_with("had this version, which is gone"));
     assert!(learned.lists.for_build(now()).is_empty());
     let closed =
@@ -150,10 +150,16 @@ fn a_detached_signature_and_a_trusted_archive_count_as_for_apt() {
     let mut archive = files(DEBIAN);
     archive.0.remove("debian/dists/stable/InRelease");
     let unsigned = learn("", archive.clone(), vec![], &packages(OLD));
-    assert_eq!((unsigned.standing(), unsigned.available()[0].as_str()), (Standing::Remembered, "a:amd64=1"));
+    assert_eq!(
+        (unsigned.standing(), unsigned.available()[0].as_str()),
+        (RepositoryStatus::Cached, "a:amd64=1")
+    );
     assert!(unsigned.notes[0].contains("not signed"), "{:?}", unsigned.notes);
     let trusted = learn("[trusted=yes]", archive, vec![], &packages(OLD));
-    assert_eq!((trusted.standing(), trusted.available()[0].as_str()), (Standing::Current, "a:amd64=2"));
+    assert_eq!(
+        (trusted.standing(), trusted.available()[0].as_str()),
+        (RepositoryStatus::Current, "a:amd64=2")
+    );
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn cached_lists_are_read_in_every_compression_and_damage_is_a_note() {
         ),
     ]);
     let asked = pins(&["a 1 amd64", "b 1 i386", "c 1 all", "d 1 amd64", "e 1 amd64", "f 1 amd64"]);
-    let question = Question { pins: &asked, architectures: &architectures(), now: now() };
+    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
     let mut findings = Findings::default();
     let lists = ask(&root, &question, None, &mut findings);
     let available: Vec<String> = lists.available.iter().map(Pin::to_string).collect();
@@ -220,7 +226,7 @@ fn cached_lists_are_read_in_every_compression_and_damage_is_a_note() {
 #[test]
 fn without_lists_nothing_is_known_and_without_sources_everything() {
     let asked = pins(&["a 1 amd64"]);
-    let question = Question { pins: &asked, architectures: &architectures(), now: now() };
+    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
     let present =
         |files: &[(&str, &[u8])]| ask(&machine(files).1, &question, None, &mut Findings::default()).present;
     assert!(!present(&[("etc/apt/sources.list", b"deb http://x.example/d s main\n")]));

@@ -5,7 +5,7 @@ use crate::model::escape::hex;
 use crate::pkg::Pin;
 use crate::system::root::Root;
 use crate::transfer::net::server::{Answer, Asked, Manner, Server};
-use crate::transfer::net::{Client, Settings, Times};
+use crate::transfer::net::{Client, Settings, Timeouts};
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
@@ -158,13 +158,13 @@ fn answer(asked: &Asked, content: Option<Vec<u8>>, fault: Option<Fault>) -> Answ
 pub(super) fn client() -> Client {
     let short = Duration::from_millis(20);
     let second = Duration::from_secs(2);
-    let times = Times {
+    let times = Timeouts {
         connect: second,
         headers: second,
         stall: second,
         request: second * 5,
         pauses: [short; 2],
-        ..Times::default()
+        ..Timeouts::default()
     };
     Client::new(Settings { times, ..Settings::default() }).unwrap()
 }

@@ -26,7 +26,7 @@ pub mod sources;
 pub mod whole;
 pub mod written;
 
-pub use lists::{Archive, Lists, Offer, Question, Standing, ask};
+pub use lists::{Lists, Query, Repository, RepositoryPackage, RepositoryStatus, ask};
 pub use sources::{Signer, Source};
 
 #[cfg(test)]

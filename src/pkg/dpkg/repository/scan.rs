@@ -38,25 +38,25 @@ pub struct Matches {
 /// What is read from an index.
 pub trait Scan: Sync {
     /// What comes of it.
-    type Found: Default + Send;
+    type WalkedEntry: Default + Send;
 
     /// Reads a whole index.
-    fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Self::Found>;
+    fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Self::WalkedEntry>;
 }
 
 /// Packages to look for.
-pub struct Asked<'a> {
+pub struct PackageSet<'a> {
     by_name: HashMap<&'a [u8], Vec<&'a Pin>>,
     field: memmem::Finder<'static>,
     gap: memmem::Finder<'static>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> PackageSet<'a> {
     /// These exact versions.
     pub fn new(pins: &'a BTreeSet<Pin>) -> Self {
         let mut by_name: HashMap<&[u8], Vec<&Pin>> = HashMap::with_capacity(pins.len());
         pins.iter().for_each(|pin| by_name.entry(pin.name.as_bytes()).or_default().push(pin));
-        Asked { by_name, field: memmem::Finder::new(b"\nPackage:"), gap: memmem::Finder::new(b"\n\n") }
+        PackageSet { by_name, field: memmem::Finder::new(b"\nPackage:"), gap: memmem::Finder::new(b"\n\n") }
     }
 
     /// Those in one piece of an index, in whole stanzas.
@@ -82,8 +82,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-impl Scan for Asked<'_> {
-    type Found = Matches;
+impl Scan for PackageSet<'_> {
+    type WalkedEntry = Matches;
 
     fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Matches> {
         let mut found = Matches::default();
@@ -153,7 +153,7 @@ mod tests {
 
     fn matches(bytes: &[u8]) -> Matches {
         let (asked, mut found) = (asked(), Matches::default());
-        Asked::new(&asked).scan(bytes, &mut found);
+        PackageSet::new(&asked).scan(bytes, &mut found);
         found
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let long = format!("Package: pad\nDescription: {}\n\n", "x".repeat(PIECE - 60));
         let text = [long.as_str(), INDEX, "\n\n", &long, &long].concat();
         let index = asked();
-        let read = |text: String| Asked::new(&index).scan_all(&mut text.as_bytes());
+        let read = |text: String| PackageSet::new(&index).scan_all(&mut text.as_bytes());
         let found: BTreeSet<Pin> = read(text).unwrap().records.into_iter().map(|record| record.pin).collect();
         assert_eq!(found, expected());
         assert!(read("x".repeat(STANZA_LIMIT + 2 * PIECE)).is_err());

@@ -2,7 +2,7 @@
 //!
 //! Parsed here and not by rPGP, whose search for the text's end takes quadratic time, which a hostile mirror could use.
 
-use super::keyring::{Keyring, Refusal};
+use super::keyring::{Keyring, SignatureError};
 use pgp::packet::{Packet, PacketParser, Signature};
 use std::io::BufReader;
 
@@ -13,8 +13,8 @@ const END: &[u8] = b"-----END PGP SIGNATURE-----";
 const MAX_SIGNATURES: usize = 16;
 
 /// The text of a clear-signed message, if a key of the keyring has signed it. Nothing outside the signed part is in it.
-pub fn open(message: &[u8], keyring: &Keyring, now: i64) -> Result<Vec<u8>, Refusal> {
-    let (lines, armor) = split(message).ok_or(Refusal::Malformed)?;
+pub fn open(message: &[u8], keyring: &Keyring, now: i64) -> Result<Vec<u8>, SignatureError> {
+    let (lines, armor) = split(message).ok_or(SignatureError::Malformed)?;
     keyring.verify(&signatures(armor), &lines.join(&b"\r\n"[..]), now)?;
     Ok(lines.join(&b'\n'))
 }
@@ -25,7 +25,7 @@ pub fn text(message: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether a key of the keyring has made one of the detached signatures of `text`, armored or not.
-pub fn verify(text: &[u8], signature: &[u8], keyring: &Keyring, now: i64) -> Result<(), Refusal> {
+pub fn verify(text: &[u8], signature: &[u8], keyring: &Keyring, now: i64) -> Result<(), SignatureError> {
     keyring.verify(&signatures(signature), text, now)
 }
 

@@ -3,9 +3,9 @@
 use super::address::Address;
 use super::cache::Cache;
 use super::date;
-use super::lists::{Archive, Inquiry, KIND, Lists, NoRelease, Question, Standing};
+use super::lists::{KIND, Lists, NoRelease, Query, Repository, RepositoryStatus, SourceQuery};
 use super::release::{Release, SNAPSHOT_ID};
-use super::scan::{Asked, Record};
+use super::scan::{PackageSet, Record};
 use super::sources::{Source, Style};
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 
 /// Who keeps what of an archive. As of November 2026, by debuerreotype (`.snapshot-url.sh`, `.debian-mirror.sh`), by
 /// apt 3.0 (`Acquire::Snapshots::URI`), and by Ubuntu's documentation of snapshot.ubuntu.com.
-pub(super) struct Keeper {
+pub(super) struct SnapshotService {
     pub(super) kind: Kind,
     /// The archive of releases that have ended.
     pub(super) ended: &'static str,
@@ -44,8 +44,8 @@ pub(super) struct Keeper {
     pub(super) since: i64,
 }
 
-pub(super) const KEEPERS: [Keeper; 3] = [
-    Keeper {
+pub(super) const KEEPERS: [SnapshotService; 3] = [
+    SnapshotService {
         kind: Kind::Debian,
         ended: "http://archive.debian.org/debian/",
         states: &[
@@ -54,7 +54,7 @@ pub(super) const KEEPERS: [Keeper; 3] = [
         ],
         since: 1_110_585_600, // 2005-03-12
     },
-    Keeper {
+    SnapshotService {
         kind: Kind::DebianSecurity,
         ended: "http://archive.debian.org/debian-security/",
         states: &[
@@ -63,7 +63,7 @@ pub(super) const KEEPERS: [Keeper; 3] = [
         ],
         since: 1_110_585_600,
     },
-    Keeper {
+    SnapshotService {
         kind: Kind::Ubuntu,
         ended: "http://old-releases.ubuntu.com/ubuntu/",
         states: &["https://snapshot.ubuntu.com/ubuntu/@SNAPSHOTID@/"],
@@ -87,7 +87,7 @@ pub fn last_change(root: &Root, lists: &Lists) -> Option<i64> {
 pub fn search(
     root: &Root,
     lists: &mut Lists,
-    question: &Question<'_>,
+    question: &Query<'_>,
     date: i64,
     client: &Client,
     findings: &mut Findings,
@@ -97,20 +97,20 @@ pub fn search(
 
 /// As [`search`], with these keepers.
 pub(super) fn search_keepers(
-    keepers: &[Keeper],
+    keepers: &[SnapshotService],
     root: &Root,
     lists: &mut Lists,
-    question: &Question<'_>,
+    question: &Query<'_>,
     date: i64,
     client: &Client,
     findings: &mut Findings,
 ) {
     let usable = lists.archives.iter().filter(|archive| archive.unusable.is_none());
-    let archives: Vec<Archive> = usable.cloned().collect();
-    let current = archives.iter().filter(|archive| archive.standing == Standing::Current);
+    let archives: Vec<Repository> = usable.cloned().collect();
+    let current = archives.iter().filter(|archive| archive.standing == RepositoryStatus::Current);
     let seen = current.map(|archive| state(&archive.source, &archive.release)).collect();
     let mut search = Search { root, question, client, seen };
-    let gone = archives.iter().filter(|archive| archive.standing == Standing::Gone);
+    let gone = archives.iter().filter(|archive| archive.standing == RepositoryStatus::NotFound);
     let ended = gone.filter_map(|archive| {
         let keeper = keeper(keepers, archive)?;
         Some(vec![earlier(&archive.source, keeper.ended.to_owned())])
@@ -127,7 +127,7 @@ pub(super) fn search_keepers(
 }
 
 /// Whether somebody keeps earlier states of the archive, and a build could use them.
-pub(super) fn is_kept(archive: &Archive) -> bool {
+pub(super) fn is_kept(archive: &Repository) -> bool {
     archive.unusable.is_none()
         && (archive.release.snapshots.is_some() || kind(&archive.source, &archive.release).is_some())
 }
@@ -161,7 +161,7 @@ fn earlier(source: &Source, uri: String) -> Source {
     source
 }
 
-fn addresses(keepers: &[Keeper], archive: &Archive, time: i64) -> Vec<String> {
+fn addresses(keepers: &[SnapshotService], archive: &Repository, time: i64) -> Vec<String> {
     if let Some(snapshots) = &archive.release.snapshots {
         return vec![snapshots.clone()];
     }
@@ -169,7 +169,7 @@ fn addresses(keepers: &[Keeper], archive: &Archive, time: i64) -> Vec<String> {
     states.unwrap_or_default().iter().map(|&address| address.to_owned()).collect()
 }
 
-fn keeper<'a>(keepers: &'a [Keeper], archive: &Archive) -> Option<&'a Keeper> {
+fn keeper<'a>(keepers: &'a [SnapshotService], archive: &Repository) -> Option<&'a SnapshotService> {
     let kind = kind(&archive.source, &archive.release)?;
     keepers.iter().find(|keeper| keeper.kind == kind)
 }
@@ -202,13 +202,13 @@ fn state(source: &Source, release: &Release) -> State {
 
 struct Search<'a> {
     root: &'a Root,
-    question: &'a Question<'a>,
+    question: &'a Query<'a>,
     client: &'a Client,
     seen: Vec<State>,
 }
 
 /// What came of one source: the archive if it was looked through, and what it has.
-type Outcome = Option<(Archive, Vec<Record>)>;
+type Outcome = Option<(Repository, Vec<Record>)>;
 
 impl Search<'_> {
     /// Asks one source of each group (the next one where there is none), and adds those that have something missing.
@@ -218,9 +218,9 @@ impl Search<'_> {
         if !missing.iter().any(|pin| lists.may_be_kept(pin)) {
             return;
         }
-        let (asked, question) = (Asked::new(&missing), Question { pins: &missing, ..*self.question });
+        let (asked, question) = (PackageSet::new(&missing), Query { pins: &missing, ..*self.question });
         let cache = Cache::open(self.root, findings);
-        let inquiry = Inquiry { root: self.root, cache: &cache, question: &question, asked: &asked };
+        let inquiry = SourceQuery { root: self.root, cache: &cache, question: &question, asked: &asked };
         let ask = |group: Vec<Source>| self.ask(group, &inquiry);
         let outcomes: Vec<(Outcome, Findings)> = groups.into_par_iter().map(ask).collect();
         for (outcome, found) in outcomes {
@@ -233,7 +233,7 @@ impl Search<'_> {
         }
     }
 
-    fn ask(&self, group: Vec<Source>, inquiry: &Inquiry<'_>) -> (Outcome, Findings) {
+    fn ask(&self, group: Vec<Source>, inquiry: &SourceQuery<'_>) -> (Outcome, Findings) {
         let mut findings = Findings::default();
         for source in group {
             match inquiry.release(&source, self.client, &mut findings) {
@@ -243,7 +243,8 @@ impl Search<'_> {
                     let notes = scanned.iter().flat_map(|part| &part.notes);
                     notes.for_each(|(path, text)| findings.note(KIND, path, text.as_str()));
                     let records = scanned.into_iter().flat_map(|part| part.found.records).collect();
-                    let archive = Archive { source, standing: Standing::Current, release, unusable: None };
+                    let archive =
+                        Repository { source, standing: RepositoryStatus::Current, release, unusable: None };
                     return (Some((archive, records)), findings);
                 }
                 Err(NoRelease::Absent) => {}

@@ -2,11 +2,13 @@
 
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
-use crate::pkg::dpkg::repository::lists::{Lists, Question, ask};
+use crate::pkg::dpkg::repository::lists::{Lists, Query, ask};
 use crate::pkg::dpkg::repository::mirror::{
     Fault, Files, Mirror, client, data, machine, now, packages, pin, pins,
 };
-use crate::pkg::dpkg::repository::snapshot::{KEEPERS, Keeper, Kind, last_change, resolve, search_keepers};
+use crate::pkg::dpkg::repository::snapshot::{
+    KEEPERS, Kind, SnapshotService, last_change, resolve, search_keepers,
+};
 use crate::pkg::dpkg::repository::sources::parse;
 use crate::pkg::dpkg::repository::written::write;
 use crate::system::root::Root;
@@ -15,12 +17,12 @@ const DAY: i64 = 86_400;
 const SECURITY: &str = "Origin: Debian\nLabel: Debian-Security\n";
 
 /// Keepers on the mirror instead of the real hosts.
-fn keepers(mirror: &Mirror) -> [Keeper; 3] {
+fn keepers(mirror: &Mirror) -> [SnapshotService; 3] {
     let moved = |address: &str| -> &'static str {
         let path = address.splitn(4, '/').nth(3).unwrap();
         mirror.url(&format!("/{path}")).leak()
     };
-    KEEPERS.map(|keeper| Keeper {
+    KEEPERS.map(|keeper| SnapshotService {
         ended: moved(keeper.ended),
         states: keeper.states.iter().map(|state| moved(state)).collect::<Vec<_>>().leak(),
         ..keeper
@@ -46,7 +48,7 @@ impl Machine {
 
     fn search(&self, asked: &[&str], date: i64) -> (Lists, Vec<String>) {
         let (asked, client, mut findings) = (pins(asked), client(), Findings::default());
-        let question = Question { pins: &asked, architectures: &["amd64".to_owned()], now: now() };
+        let question = Query { pins: &asked, architectures: &["amd64".to_owned()], now: now() };
         let mut lists = ask(&self.root, &question, Some(&client), &mut findings);
         let keepers = keepers(&self.mirror);
         search_keepers(&keepers, &self.root, &mut lists, &question, date, &client, &mut findings);

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::index::targets;
-use super::lists::{Archive, KIND, Lists, Standing};
+use super::lists::{KIND, Lists, Repository, RepositoryStatus};
 use super::scan::Scan;
 use crate::model::findings::Findings;
 use crate::system::root::Root;
@@ -30,7 +30,7 @@ impl Whole<'_> {
         client: Option<&Client>,
         scan: &S,
         findings: &mut Findings,
-    ) -> Vec<S::Found> {
+    ) -> Vec<S::WalkedEntry> {
         let cache = Cache::open(root, findings);
         let architectures = [self.architecture.to_owned()];
         let archives = lists.archives.iter().filter(|archive| self.includes(archive));
@@ -40,8 +40,8 @@ impl Whole<'_> {
             })
             .filter(|(_, target)| target.is_of(self.component))
             .collect();
-        let read = |(archive, target): &(&Archive, super::index::Target)| match client {
-            Some(client) if archive.standing == Standing::Current => {
+        let read = |(archive, target): &(&Repository, super::index::Target)| match client {
+            Some(client) if archive.standing == RepositoryStatus::Current => {
                 target.current(&archive.release, &cache, client, scan)
             }
             _ => target.remembered(&cache, scan),
@@ -56,8 +56,8 @@ impl Whole<'_> {
     }
 
     /// Backports and proposed updates are not in images; nor are other releases that the machine knows.
-    fn includes(&self, archive: &Archive) -> bool {
-        let Archive { source, release, .. } = archive;
+    fn includes(&self, archive: &Repository) -> bool {
+        let Repository { source, release, .. } = archive;
         let name = release.codename.split(['-', '/']).next().unwrap_or_default();
         let is_extra = |suite: &str| suite.contains("backports") || suite.contains("proposed");
         !archive.is_third_party()
@@ -121,7 +121,7 @@ mod tests {
                 codename: codename.to_owned(),
                 ..Release::default()
             };
-            let archive = Archive { source, standing: Standing::Remembered, release, unusable: None };
+            let archive = Repository { source, standing: RepositoryStatus::Cached, release, unusable: None };
             let whole = Whole { codename: "bookworm", component: "main", architecture: "amd64" };
             assert_eq!(whole.includes(&archive), expected, "{line}");
         }
