@@ -34,6 +34,7 @@ pub mod pkg;
 pub mod plan;
 pub mod policy;
 pub mod report;
+pub mod rewrite;
 pub mod services;
 pub mod summary;
 pub mod walk;

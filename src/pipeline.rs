@@ -11,16 +11,14 @@ use crate::detect::{self, Inventory};
 use crate::emit::{self, Emission, Sizes};
 use crate::error::{Code, Error, Result};
 use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
+use crate::model::digest::Digest;
 use crate::model::findings::Findings;
-use crate::model::tree::Md5;
-use crate::pkg::dpkg::provenance::Generated;
-use crate::pkg::dpkg::repositories::Repositories;
-use crate::pkg::dpkg::{lock, repository, rewrite};
-use crate::pkg::plan::{self as package_plan, PackageMode, PackagePlan};
-use crate::pkg::{self, Catalog, Pin};
+use crate::pkg::plan::{self as package_plan, PackageMode, PackageVerdict};
+use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::report::progress::{self, ProgressMode};
+use crate::rewrite;
 use crate::services::{self, Secrets, Selection};
 use crate::summary::{self, Summary};
 use crate::system::root::{self, Root};
@@ -48,7 +46,7 @@ pub struct Options {
     /// How the network is used; not at all if there is nothing.
     pub network: Option<Settings>,
     /// How the package layer is filled.
-    pub way: PackageMode,
+    pub mode: PackageMode,
     /// Which services become containers.
     pub services: Selection,
     /// The user's rules.
@@ -79,7 +77,7 @@ pub struct Outcome {
     /// The plan in figures.
     pub summary: Summary,
     /// How the machine was kept from being changed.
-    pub guard: Sandbox,
+    pub sandbox: Sandbox,
     /// Sizes of the archives; none for a dry run.
     pub sizes: Option<Sizes>,
     /// What came over the network; nothing if nobody was to be asked.
@@ -91,54 +89,59 @@ pub struct Outcome {
 /// Converts a machine. The context goes to `stream` where there is one, else to `out`.
 pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream>) -> Result<Outcome> {
     let target = target(options, scratch, stream)?;
-    let mut guard = Sandbox::enter(options.require_readonly)?;
+    let mut sandbox = Sandbox::enter(options.require_readonly)?;
     let watch = &start_threads(options.threads)?;
     let root = open(&options.root)?;
     let mut findings = Findings::default();
 
     let inventory = detect::detect(&root, &mut findings);
-    let packages_were = settled_packages(&root)?;
-    let catalog = Catalog::load(&root, &mut findings);
+    let family = Family::of(&root);
+    let database_was = settled_database(&root, family)?;
+    let catalog = family.and_then(|family| family.manager().load(&root, &mut findings));
+    let catalog = catalog.as_ref();
     let client = options.network.clone().map(Client::new).transpose()?;
-    let archives = catalog.as_ref().map(|catalog| Repositories::of(&root, catalog, client.as_ref()));
-    let base =
-        base(options, &inventory, catalog.as_ref(), archives.as_ref(), client.as_ref(), &mut findings)?;
-    // Nothing to install with where there is no base image.
-    let way = if base.reference.is_none() { PackageMode::Carry } else { options.way };
-    let asked = archives.as_ref().filter(|_| way == PackageMode::Install);
-    let offered = asked.map(|archives| archives.offered(&mut findings)).unwrap_or_default();
-    let layer = catalog
-        .as_ref()
-        .map(|catalog| package_plan::assign(catalog, &base.packages(), &offered.availability, way));
-    let packages = catalog.as_ref().zip(layer.as_ref());
-    let listed = base_files(&base, packages, archives.as_ref(), &mut findings);
-    let expected = ExpectedTree::new(packages, base.view(listed));
+    let client = client.as_ref();
+    let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
+    let repositories = repositories.as_deref();
+    let base = base(options, &inventory, catalog, repositories, client, &mut findings)?;
+    // FROM scratch has no package manager that could install anything.
+    let mode = if base.reference.is_none() { PackageMode::Carry } else { options.mode };
+    let installs = repositories.filter(|_| mode == PackageMode::Install);
+    let available = installs.map(|repositories| repositories.available(&mut findings)).unwrap_or_default();
+    let package_plan =
+        catalog.map(|catalog| package_plan::decide(catalog, &base.packages(), &available, mode));
+    let packages =
+        catalog.zip(package_plan.as_ref()).map(|(catalog, plan)| PlannedPackages { catalog, plan });
+    let listed = base_files(&base, packages, repositories, &mut findings);
+    let expected = ExpectedTree::new(packages, base.view(listed), &inventory.names);
     let live = inventory.live.as_ref();
-    let survey = services::survey(&root, live, &options.services, catalog.as_ref(), &mut findings);
+    let survey = services::survey(&root, live, &options.services, catalog, &mut findings);
     let secrets = Secrets::of(&root, &survey, live);
-    let policy = &policy(&root, options, &secrets, &inventory);
-    guard.restrict_writes(target.as_ref().and_then(ContextWriter::directory));
+    let policy = &policy(&root, options, family, &secrets, &inventory);
+    sandbox.restrict_writes(target.as_ref().and_then(ContextWriter::directory));
     let tree = &walk(&root, policy, &inventory, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
     let delta: &Delta = &diff::diff(tree, &expected);
     let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
-    let generated = &Generated::load(&root, catalog.as_ref(), &tree.found, &mut findings);
+    let generated = &catalog
+        .map(|catalog| catalog.family.manager().provenance(&root, catalog, &tree.found, &mut findings))
+        .unwrap_or_default();
     let secret_holders = &secrets.holders(&root, tree, delta, &mut findings);
-    let facts = PlanInput { tree, delta, policy, packages, rewritten, generated, secret_holders };
-    let plan = plan::decide(facts);
+    let input = PlanInput { tree, delta, policy, packages, rewritten, generated, secret_holders };
+    let plan = plan::decide(input);
     findings.extend(plan.findings.clone());
-    let workload = services::decide(&root, &survey, &inventory, facts, &plan);
-    let summary = summary::summarise(&inventory, &base, facts, &plan, workload);
-    let traffic = client.as_ref().map(Client::figures);
+    let workload = services::decide(&root, &survey, &inventory, input, &plan);
+    let summary = summary::summarise(&inventory, &base, input, &plan, workload);
+    let traffic = client.map(Client::figures);
     findings.extend(root.take_faults());
-    let Some(sink) = target else {
-        return Ok(Outcome { summary, guard, sizes: None, traffic, findings });
+    let Some(writer) = target else {
+        return Ok(Outcome { summary, sandbox, sizes: None, traffic, findings });
     };
     let emission = Emission {
         root: &root,
         inventory: &inventory,
-        facts,
-        sources: &offered.sources,
+        input,
+        repositories: installs,
         watch,
         recipient: options.recipient.as_ref(),
         plan: &plan,
@@ -146,9 +149,9 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
         compression: options.compression,
         threads: options.threads as u32,
     };
-    check_packages(&root, packages_were, &mut findings);
-    let sizes = emit::emit(&emission, sink, &mut findings)?;
-    Ok(Outcome { summary, guard, sizes: Some(sizes), traffic, findings })
+    check_database(&root, family, database_was, &mut findings);
+    let sizes = emit::emit(&emission, writer, &mut findings)?;
+    Ok(Outcome { summary, sandbox, sizes: Some(sizes), traffic, findings })
 }
 
 /// The threads that read databases, and the one that looks into others' memory maps, begun after the first doors are closed, so
@@ -187,12 +190,12 @@ fn base(
     options: &Options,
     inventory: &Inventory,
     catalog: Option<&Catalog>,
-    archives: Option<&Repositories<'_>>,
+    repositories: Option<&dyn Repositories>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Result<Base> {
-    let ladder = Discovery { client, inventory, catalog, archives };
-    let base = image::choose(options.base.as_deref(), &options.base_from, inventory, &ladder, findings)?;
+    let discovery = Discovery { client, inventory, catalog, repositories };
+    let base = image::choose(options.base.as_deref(), &options.base_from, inventory, &discovery, findings)?;
     Ok(match catalog {
         Some(catalog) => base.merge_usr(&catalog.aliases),
         None => base,
@@ -203,44 +206,53 @@ fn open(path: &Path) -> Result<Root> {
     Root::open(path).map_err(|cause| Error::io(format!("--root {}", path.display()), cause))
 }
 
-/// Waits for a package manager that is at work; what it leaves half way is no machine to convert. Returns what tells whether
-/// another begins.
-fn settled_packages(root: &Root) -> Result<Option<Stamp>> {
-    /// Most updates of a few packages are over by then.
+/// Waits until no package manager is at work, because it leaves the machine between two states. Returns what shows whether
+/// another one starts later. Code 20 if one is still at work after a minute.
+fn settled_database(root: &Root, family: Option<Family>) -> Result<Option<Stamp>> {
+    /// Most updates of a few packages end within this time.
     const SECONDS: u32 = 60;
+    let Some(family) = family else { return Ok(None) };
+    let busy = || family.manager().busy(root, &std::fs::read("/proc/locks").unwrap_or_default());
     for _ in 0..SECONDS {
-        if lock::holder(root, &std::fs::read("/proc/locks").unwrap_or_default()).is_none() {
-            return Ok(package_stamp(root));
+        if busy().is_none() {
+            return Ok(database_stamp(root, family));
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    let locks = std::fs::read("/proc/locks").unwrap_or_default();
-    let Some(process) = lock::holder(root, &locks) else { return Ok(package_stamp(root)) };
+    let Some(process) = busy() else { return Ok(database_stamp(root, family)) };
     Err(Error::new(Code::NotStarted, format!("process {process} is changing the machine's packages"))
-        .hint("run again when apt or dpkg has finished"))
+        .hint("run again when the package manager has finished"))
 }
 
-/// What tells whether the package database was written to: inode, length and times of its main file.
+/// What shows whether the package database was written to: inode, length and timestamps of its main file.
 type Stamp = (u64, u64, i64, i64, i64);
 
-fn package_stamp(root: &Root) -> Option<Stamp> {
-    let stat = root.stat(b"var/lib/dpkg/status").ok()?;
+fn database_stamp(root: &Root, family: Family) -> Option<Stamp> {
+    let stat = root.stat(family.manager().database()).ok()?;
     let (inode, length) = (stat.st_ino, stat.st_size as u64);
     Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
 }
 
-/// Packages that came or went during the run are in part of what was read.
-fn check_packages(root: &Root, was: Option<Stamp>, findings: &mut Findings) {
-    if package_stamp(root) != was {
-        let text = "packages were changed during the run; run again when apt or dpkg has finished";
-        findings.loss("changed", b"var/lib/dpkg/status", text);
+/// Reports packages that were installed or removed during the run: a part of what was read is older than the rest.
+fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findings: &mut Findings) {
+    let Some(family) = family else { return };
+    if database_stamp(root, family) != was {
+        let text = "packages were changed during the run; run again when the package manager has finished";
+        findings.loss("changed", family.manager().database(), text);
     }
 }
 
 /// The user's rules, then those for secrets that this machine's own files give, then the built-in ones.
-fn policy(root: &Root, options: &Options, secrets: &Secrets, inventory: &Inventory) -> Policy {
-    let passwords = repository::sources::with_passwords(root);
-    let rules = options.rules.iter().cloned().chain(passwords.iter().map(|path| Rule::apt_password(path)));
+fn policy(
+    root: &Root,
+    options: &Options,
+    family: Option<Family>,
+    secrets: &Secrets,
+    inventory: &Inventory,
+) -> Policy {
+    let passwords = family.map(|family| family.manager().credential_files(root)).unwrap_or_default();
+    let rules = passwords.iter().map(|path| Rule::repository_password(path));
+    let rules = options.rules.iter().cloned().chain(rules);
     let rules = rules.chain(secrets.files.iter().map(|path| Rule::gives_secret(path)));
     Policy::new(rules.collect(), &inventory.homes)
 }
@@ -249,17 +261,17 @@ fn policy(root: &Root, options: &Options, secrets: &Secrets, inventory: &Invento
 /// version do not matter; those of packages that travel in the context need not travel.
 fn base_files(
     base: &Base,
-    packages: Option<(&Catalog, &PackagePlan)>,
-    archives: Option<&Repositories<'_>>,
+    packages: Option<PlannedPackages<'_>>,
+    repositories: Option<&dyn Repositories>,
     findings: &mut Findings,
-) -> Option<Vec<(Box<[u8]>, Md5)>> {
-    let BaseContents::Packages(list) = &base.knowledge else { return None };
-    let (catalog, layer) = packages?;
-    let stays = |pin: &Pin| match catalog.find(&pin.name, &pin.architecture) {
-        Some(index) => matches!(layer.roles[index], package_plan::PackageVerdict::Carry(_)),
+) -> Option<Vec<(Box<[u8]>, Digest)>> {
+    let BaseContents::Packages(list) = &base.contents else { return None };
+    let PlannedPackages { catalog, plan } = packages?;
+    let is_carried = |pin: &Pin| match catalog.find(&pin.name, &pin.architecture) {
+        Some(id) => matches!(plan.verdict(id), PackageVerdict::Carry(_)),
         None => false,
     };
-    Some(archives?.base_files(list, &base.profile, &stays, findings))
+    Some(repositories?.base_files(list, &base.profile, &is_carried, findings))
 }
 
 fn walk(
@@ -276,7 +288,7 @@ fn walk(
         policy: Some(policy),
         mounts: &inventory.mounts,
         ours: &ours(options, target),
-        md5: &|path| expected.wants_md5(path),
+        claimed: &|path| expected.wanted_digest(path),
         content: &|_| true,
         published: &|path, found| diff::is_published(path, found, expected),
         progress: &progress,
@@ -315,22 +327,28 @@ fn rewrite_files(
     root: &Root,
     tree: &Tree,
     policy: &Policy,
-    packages: Option<(&Catalog, &PackagePlan)>,
+    packages: Option<PlannedPackages<'_>>,
     findings: &mut Findings,
 ) -> BTreeMap<Box<[u8]>, Rewritten> {
-    pkg::rpm::note_own_entry(root, findings);
+    rpm::note_own_entry(root, findings);
     let dropped: BTreeSet<(&[u8], &[u8])> = packages
         .into_iter()
-        .flat_map(|(catalog, layer)| {
-            let dropped = layer.with(|role| matches!(role, package_plan::PackageVerdict::Drop(_)));
-            dropped
-                .map(|index| &catalog.packages[index])
-                .map(|p| (p.name.as_bytes(), p.architecture.as_bytes()))
+        .flat_map(|packages| {
+            let dropped = packages.plan.with(|verdict| matches!(verdict, PackageVerdict::Drop(_)));
+            dropped.map(move |id| &packages.catalog[id])
         })
+        .map(|package| (package.name.as_bytes(), package.architecture.as_bytes()))
         .collect();
-    // apt files packages of all architectures under the machine's own.
+    // apt lists packages of all architectures under the machine's own.
     let is_dropped = |name: &[u8], architecture: &[u8]| {
         dropped.contains(&(name, architecture)) || dropped.contains(&(name, b"all"))
+    };
+    let rewritten_content = |path: &[u8], content: &[u8]| {
+        let by_family = || {
+            let family = packages?.catalog.family;
+            family.manager().rewrite(path, content, &is_dropped)
+        };
+        rewrite::rewrite(path, content).or_else(by_family)
     };
     let is_rewritten = |found: &&walk::WalkedEntry| {
         found.rule.is_some_and(|id| policy.rule(id).action == Action::Rewrite)
@@ -340,7 +358,7 @@ fn rewrite_files(
     for found in tree.found.iter().filter(is_rewritten) {
         match root.read(&found.node.path) {
             Ok(content) => {
-                if let Some(new) = rewrite::rewrite(&found.node.path, &content, &is_dropped) {
+                if let Some(new) = rewritten_content(&found.node.path, &content) {
                     let sha256 = sha2::Sha256::digest(&new);
                     let changed = new != content;
                     rewritten.insert(

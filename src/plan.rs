@@ -1,13 +1,14 @@
 //! What becomes of every path, and why. Pure; `--dry-run` ends here.
 
 use crate::compare::diff::{Change, Delta};
+use crate::model::digest::Sha256;
 use crate::model::escape;
 use crate::model::findings::Findings;
-use crate::model::manifest::{Layer, Record, Verdict};
-use crate::model::tree::{self, Kind, Node, Sha256};
-use crate::pkg::Catalog;
-use crate::pkg::dpkg::provenance::{ContentState, Generated};
-use crate::pkg::plan::{PackagePlan, PackageVerdict};
+use crate::model::manifest::{ProvidedBy, Record, Verdict};
+use crate::model::tree::{self, Kind, Node};
+use crate::pkg::plan::PackageVerdict;
+use crate::pkg::provenance::{ContentState, Generated};
+use crate::pkg::{PackageId, PlannedPackages};
 use crate::policy::content::Detection;
 use crate::policy::{Action, Policy, RuleId};
 use crate::walk::{Content, Tree, WalkedEntry};
@@ -21,13 +22,13 @@ pub enum Reason {
     /// The base image has it.
     InBase,
     /// This package ships it.
-    InPackage(u32),
+    InPackage(PackageId),
     /// This package ships it, and it was changed since.
-    Changed(u32),
+    Changed(PackageId),
     /// This package ships it, but what the layers below will hold is not sure.
-    Unsure(u32),
+    Unsure(PackageId),
     /// It belongs to this package, which is not in the image.
-    Dropped(u32),
+    Dropped(PackageId),
     /// No package has it.
     Unowned,
     /// Package scripts made it, or made it before it was changed: an origin of [`Generated`].
@@ -60,7 +61,7 @@ pub struct Decision {
     /// What becomes of it.
     pub verdict: Verdict,
     /// Where the image gets it from, if it is in the image.
-    pub layer: Option<Layer>,
+    pub layer: Option<ProvidedBy>,
     /// Why.
     pub why: Reason,
 }
@@ -86,7 +87,7 @@ pub struct PlanInput<'a> {
     /// The rules.
     pub policy: &'a Policy,
     /// The package database and every package's role, if there is one.
-    pub packages: Option<(&'a Catalog, &'a PackagePlan)>,
+    pub packages: Option<PlannedPackages<'a>>,
     /// Files that a rule rewrites, by path.
     pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
     /// Who made what no package ships.
@@ -145,10 +146,8 @@ impl Plan {
 impl PlanInput<'_> {
     /// The reason in words.
     pub fn explain(&self, why: Reason) -> String {
-        let package = |index: u32| match self.packages {
-            Some((catalog, _)) => catalog.id(index as usize),
-            None => String::new(),
-        };
+        let package =
+            |id: PackageId| self.packages.map(|packages| packages.catalog.label(id)).unwrap_or_default();
         match why {
             Reason::Rule(id) => self.policy.rule(id).reason.clone(),
             Reason::InBase => "the base image has it".to_owned(),
@@ -175,14 +174,14 @@ impl PlanInput<'_> {
         }
     }
 
-    fn dropped_reason(&self, index: u32) -> String {
-        let Some((catalog, layer)) = self.packages else { return String::new() };
-        let reason = if let PackageVerdict::Drop(reason) = layer.roles[index as usize] { reason } else { "" };
-        format!("package {} ({reason})", catalog.id(index as usize))
+    fn dropped_reason(&self, id: PackageId) -> String {
+        let Some(PlannedPackages { catalog, plan }) = self.packages else { return String::new() };
+        let reason = if let PackageVerdict::Drop(reason) = plan.verdict(id) { reason } else { "" };
+        format!("package {} ({reason})", catalog.label(id))
     }
 
     fn alternative(&self, index: u32) -> String {
-        let Some((catalog, _)) = self.packages else { return String::new() };
+        let Some(PlannedPackages { catalog, .. }) = self.packages else { return String::new() };
         let group = &catalog.alternatives[index as usize];
         let by = if group.manual { "chosen by the administrator" } else { "chosen by priority" };
         format!("alternative {}, {by}", escape::escape(&group.name))
@@ -208,9 +207,9 @@ impl PlanInput<'_> {
         let (mut layer, mut why) = self.provenance(&found.node.path, change);
         if matches!(why, Reason::Unowned | Reason::ChangedBase) {
             why = self.maker(index, found, known).unwrap_or(why);
-            let runs_scripts = self.packages.is_some_and(|(_, layer)| layer.runs_scripts());
+            let runs_scripts = self.packages.is_some_and(|packages| packages.plan.runs_scripts());
             if runs_scripts && !self.is_administrators(why) {
-                layer = Layer::Generated;
+                layer = ProvidedBy::Generated;
             }
         }
         let wanted = found
@@ -224,7 +223,7 @@ impl PlanInput<'_> {
         }
         // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
         let is_swept = wanted || self.is_harmless(found);
-        let layer = if is_swept { Layer::Delta } else { layer };
+        let layer = if is_swept { ProvidedBy::Delta } else { layer };
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
     }
 
@@ -245,13 +244,13 @@ impl PlanInput<'_> {
 
     /// Whether the delta carries it because it is the administrator's work.
     pub fn is_own(&self, decision: &Decision) -> bool {
-        let carried = decision.verdict.in_image() && decision.layer == Some(Layer::Delta);
+        let carried = decision.verdict.in_image() && decision.layer == Some(ProvidedBy::Delta);
         carried && self.is_administrators(decision.why)
     }
 
     fn is_administrators(&self, why: Reason) -> bool {
         // Without a package database nothing tells them from the distribution's.
-        let Some((catalog, _)) = self.packages else { return false };
+        let Some(PlannedPackages { catalog, .. }) = self.packages else { return false };
         match why {
             Reason::Unowned | Reason::Changed(_) | Reason::ChangedBase => true,
             Reason::Generated(number) => self.generated.origin(number).state == ContentState::Changed,
@@ -289,7 +288,7 @@ impl PlanInput<'_> {
                         (Verdict::Keep, self.generated.why(index).map_or(Reason::Unowned, Reason::Generated))
                     }
                 };
-                return Some(Decision { verdict, layer: Some(Layer::Delta), why });
+                return Some(Decision { verdict, layer: Some(ProvidedBy::Delta), why });
             }
         };
         Some(Decision { verdict, layer: None, why: Reason::Rule(id) })
@@ -304,24 +303,25 @@ impl PlanInput<'_> {
     }
 
     /// The dropped package that alone owns the path.
-    fn dropped_owner(&self, path: &[u8]) -> Option<u32> {
-        let (catalog, layer) = self.packages?;
+    fn dropped_owner(&self, path: &[u8]) -> Option<PackageId> {
+        let PlannedPackages { catalog, plan } = self.packages?;
         // A top-level directory is everybody's, even where only one package lists it.
         let owned = catalog.owned.get(path).filter(|_| path.contains(&b'/'))?;
-        let dropped = |&index: &u32| matches!(layer.roles[index as usize], PackageVerdict::Drop(_));
+        let dropped = |&id: &PackageId| matches!(plan.verdict(id), PackageVerdict::Drop(_));
         owned.packages.iter().all(dropped).then(|| owned.packages.first().copied())?
     }
 
-    fn provenance(&self, path: &[u8], change: Change) -> (Layer, Reason) {
-        let owner = self.packages.and_then(|(catalog, _)| catalog.owned.get(path)?.packages.first().copied());
+    fn provenance(&self, path: &[u8], change: Change) -> (ProvidedBy, Reason) {
+        let owner =
+            self.packages.and_then(|packages| packages.catalog.owned.get(path)?.packages.first().copied());
         match (change, owner) {
-            (Change::Provided(Layer::Base), _) => (Layer::Base, Reason::InBase),
+            (Change::Provided(ProvidedBy::Base), _) => (ProvidedBy::Base, Reason::InBase),
             (Change::Provided(layer), Some(package)) => (layer, Reason::InPackage(package)),
             (Change::Provided(layer), None) => (layer, Reason::InBase),
-            (Change::Changed, Some(package)) => (Layer::Delta, Reason::Changed(package)),
-            (Change::Changed, None) => (Layer::Delta, Reason::ChangedBase),
-            (Change::Added, Some(package)) => (Layer::Delta, Reason::Unsure(package)),
-            (Change::Added, None) => (Layer::Delta, Reason::Unowned),
+            (Change::Changed, Some(package)) => (ProvidedBy::Delta, Reason::Changed(package)),
+            (Change::Changed, None) => (ProvidedBy::Delta, Reason::ChangedBase),
+            (Change::Added, Some(package)) => (ProvidedBy::Delta, Reason::Unsure(package)),
+            (Change::Added, None) => (ProvidedBy::Delta, Reason::Unowned),
         }
     }
 }
@@ -339,8 +339,8 @@ fn unrepresentable(node: &Node) -> Option<(Reason, Verdict)> {
 
 /// Paths that the package database says something about, apart from who owns them.
 struct Known {
-    /// dpkg's own files about packages that are not in the image.
-    dropped_info: HashMap<Vec<u8>, u32>,
+    /// The database's own files about packages that are not in the image.
+    dropped_info: HashMap<Vec<u8>, PackageId>,
     /// Links that are kept by `update-alternatives`.
     alternatives: HashMap<Vec<u8>, AlternativeLink>,
 }
@@ -359,9 +359,9 @@ impl AlternativeLink {
     }
 }
 
-fn alternatives(packages: Option<(&Catalog, &PackagePlan)>) -> HashMap<Vec<u8>, AlternativeLink> {
+fn alternatives(packages: Option<PlannedPackages<'_>>) -> HashMap<Vec<u8>, AlternativeLink> {
     let mut links = HashMap::new();
-    let groups = packages.into_iter().flat_map(|(catalog, _)| catalog.alternatives.iter().enumerate());
+    let groups = packages.into_iter().flat_map(|packages| packages.catalog.alternatives.iter().enumerate());
     for (index, group) in groups {
         // Of several of the same priority the first.
         let best = group.choices.iter().rev().max_by_key(|choice| choice.priority).filter(|_| !group.manual);
@@ -380,32 +380,14 @@ fn alternatives(packages: Option<(&Catalog, &PackagePlan)>) -> HashMap<Vec<u8>, 
     links
 }
 
-/// dpkg's own files about packages that are not in the image, by path.
-fn dropped_info(packages: Option<(&Catalog, &PackagePlan)>) -> HashMap<Vec<u8>, u32> {
-    let Some((catalog, layer)) = packages else { return HashMap::new() };
-    const KINDS: &[&str] = &[
-        "list",
-        "md5sums",
-        "conffiles",
-        "preinst",
-        "postinst",
-        "prerm",
-        "postrm",
-        "config",
-        "templates",
-        "triggers",
-        "shlibs",
-        "symbols",
-    ];
-    let mut info = HashMap::new();
-    for index in layer.with(|role| matches!(role, PackageVerdict::Drop(_))) {
-        let package = &catalog.packages[index];
-        for name in [package.name.clone(), format!("{}:{}", package.name, package.architecture)] {
-            let path = |kind: &&str| format!("var/lib/dpkg/info/{name}.{kind}").into_bytes();
-            info.extend(KINDS.iter().map(path).map(|path| (path, index as u32)));
-        }
-    }
-    info
+/// Returns the database's own files about packages that are not in the image, by path.
+fn dropped_info(packages: Option<PlannedPackages<'_>>) -> HashMap<Vec<u8>, PackageId> {
+    let Some(PlannedPackages { catalog, plan }) = packages else { return HashMap::new() };
+    let manager = catalog.family.manager();
+    let dropped = plan.with(|verdict| matches!(verdict, PackageVerdict::Drop(_)));
+    dropped
+        .flat_map(|id| manager.record_files(&catalog[id]).into_iter().map(move |path| (path, id)))
+        .collect()
 }
 
 /// A secret is an inode: none of its names is in the image.

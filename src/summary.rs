@@ -3,11 +3,10 @@
 use crate::detect::Inventory;
 use crate::image::Base;
 use crate::model::escape;
-use crate::model::manifest::{Layer, Verdict};
+use crate::model::manifest::{ProvidedBy, Verdict};
 use crate::model::tree::{self, Kind, Node};
-use crate::pkg::Catalog;
-use crate::pkg::dpkg::version;
-use crate::pkg::plan::{PackageMode, PackagePlan, PackageVerdict, VersionSource};
+use crate::pkg::plan::{PackageMode, PackageVerdict, VersionSource};
+use crate::pkg::{PackageId, PlannedPackages};
 use crate::plan::{self, Plan, PlanInput};
 use crate::services::Workload;
 use serde::Serialize;
@@ -221,7 +220,7 @@ pub fn summarise(
             config_digest: base.image().and_then(|image| image.config_digest.clone()),
             manifest_digest: base.image().and_then(|image| image.manifest_digest.clone()),
         },
-        packages: facts.packages.map(|(catalog, layer)| packages(catalog, layer)),
+        packages: facts.packages.map(packages),
         files,
         own: own(facts, plan),
         volumes: plan::volumes(facts, plan),
@@ -230,43 +229,45 @@ pub fn summarise(
     }
 }
 
-fn packages(catalog: &Catalog, layer: &PackagePlan) -> PackageSummary {
-    let installed = |index: &usize| matches!(layer.roles[*index], PackageVerdict::Install(_));
+fn packages(packages: PlannedPackages<'_>) -> PackageSummary {
+    let PlannedPackages { catalog, plan } = packages;
+    let manager = catalog.family.manager();
     let direction = |wanted: Ordering| {
-        let others = layer.base_versions.iter().filter(|(index, _)| installed(index));
-        let order = |index: usize, base: &str| version::compare(&catalog.packages[index].version, base);
-        others.filter(|(index, base)| order(**index, base) == wanted).count()
+        let changed = plan.base_versions.iter();
+        let changed = changed.filter(|(id, _)| matches!(plan.verdict(**id), PackageVerdict::Install(_)));
+        changed.filter(|(id, base)| manager.compare_versions(&catalog[**id].version, base) == wanted).count()
     };
     PackageSummary {
-        way: layer.way,
+        way: plan.mode,
         installed: catalog.installed().count(),
-        in_base: layer.count(|role| *role == PackageVerdict::Base),
-        to_install: layer.count(|role| matches!(role, PackageVerdict::Install(_))),
+        in_base: plan.count(|role| *role == PackageVerdict::Base),
+        to_install: plan.count(|role| matches!(role, PackageVerdict::Install(_))),
         upgraded: direction(Ordering::Greater),
         downgraded: direction(Ordering::Less),
-        named: layer.named.iter().map(|&index| catalog.id(index)).collect(),
-        carried: layer.count(|role| matches!(role, PackageVerdict::Carry(_))),
-        dropped: layer.count(|role| matches!(role, PackageVerdict::Drop(_))),
-        removed: layer.removed.iter().cloned().collect(),
-        decisions: catalog.installed().map(|index| decision(catalog, layer, index)).collect(),
+        named: plan.named.iter().map(|&id| catalog.label(id).to_owned()).collect(),
+        carried: plan.count(|role| matches!(role, PackageVerdict::Carry(_))),
+        dropped: plan.count(|role| matches!(role, PackageVerdict::Drop(_))),
+        removed: plan.removed.iter().cloned().collect(),
+        decisions: catalog.installed().map(|id| decision(packages, id)).collect(),
     }
 }
 
-fn decision(catalog: &Catalog, layer: &PackagePlan, index: usize) -> (String, PackageDecision) {
-    let package = &catalog.packages[index];
-    let (from, reason) = match &layer.roles[index] {
+fn decision(packages: PlannedPackages<'_>, id: PackageId) -> (String, PackageDecision) {
+    let PlannedPackages { catalog, plan } = packages;
+    let package = &catalog[id];
+    let (from, reason) = match plan.verdict(id) {
         PackageVerdict::Base => ("base", "the base image has this version"),
-        PackageVerdict::Install(rung @ VersionSource::Snapshot) => ("snapshot", rung.reason()),
-        PackageVerdict::Install(rung) => ("archive", rung.reason()),
+        PackageVerdict::Install(source @ VersionSource::Snapshot) => ("snapshot", source.reason()),
+        PackageVerdict::Install(source) => ("archive", source.reason()),
         PackageVerdict::Carry(reason) => ("context", &**reason),
         PackageVerdict::Drop(reason) => ("nowhere", *reason),
         PackageVerdict::Absent => ("nowhere", "not installed"),
     };
-    let base_version = layer.base_versions.get(&index).cloned();
-    let bytes = package.installed_size_kib.saturating_mul(1024);
+    let base_version = plan.base_versions.get(&id).cloned();
+    let bytes = package.installed_bytes;
     let version = package.version.clone();
     let reason = reason.to_owned();
-    (catalog.id(index), PackageDecision { version, base_version, from, reason, bytes })
+    (package.label.clone(), PackageDecision { version, base_version, from, reason, bytes })
 }
 
 fn files(facts: PlanInput<'_>, plan: &Plan) -> FileSummary {
@@ -275,9 +276,9 @@ fn files(facts: PlanInput<'_>, plan: &Plan) -> FileSummary {
     for (found, decision) in facts.tree.found.iter().zip(&plan.decisions) {
         let node = &found.node;
         let count = match (decision.verdict, decision.layer) {
-            (Verdict::Keep | Verdict::Rewrite, Some(Layer::Base)) => &mut files.base,
-            (Verdict::Keep | Verdict::Rewrite, Some(Layer::Packages)) => &mut files.packages,
-            (Verdict::Keep | Verdict::Rewrite, Some(Layer::Generated)) => &mut files.generated,
+            (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Base)) => &mut files.base,
+            (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Packages)) => &mut files.packages,
+            (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Generated)) => &mut files.generated,
             (Verdict::Keep | Verdict::Rewrite, _) => &mut files.delta,
             (Verdict::Withhold, _) => &mut files.withheld,
             (Verdict::Volume, _) => &mut files.volumes,

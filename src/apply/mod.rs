@@ -91,7 +91,7 @@ fn look(
         policy: None,
         mounts: &mounts::parse(&mountinfo, root.absolute()),
         ours: &ours,
-        md5: &|_| false,
+        claimed: &|_| None,
         content,
         published: &|_, _| false,
         progress: &Progress::default(),
@@ -207,7 +207,7 @@ impl<'a> Work<'a> {
         let mut file = self.target.begin(path)?;
         let mut hashing = Hashing { inner: content, sha256: sha2::Sha256::new() };
         target::write_sparse(&mut hashing, &mut file)?;
-        let digest: tree::Sha256 = hashing.sha256.finalize().into();
+        let digest: crate::model::digest::Sha256 = hashing.sha256.finalize().into();
         let Kind::File { sha256: Some(expected), .. } = &record.node.kind else {
             return self.target.discard(path).map(|()| false);
         };

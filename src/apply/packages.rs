@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::model::tree::{Kind, Node};
-use crate::pkg::{self, Pin};
+use crate::pkg::{Family, Pin};
 use crate::policy::{Action, Policy};
 use crate::system::mounts;
 use crate::system::root::{self, Root};
@@ -132,7 +132,7 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
         policy: Some(&policy),
         mounts: &mounts::parse(&mountinfo, root.absolute()),
         ours: &ours,
-        md5: &|_| false,
+        claimed: &|_| None,
         content: &|_| false,
         published: &|_, _| false,
         progress: &Progress::default(),
@@ -169,14 +169,10 @@ fn check_installed(list: &Path, root: &Root) -> Result<usize> {
     let kept = std::fs::read_to_string(list.with_file_name("keep.list"));
     let kept = kept.map_err(|cause| Error::io("packages/keep.list", cause))?;
     let (wanted, kept): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), kept.lines().collect());
-    let status =
-        root.read(b"var/lib/dpkg/status").map_err(|cause| Error::io("/var/lib/dpkg/status", cause))?;
-    let (packages, _) = pkg::parse_status(&status);
-    let installed: BTreeSet<String> = packages
-        .iter()
-        .filter(|package| package.is_installed())
-        .map(|package| Pin::from(package).to_string())
-        .collect();
+    let family = Family::of(root)
+        .ok_or_else(|| Error::new(Code::Failed, "the package layer has no package database"))?;
+    let pins = family.manager().installed(&|path| root.read(path).ok());
+    let installed: BTreeSet<String> = pins.iter().map(Pin::to_string).collect();
     let missing =
         wanted.iter().filter(|line| !installed.contains(**line)).map(|line| format!("missing: {line}"));
     let is_kept = |line: &&String| line.split('=').next().is_some_and(|name| kept.contains(name));

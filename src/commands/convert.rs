@@ -44,7 +44,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
         let receipt = delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref());
         console::json(&json!({
             "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings,
-            "guard": outcome.guard, "receipt": receipt
+            "guard": outcome.sandbox, "receipt": receipt
         }));
     } else if !args.common.quiet {
         tell(&outcome, options.out.as_deref(), begun);
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
 
 fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
     console::tell(&report::convert::summary(&outcome.summary));
-    console::tell(&report::convert::guard(&outcome.guard));
+    console::tell(&report::convert::sandbox(&outcome.sandbox));
     console::tell_if(&report::convert::traffic(outcome.traffic.as_ref()));
     match (outcome.sizes, out) {
         (Some(sizes), Some(out)) => console::tell(&report::convert::written(out, sizes, begun)),
@@ -103,7 +103,7 @@ fn options(args: &Convert) -> Result<Options> {
             plain_http: args.network.plain_http,
             ..Settings::default()
         }),
-        way: args.packages.into(),
+        mode: args.packages.into(),
         services: args.services.clone(),
         rules,
         policy_file: args.policy.clone(),

@@ -3,7 +3,7 @@
 use crate::cli::Common;
 use crate::context::reader::Context;
 use crate::error::{Code, Error, Result};
-use crate::model::manifest::{self, Layer, Names, Record, Verdict};
+use crate::model::manifest::{self, Names, ProvidedBy, Record, Verdict};
 use crate::model::{escape, tree};
 use crate::system::console;
 use std::os::unix::ffi::OsStrExt;
@@ -51,9 +51,9 @@ fn describe(record: &Record, asked: &[u8]) -> String {
         );
     }
     let fate = match (record.verdict, record.layer) {
-        (Verdict::Keep, Some(Layer::Base)) => "in the image, from the base image",
-        (Verdict::Keep, Some(Layer::Packages)) => "in the image, from the package layer",
-        (Verdict::Keep, Some(Layer::Generated)) => {
+        (Verdict::Keep, Some(ProvidedBy::Base)) => "in the image, from the base image",
+        (Verdict::Keep, Some(ProvidedBy::Packages)) => "in the image, from the package layer",
+        (Verdict::Keep, Some(ProvidedBy::Generated)) => {
             "in the image, made by package scripts; the delta has it too"
         }
         (Verdict::Keep, _) => "in the image, from the delta",

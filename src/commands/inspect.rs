@@ -5,7 +5,7 @@ use crate::cli::Common;
 use crate::error::{Code, Result};
 use crate::model::escape;
 use crate::model::findings::Findings;
-use crate::pkg::Catalog;
+use crate::pkg::Family;
 use crate::services::{self, Selection};
 use crate::system::console;
 use crate::system::sandbox::Sandbox;
@@ -18,17 +18,15 @@ pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
     let root = open(root)?;
     let mut findings = Findings::default();
     let inventory = detect::detect(&root, &mut findings);
-    let catalog = Catalog::load(&root, &mut findings);
+    let catalog = Family::of(&root).and_then(|family| family.manager().load(&root, &mut findings));
     let live = inventory.live.as_ref();
     let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings);
     findings.extend(root.take_faults());
     let services: Vec<String> =
         survey.candidates.iter().map(|candidate| escape::escape(&candidate.unit)).collect();
     let packages = catalog.map(|catalog| {
-        let installed: Vec<String> = catalog
-            .installed()
-            .map(|index| format!("{}={}", catalog.id(index), catalog.packages[index].version))
-            .collect();
+        let installed: Vec<String> =
+            catalog.installed().map(|id| format!("{}={}", catalog.label(id), catalog[id].version)).collect();
         (installed, catalog.owned.len())
     });
     let installed = packages.as_ref().map(|(installed, _)| installed);

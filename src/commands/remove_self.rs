@@ -7,7 +7,7 @@ use crate::cli::REMOVE_SELF;
 use crate::context::output::place;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
-use crate::pkg::rpm;
+use crate::pkg::{Family, rpm};
 use crate::system::child::{self, UnsandboxedChild};
 use crate::system::mounts::{self, Class};
 use crate::system::root::{self, Root};
@@ -143,42 +143,27 @@ fn is_alone(parent: BorrowedFd<'_>, name: &[u8], identity: (u64, u64)) -> rustix
 /// A package manager and the package that the program came in.
 #[derive(Debug, PartialEq, Eq)]
 struct Manager {
-    program: &'static str,
+    program: String,
     arguments: Vec<String>,
 }
 
-/// Which package a path belongs to, by dpkg's database as this program reads it, else by rpm's own answer. Code 13 where that
+/// Which package a path belongs to, by the databases that this program reads, else by rpm's own answer. Code 13 where that
 /// cannot be found out: what a package owns is not removed behind its manager's back.
 fn manager(path: &Path) -> Result<Option<Manager>> {
     let root = Root::open(Path::new("/")).map_err(|cause| unknown_owner("/", &cause, path))?;
-    match by_dpkg(&root, path)? {
-        Some(manager) => Ok(Some(manager)),
-        None => by_rpm(&root, path, RPM),
+    for family in Family::ALL {
+        let command = family.manager().removal_command(&root, path.as_os_str().as_bytes());
+        let command = command.map_err(|(file, cause)| unknown_owner(&file, &cause, path))?;
+        if let Some(command) = command {
+            return Ok(Some(Manager::new(command)));
+        }
     }
+    by_rpm(&root, path, RPM)
 }
 
 fn unknown_owner(what: &str, cause: &dyn std::fmt::Display, path: &Path) -> Error {
     let why = format!("whether a package owns it is not known ({what}: {cause})");
     kept(&why, Some(format!("{}, if none does", removal_of(path))))
-}
-
-/// By the lists of files alone, which are opened so that reading them leaves no access time (`dpkg(1)`, "FILES").
-fn by_dpkg(root: &Root, path: &Path) -> Result<Option<Manager>> {
-    const LISTS: &str = "var/lib/dpkg/info";
-    let names = match root.list(LISTS.as_bytes()) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        names => names.map_err(|cause| unknown_owner(LISTS, &cause, path))?,
-    };
-    for name in names.iter().filter(|name| name.ends_with(b".list")) {
-        let list = root.read(&[LISTS.as_bytes(), b"/", name].concat());
-        let list = list.map_err(|cause| unknown_owner(&escape::escape(name), &cause, path))?;
-        if list.split(|&byte| byte == b'\n').any(|line| line == path.as_os_str().as_bytes()) {
-            let package = String::from_utf8_lossy(&name[..name.len() - ".list".len()]).into_owned();
-            let arguments = vec!["--purge".to_owned(), "--".to_owned(), package];
-            return Ok(Some(Manager { program: "/usr/bin/dpkg", arguments }));
-        }
-    }
-    Ok(None)
 }
 
 const RPM: &str = "/usr/bin/rpm";
@@ -194,7 +179,10 @@ fn by_rpm(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>
     let name = String::from_utf8_lossy(&answer.stdout).into_owned();
     let is_name = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
     if answer.status.success() && is_name {
-        return Ok(Some(Manager { program: rpm, arguments: vec!["-e".to_owned(), "--".to_owned(), name] }));
+        return Ok(Some(Manager {
+            program: rpm.to_owned(),
+            arguments: vec!["-e".to_owned(), "--".to_owned(), name],
+        }));
     }
     let said = String::from_utf8_lossy(&answer.stderr).into_owned() + &name;
     // It says the same where it cannot open its database, and complains besides.
@@ -215,9 +203,14 @@ fn program(path: &str) -> Command {
 }
 
 impl Manager {
+    fn new(mut command: Vec<String>) -> Self {
+        let program = command.remove(0);
+        Manager { program, arguments: command }
+    }
+
     fn remove(&self) -> Result<()> {
         let command = || Some(format!("{} {}", self.program, self.arguments.join(" ")));
-        let ran = program(self.program).args(&self.arguments).output();
+        let ran = program(&self.program).args(&self.arguments).output();
         let ran = ran.map_err(|cause| kept(&format!("{}: {cause}", self.program), command()))?;
         if ran.status.success() {
             return Ok(());
@@ -343,24 +336,6 @@ mod tests {
             }
         });
         assert!(refused > 100 && removed > 100, "{refused} {removed} {exchanges:?}");
-    }
-
-    #[test]
-    fn a_package_is_asked_of_its_own_manager() {
-        let dir = tempfile::tempdir().unwrap();
-        let info = dir.path().join("var/lib/dpkg/info");
-        plain::create_dir_all(&info).unwrap();
-        plain::write(info.join("other.list"), "/.\n/usr/bin/tools\n").unwrap();
-        plain::write(info.join("tool.md5sums"), "/usr/bin/tool\n").unwrap();
-        plain::write(info.join("tool.list"), "/.\n/usr\n/usr/bin\n/usr/bin/tool\n").unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let owner = by_dpkg(&root, Path::new("/usr/bin/tool")).unwrap().unwrap();
-        assert_eq!(owner.arguments, ["--purge", "--", "tool"]);
-        assert_eq!(by_dpkg(&root, Path::new("/usr/bin/other")).unwrap(), None);
-        plain::create_dir(info.join("torn.list")).unwrap();
-        let error = by_dpkg(&root, Path::new("/usr/bin/other")).unwrap_err();
-        assert_eq!(error.code, Code::SelfRemovalFailed);
-        assert!(error.to_string().contains("torn.list") && error.to_string().contains("rm -- "), "{error}");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The machine against what the layers below give: pure, path by path.
 
 use super::expected::{ExpectedTree, Provided};
-use crate::model::manifest::Layer;
+use crate::model::manifest::{Names, ProvidedBy};
 use crate::model::tree::{Kind, Node};
-use crate::walk::{Content, Tree, WalkedEntry};
+use crate::walk::{Tree, WalkedEntry};
 
 /// What the layers below make of one object of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// They give it as it is.
-    Provided(Layer),
+    Provided(ProvidedBy),
     /// They have nothing under its path, or nothing that is sure.
     Added,
     /// They give something else.
@@ -39,11 +39,11 @@ pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
 fn change(found: &WalkedEntry, expected: &ExpectedTree<'_>) -> Change {
     let path = &found.node.path;
     if expected.beneath(path).is_some_and(|base| is_same(&found.node, base)) {
-        return Change::Provided(Layer::Base);
+        return Change::Provided(ProvidedBy::Base);
     }
     match expected.given(path) {
         None => Change::Added,
-        Some(given) if is_given(found, &given) => Change::Provided(given.layer()),
+        Some(given) if is_given(found, &given, expected.names()) => Change::Provided(given.layer()),
         Some(_) => Change::Changed,
     }
 }
@@ -55,20 +55,23 @@ pub fn is_published(path: &[u8], found: Option<&WalkedEntry>, expected: &Expecte
     match found {
         None => shipped.is_some() || seen().is_some(),
         Some(found) => {
-            let is_shipped = found.md5.as_deref().is_some_and(|md5| shipped == Some(*md5));
-            is_shipped || seen().is_some_and(|given| is_given(found, &given))
+            let is_shipped = shipped.is_some_and(|digest| found.digest(digest.algorithm()) == Some(digest));
+            is_shipped || seen().is_some_and(|given| is_given(found, &given, expected.names()))
         }
     }
 }
 
-fn is_given(found: &WalkedEntry, given: &Provided<'_>) -> bool {
+fn is_given(found: &WalkedEntry, given: &Provided<'_>, names: &Names) -> bool {
     let is_file = matches!(found.node.kind, Kind::File { .. });
     match given {
         Provided::Exact(base) => is_same(&found.node, base),
-        Provided::File(_, md5) => {
-            is_file && found.content == Content::Known && found.md5.as_deref() == Some(md5)
+        Provided::Package { digest, metadata, .. } => {
+            let same_content = match digest {
+                Some(digest) => found.digest(digest.algorithm()) == Some(*digest),
+                None => !is_file,
+            };
+            same_content && metadata.is_none_or(|metadata| metadata.matches(&found.node, names))
         }
-        Provided::Shipped(_) => !is_file,
     }
 }
 

@@ -6,7 +6,7 @@
 //! excepted; and no path that the manifest does not have.
 
 use crate::model::escape;
-use crate::model::manifest::{Layer, Record};
+use crate::model::manifest::{ProvidedBy, Record};
 use crate::model::tree::{self, Kind, Node, Xattrs};
 use std::collections::HashMap;
 
@@ -194,7 +194,7 @@ fn compare(record: &Record, actual: &Node, view: View) -> Vec<(Aspect, String)> 
     if !names.is_empty() {
         aspects.push((Aspect::Xattrs, format!("attributes differ: {}", names.join(", "))));
     }
-    let carried = record.layer == Some(Layer::Delta) && expected.kind != Kind::Directory;
+    let carried = record.layer == Some(ProvidedBy::Delta) && expected.kind != Kind::Directory;
     if carried && stat.mtime != other.mtime {
         aspects.push((Aspect::Mtime, format!("modified at {}, expected {}", other.mtime, stat.mtime)));
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn record(node: Node) -> Record {
-        Record { node, verdict: Verdict::Keep, layer: Some(Layer::Delta), reason: String::new() }
+        Record { node, verdict: Verdict::Keep, layer: Some(ProvidedBy::Delta), reason: String::new() }
     }
 
     fn aspects(expected: &[Record], actual: &[Node], view: View) -> Vec<(String, Aspect)> {
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn times_count_only_for_what_the_delta_carries() {
         let mut given = record(file("a", 0));
-        given.layer = Some(Layer::Base);
+        given.layer = Some(ProvidedBy::Base);
         let mut other = file("a", 0);
         other.stat.mtime = 99;
         assert_eq!(aspects(&[given], &[other], View::FULL), []);

@@ -4,29 +4,36 @@
 //! installs at that very version and that nothing leaves out. Everything else
 //! is carried in the delta; `apply` then writes only what really differs.
 
-use crate::model::manifest::Layer;
+use crate::model::digest::{Algorithm, Digest};
+use crate::model::manifest::{Names, ProvidedBy};
 use crate::model::merged_usr;
-use crate::model::tree::{self, Kind, Md5, Node};
-use crate::pkg::plan::{PackageMode, PackagePlan, PackageVerdict};
-use crate::pkg::{Aliases, Catalog, Owned, PathFilters};
+use crate::model::tree::{self, Kind, Node};
+use crate::pkg::claim::{ClaimState, ClaimedMetadata};
+use crate::pkg::plan::{PackageMode, PackageVerdict, PlannedPackages};
+use crate::pkg::{Aliases, Owned, PathFilters};
 
 /// What the layers below give for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provided<'a> {
     /// Exactly this object, seen in the base image.
     Exact(&'a Node),
-    /// A regular file with this digest, from a package.
-    File(Layer, Md5),
-    /// Whatever the package ships under this path, which is no regular file.
-    Shipped(Layer),
+    /// What a package ships under this path.
+    Package {
+        /// The layer in which the package puts it there.
+        by: ProvidedBy,
+        /// Digest of a regular file; `None` for everything else.
+        digest: Option<Digest>,
+        /// Everything else that the package database records.
+        metadata: Option<&'a ClaimedMetadata>,
+    },
 }
 
 impl Provided<'_> {
     /// The layer that gives it.
-    pub fn layer(&self) -> Layer {
+    pub fn layer(&self) -> ProvidedBy {
         match self {
-            Provided::Exact(_) => Layer::Base,
-            Provided::File(layer, _) | Provided::Shipped(layer) => *layer,
+            Provided::Exact(_) => ProvidedBy::Base,
+            Provided::Package { by, .. } => *by,
         }
     }
 }
@@ -37,7 +44,7 @@ pub struct BaseView<'a> {
     /// What was seen in it, sorted; empty where nothing was.
     pub nodes: &'a [Node],
     /// Its regular files by what its packages ship, sorted, where it was not seen but its packages are known.
-    pub listed: Option<Vec<(Box<[u8]>, Md5)>>,
+    pub listed: Option<Vec<(Box<[u8]>, Digest)>>,
     /// Whether it has a merged `/usr`, where that was not seen.
     pub is_merged: bool,
     /// What it leaves out of packages, or may leave out.
@@ -47,8 +54,10 @@ pub struct BaseView<'a> {
 /// The lower layers as far as they are known.
 #[derive(Debug)]
 pub struct ExpectedTree<'a> {
-    packages: Option<(&'a Catalog, &'a PackagePlan)>,
+    packages: Option<PlannedPackages<'a>>,
     base: BaseView<'a>,
+    /// The machine's accounts: packages name the owners of their files.
+    names: &'a Names,
     /// Directories of the machine whose files packages may unpack elsewhere, since the base image has not the same merged
     /// `/usr`.
     apart: Vec<Box<[u8]>>,
@@ -56,14 +65,14 @@ pub struct ExpectedTree<'a> {
 
 impl<'a> ExpectedTree<'a> {
     /// From the machine's package database and the base image.
-    pub fn new(packages: Option<(&'a Catalog, &'a PackagePlan)>, base: BaseView<'a>) -> Self {
-        let apart = packages.map(|(catalog, _)| apart(&catalog.aliases, &base)).unwrap_or_default();
-        ExpectedTree { packages, base, apart }
+    pub fn new(packages: Option<PlannedPackages<'a>>, base: BaseView<'a>, names: &'a Names) -> Self {
+        let apart = packages.map(|packages| apart(&packages.catalog.aliases, &base)).unwrap_or_default();
+        ExpectedTree { packages, base, names, apart }
     }
 
     /// Every path that the layers below are known to give, in no order, some twice.
     pub fn paths(&self) -> impl Iterator<Item = &'a [u8]> {
-        let owned = self.packages.into_iter().flat_map(|(catalog, _)| catalog.owned.iter());
+        let owned = self.packages.into_iter().flat_map(|packages| packages.catalog.owned.iter());
         let shipped = owned.filter(|(path, owned)| self.given(path).is_some() && self.is_unpacked(owned));
         let seen = self.base.nodes.iter().map(|node| &*node.path);
         seen.chain(shipped.map(|(path, _)| path))
@@ -76,34 +85,39 @@ impl<'a> ExpectedTree<'a> {
     }
 
     fn has_role(&self, owned: &Owned<'_>, is: impl Fn(&PackageVerdict) -> bool) -> bool {
-        self.packages
-            .is_some_and(|(_, layer)| owned.packages.iter().any(|&index| is(&layer.roles[index as usize])))
+        self.packages.is_some_and(|packages| packages.any(owned.packages, is))
     }
 
-    /// Whether dpkg's digest of this path will be compared with.
-    pub fn wants_md5(&self, path: &[u8]) -> bool {
-        match self.given(path) {
-            Some(Provided::File(..)) => true,
-            Some(Provided::Exact(_)) => false,
-            Some(Provided::Shipped(_)) | None => self.shipped(path).is_some(),
-        }
-    }
-
-    /// What a package ships under a path that somebody distributes, as far as is known: what only this machine has may hold
-    /// its secrets. The layers below may leave it out all the same.
-    pub fn shipped(&self, path: &[u8]) -> Option<Md5> {
-        let (catalog, layer) = self.packages?;
-        let owned = catalog.owned.get(path).filter(|owned| !owned.obsolete)?;
-        let is_own = |role: &PackageVerdict| {
-            layer.way == PackageMode::Install && matches!(role, PackageVerdict::Carry(_))
+    /// Returns the algorithm of the digest that this path will be compared with, if there is one.
+    pub fn wanted_digest(&self, path: &[u8]) -> Option<Algorithm> {
+        let digest = match self.given(path) {
+            Some(Provided::Package { digest: Some(digest), .. }) => Some(digest),
+            Some(Provided::Exact(_)) => None,
+            Some(Provided::Package { .. }) | None => self.shipped(path),
         };
-        owned.md5.filter(|_| !self.has_role(&owned, is_own))
+        digest.map(|digest| digest.algorithm())
+    }
+
+    /// The machine's accounts.
+    pub fn names(&self) -> &'a Names {
+        self.names
+    }
+
+    /// Returns the digest of what a distributed package ships under a path, as far as it is known. A package that only
+    /// this machine has may hold its secrets. The lower layers may exclude the path all the same.
+    pub fn shipped(&self, path: &[u8]) -> Option<Digest> {
+        let PlannedPackages { catalog, plan } = self.packages?;
+        let owned = catalog.owned.get(path).filter(|owned| owned.claim.state != ClaimState::Obsolete)?;
+        let is_local = |verdict: &PackageVerdict| {
+            plan.mode == PackageMode::Install && matches!(verdict, PackageVerdict::Carry(_))
+        };
+        owned.claim.digest.filter(|_| !self.has_role(&owned, is_local))
     }
 
     /// What the base image was seen to have under a path whose package travels in the context: what is the same there
     /// already need not travel.
     pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
-        let owned = self.packages?.0.owned.get(path)?;
+        let owned = self.packages?.catalog.owned.get(path)?;
         let travels = self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_)));
         travels.then(|| tree::find(self.base.nodes, path)).flatten().map(|index| &self.base.nodes[index])
     }
@@ -111,35 +125,38 @@ impl<'a> ExpectedTree<'a> {
     /// What the layers below surely give for a path.
     pub fn given(&self, path: &[u8]) -> Option<Provided<'a>> {
         let base = || tree::find(self.base.nodes, path).map(|index| Provided::Exact(&self.base.nodes[index]));
-        let Some((catalog, layer)) = self.packages else { return base() };
+        let Some(PlannedPackages { catalog, plan }) = self.packages else { return base() };
         let Some(owned) = catalog.owned.get(path) else {
             // Nobody's file in the base image: scripts of packages may change it.
-            return if layer.runs_scripts() { None } else { base() };
+            return if plan.runs_scripts() { None } else { base() };
         };
-        if owned.obsolete {
+        if owned.claim.state == ClaimState::Obsolete {
             return None;
         }
-        let shipped = |layer| match owned.md5 {
-            Some(md5) => Provided::File(layer, md5),
-            None => Provided::Shipped(layer),
+        let shipped = |by| {
+            let metadata = owned.claim.metadata.as_deref();
+            Provided::Package { by, digest: owned.claim.digest, metadata }
         };
-        let listed = || self.listed(path).map(|md5| Provided::File(Layer::Base, md5));
+        let listed = || {
+            let digest = Some(self.listed(path)?);
+            Some(Provided::Package { by: ProvidedBy::Base, digest, metadata: None })
+        };
         // One owner that travels is enough: the machine's own object is in the archive then, unless it is there already.
         if self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_))) {
-            let same = listed().filter(|given| *given == shipped(Layer::Base));
-            Some(same.unwrap_or_else(|| shipped(Layer::Packages)))
+            let same = listed().filter(|listed| *listed == shipped(ProvidedBy::Base));
+            Some(same.unwrap_or_else(|| shipped(ProvidedBy::Packages)))
         } else if self.has_role(&owned, |role| matches!(role, PackageVerdict::Install(_))) {
-            self.is_installed(catalog, path, &owned).then(|| shipped(Layer::Packages))
+            self.is_installed(path, &owned).then(|| shipped(ProvidedBy::Packages))
         } else if self.base.listed.is_some() && self.has_role(&owned, |role| *role == PackageVerdict::Base) {
-            let shape = || self.is_in_place(path, &owned).then_some(Provided::Shipped(Layer::Base));
-            if owned.md5.is_some() { listed() } else { shape() }
+            let shape = || self.is_in_place(path, &owned).then(|| shipped(ProvidedBy::Base));
+            if owned.claim.digest.is_some() { listed() } else { shape() }
         } else {
             base()
         }
     }
 
     /// What a package of the base image ships under a path, where only its packages are known.
-    fn listed(&self, path: &[u8]) -> Option<Md5> {
+    fn listed(&self, path: &[u8]) -> Option<Digest> {
         let files = self.base.listed.as_ref()?;
         let index = files.binary_search_by(|(other, _)| (**other).cmp(path)).ok()?;
         Some(files[index].1)
@@ -147,16 +164,17 @@ impl<'a> ExpectedTree<'a> {
 
     /// Whether installing a package puts its file exactly there. A base image of which nothing is known may have any
     /// package already, so that nothing unpacks it anew and what the image leaves out stays away.
-    fn is_installed(&self, catalog: &Catalog, path: &[u8], owned: &Owned<'_>) -> bool {
-        let base_known = self.packages.is_some_and(|(_, layer)| layer.base_known);
+    fn is_installed(&self, path: &[u8], owned: &Owned<'_>) -> bool {
+        let Some(PlannedPackages { catalog, plan }) = self.packages else { return false };
         self.is_in_place(path, owned)
             && !catalog.path_filters.excludes(path)
-            && (base_known || !self.base.filters.excludes(path))
+            && (plan.base_known || !self.base.filters.excludes(path))
     }
 
     /// Whether packages unpack to this very path.
     fn is_in_place(&self, path: &[u8], owned: &Owned<'_>) -> bool {
-        !owned.diverted && !self.apart.iter().any(|directory| tree::is_within(path, directory))
+        owned.claim.state != ClaimState::Diverted
+            && !self.apart.iter().any(|directory| tree::is_within(path, directory))
     }
 }
 

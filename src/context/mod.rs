@@ -11,3 +11,7 @@ pub mod output;
 pub mod reader;
 pub mod stream;
 pub mod tar;
+
+/// Where the build mounts the context's parts. During a build step `/dev` is a file system in memory, so the mount point
+/// stays in no layer; elsewhere Docker 20.10 leaves an empty directory behind.
+pub const MOUNT: &str = "/dev/vm2docker";

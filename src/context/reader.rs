@@ -2,9 +2,9 @@
 
 use super::decompress;
 use crate::error::{Code, Error, Result};
+use crate::model::digest::Sha256;
 use crate::model::escape::{self, hex};
 use crate::model::manifest::{self, Record};
-use crate::model::tree::Sha256;
 use sha2::Digest;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Readers around readers.
 
-use crate::model::tree::Sha256;
+use crate::model::digest::Sha256;
 use sha2::Digest;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

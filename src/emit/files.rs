@@ -3,9 +3,10 @@
 use crate::context::reader::SECRETS;
 use crate::context::tar::Writer;
 use crate::detect::mappings::Mappings;
+use crate::model::digest::Sha256;
 use crate::model::findings::Findings;
-use crate::model::manifest::{Layer, Verdict};
-use crate::model::tree::{self, Kind, Node, Sha256};
+use crate::model::manifest::{ProvidedBy, Verdict};
+use crate::model::tree::{self, Kind, Node};
 use crate::plan::{Plan, PlanInput};
 use crate::policy::content::{self, Detection, Search};
 use crate::system::cache_neutral::CacheNeutralReader;
@@ -80,7 +81,7 @@ impl<'a> ArchiveBuilder<'a> {
     pub fn ship(
         &mut self,
         out: impl Write,
-        layers: &[Layer],
+        layers: &[ProvidedBy],
         wanted: impl Fn(usize) -> bool,
     ) -> io::Result<()> {
         let mut archive = Writer::new(out);
@@ -144,7 +145,7 @@ impl<'a> ArchiveBuilder<'a> {
 
     /// The objects to write. The administrator's come with the directories above them and with all names of their inodes,
     /// so that no directory follows what it holds and no link its content.
-    fn order(&self, layers: &[Layer], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    fn order(&self, layers: &[ProvidedBy], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
         let found = &self.facts.tree.found;
         let is_here = |&index: &usize| {
             let decision = &self.plan.decisions[index];

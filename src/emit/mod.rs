@@ -2,12 +2,10 @@
 //!
 //! - [`files`]: the machine's files into archives, proven to be what the walk saw.
 //! - `proof`: what was written, read back.
-//! - [`packages`]: what the package layer's build step reads.
 //! - [`services`]: the containers.
 //! - `text`: Dockerfile, README and lists.
 
 pub mod files;
-pub mod packages;
 mod proof;
 mod secrets;
 pub mod services;
@@ -22,8 +20,9 @@ use crate::detect::Inventory;
 use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
 use crate::model::findings::Findings;
-use crate::model::manifest::{self, Layer, Record, Verdict};
-use crate::pkg::dpkg::repository::Source;
+use crate::model::manifest::{self, ProvidedBy, Record, Verdict};
+use crate::pkg::Repositories;
+use crate::pkg::manager::BuildInput;
 use crate::pkg::plan::{PackageMode, PackageVerdict};
 use crate::plan::{Plan, PlanInput};
 use crate::summary::Summary;
@@ -52,9 +51,9 @@ pub struct Emission<'a> {
     /// What was found out about it.
     pub inventory: &'a Inventory,
     /// What the plan decided on.
-    pub facts: PlanInput<'a>,
-    /// The apt sources that the build is given.
-    pub sources: &'a [Source],
+    pub input: PlanInput<'a>,
+    /// The repositories that the build installs from; `None` if it installs nothing.
+    pub repositories: Option<&'a dyn Repositories>,
     /// Who writes to files without a trace.
     pub watch: &'a Watch,
     /// Who may have the withheld files.
@@ -73,13 +72,14 @@ pub struct Emission<'a> {
 /// the findings.
 pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Findings) -> Result<Sizes> {
     sink.check_room(least(emission.summary))?;
-    let mut shipper = ArchiveBuilder::new(emission.root, emission.facts, emission.plan);
+    let mut shipper = ArchiveBuilder::new(emission.root, emission.input, emission.plan);
     let mut sizes = Sizes::default();
     if carries_packages(emission) {
-        let wanted = |index: usize| is_carried(emission.facts, index);
-        sizes.packages = archive(&mut sink, PACKAGES, emission, &mut shipper, &[Layer::Packages], &wanted)?;
+        let wanted = |index: usize| is_carried(emission.input, index);
+        sizes.packages =
+            archive(&mut sink, PACKAGES, emission, &mut shipper, &[ProvidedBy::Packages], &wanted)?;
     }
-    let layers = [Layer::Delta, Layer::Generated];
+    let layers = [ProvidedBy::Delta, ProvidedBy::Generated];
     sizes.delta = archive(&mut sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
     if let Some(recipient) = emission.recipient {
         withheld(&mut sink, &mut shipper, recipient)?;
@@ -89,13 +89,7 @@ pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Fin
     let todo = manifest(&mut sink, emission, &shipper.changes)?;
     sink.write("SECRETS.todo", todo.as_bytes())?;
     sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
-    if let Some((catalog, layer)) = emission.facts.packages
-        && layer.way == PackageMode::Install
-    {
-        let Emission { root, facts, inventory, sources, .. } = emission;
-        let names = &inventory.names;
-        packages::write(&mut sink, root, (catalog, layer), facts.rewritten, names, sources, findings)?;
-    }
+    build_files(&mut sink, emission, findings)?;
     let links = &emission.summary.base.merged_usr;
     if !links.is_empty() {
         sink.write(MERGED_USR, text::merged_usr(links).as_bytes())?;
@@ -108,6 +102,20 @@ pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Fin
     proof::refuse_secrets(&sink)?;
     sink.finish()?;
     Ok(sizes)
+}
+
+/// Writes the files of the build step that installs packages, if there is one.
+fn build_files(sink: &mut ContextWriter, emission: &Emission<'_>, findings: &mut Findings) -> Result<()> {
+    let (Some(packages), Some(repositories)) = (emission.input.packages, emission.repositories) else {
+        return Ok(());
+    };
+    let rewritten =
+        |path: &[u8]| emission.input.rewritten.get(path).map(|rewritten| rewritten.content.clone());
+    let input = BuildInput { packages, rewritten: &rewritten, names: &emission.inventory.names };
+    for file in repositories.build_files(&input, findings) {
+        sink.write(&format!("packages/{}", file.name), &file.content)?;
+    }
+    Ok(())
 }
 
 /// Bytes that the archives need at least: what compresses well needs less than it holds.
@@ -124,21 +132,17 @@ fn project(inventory: &Inventory) -> &str {
 }
 
 fn carries_packages(emission: &Emission<'_>) -> bool {
-    emission
-        .facts
-        .packages
-        .is_some_and(|(_, layer)| layer.count(|role| matches!(role, PackageVerdict::Carry(_))) > 0)
+    emission.input.packages.is_some_and(|packages| {
+        packages.plan.count(|verdict| matches!(verdict, PackageVerdict::Carry(_))) > 0
+    })
 }
 
 /// Whether the path's package travels in the context.
 fn is_carried(facts: PlanInput<'_>, index: usize) -> bool {
-    facts.packages.is_some_and(|(catalog, layer)| {
-        let owned = catalog.owned.get(&facts.tree.found[index].node.path);
+    facts.packages.is_some_and(|packages| {
+        let owned = packages.catalog.owned.get(&facts.tree.found[index].node.path);
         owned.is_some_and(|owned| {
-            owned
-                .packages
-                .iter()
-                .any(|&owner| matches!(layer.roles[owner as usize], PackageVerdict::Carry(_)))
+            packages.any(owned.packages, |verdict| matches!(verdict, PackageVerdict::Carry(_)))
         })
     })
 }
@@ -151,11 +155,11 @@ fn archive(
     stem: &str,
     emission: &Emission<'_>,
     shipper: &mut ArchiveBuilder<'_>,
-    layers: &[Layer],
+    layers: &[ProvidedBy],
     wanted: &dyn Fn(usize) -> bool,
 ) -> Result<u64> {
     let name = &format!("{stem}{}", emission.compression.extension());
-    let found = &emission.facts.tree.found[..];
+    let found = &emission.input.tree.found[..];
     let mut ship = |out: &mut dyn Write| shipper.ship(out, layers, wanted);
     let is_kept = sink.directory().is_some();
     let (size, members) = if is_kept {
@@ -171,7 +175,7 @@ fn archive(
             Ok::<_, Error>((size?, members?))
         })?
     };
-    members.prove(name, emission.facts, &shipper.changes, &shipper.shipped)?;
+    members.prove(name, emission.input, &shipper.changes, &shipper.shipped)?;
     Ok(size)
 }
 
@@ -236,7 +240,7 @@ fn manifest(sink: &mut ContextWriter, emission: &Emission<'_>, changes: &Changes
     let zstd = Compression { format: Format::Zstd, level: 3 };
     let mut encoder = zstd.pack(file, emission.threads).map_err(failed)?;
     let mut lines = io::BufWriter::with_capacity(1 << 20, &mut encoder);
-    for (index, found) in emission.facts.tree.found.iter().enumerate() {
+    for (index, found) in emission.input.tree.found.iter().enumerate() {
         let record = record(emission, index, &found.node, changes.get(&index));
         todo.extend(secrets::line(&record));
         manifest::write(&mut lines, &record, &emission.inventory.names).map_err(failed)?;
@@ -254,10 +258,10 @@ fn record(
     change: Option<&ArchiveOutcome>,
 ) -> Record {
     match change {
-        None => emission.plan.record(emission.facts, index, walked),
-        Some(ArchiveOutcome::Newer(node)) => emission.plan.record(emission.facts, index, node),
+        None => emission.plan.record(emission.input, index, walked),
+        Some(ArchiveOutcome::Newer(node)) => emission.plan.record(emission.input, index, node),
         Some(ArchiveOutcome::Lost) => {
-            let record = emission.plan.record(emission.facts, index, walked);
+            let record = emission.plan.record(emission.input, index, walked);
             let reason = "changed or vanished while it was archived; see findings.jsonl".to_owned();
             Record { verdict: Verdict::Lost, layer: None, reason, ..record }
         }

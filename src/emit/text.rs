@@ -3,7 +3,7 @@
 //! The Dockerfile is constant but for the image reference and numbers, which
 //! are checked where they are made; no name or value from the machine is in it.
 
-use super::packages::MOUNT;
+use crate::context::MOUNT;
 use crate::context::reader::{BINARY, COMPLETE, DELETIONS};
 use crate::model::escape;
 use crate::model::size::bytes;

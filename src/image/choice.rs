@@ -6,12 +6,13 @@ use super::{BaseImage, Profile, images};
 use crate::compare::expected::BaseView;
 use crate::detect::Inventory;
 use crate::error::{Code, Error, Result};
+use crate::model::digest::Digest;
 use crate::model::findings::Findings;
 use crate::model::merged_usr::{self, Link};
-use crate::model::tree::{self, Kind, Md5};
+use crate::model::tree::{self, Kind};
 use crate::pkg::dpkg::base::package_list::PackageList;
 use crate::pkg::plan::BasePackages;
-use crate::pkg::{self, Aliases, Pin};
+use crate::pkg::{Aliases, Family, Pin};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ pub struct Base {
     /// What FROM names; none: `FROM scratch`.
     pub reference: Option<String>,
     /// What it holds.
-    pub knowledge: BaseContents,
+    pub contents: BaseContents,
     /// How it differs from the installation of its packages, as far as its family is known.
     pub profile: Profile,
     /// The links of the machine's merged `/usr` that it has not, and that the build makes before anything else.
@@ -75,7 +76,7 @@ impl Base {
     /// The same with the machine's merged `/usr`, as the build makes it.
     pub fn merge_usr(mut self, aliases: &Aliases) -> Self {
         let links = aliases.iter().map(|(name, target)| (name.into(), target.into()));
-        let has = |link: &Link| match &self.knowledge {
+        let has = |link: &Link| match &self.contents {
             BaseContents::Files(image) => {
                 let node = tree::find(&image.nodes, &link.0).map(|index| &image.nodes[index]);
                 // There is nothing to move where there is no directory.
@@ -87,7 +88,7 @@ impl Base {
         if missing.is_empty() || self.reference.is_none() {
             return self;
         }
-        if let BaseContents::Files(image) = &mut self.knowledge {
+        if let BaseContents::Files(image) = &mut self.contents {
             image.nodes = merged_usr::merge(std::mem::take(&mut image.nodes), &missing).nodes;
         }
         self.profile.merged_usr = true;
@@ -96,7 +97,7 @@ impl Base {
 
     /// The image, where it was seen.
     pub fn image(&self) -> Option<&BaseImage> {
-        match &self.knowledge {
+        match &self.contents {
             BaseContents::Files(image) => Some(image),
             BaseContents::Unknown | BaseContents::Packages(_) => None,
         }
@@ -104,7 +105,7 @@ impl Base {
 
     /// The packages that are installed in it.
     pub fn packages(&self) -> BasePackages {
-        match (&self.reference, &self.knowledge) {
+        match (&self.reference, &self.contents) {
             (None, _) => BasePackages::Known(Vec::new()),
             (Some(_), BaseContents::Unknown) => BasePackages::Unknown,
             (Some(_), BaseContents::Packages(list)) => BasePackages::Known(list.packages.clone()),
@@ -113,7 +114,7 @@ impl Base {
     }
 
     /// What the layers above build on.
-    pub fn view(&self, listed: Option<Vec<(Box<[u8]>, Md5)>>) -> BaseView<'_> {
+    pub fn view(&self, listed: Option<Vec<(Box<[u8]>, Digest)>>) -> BaseView<'_> {
         BaseView {
             nodes: self.image().map(|image| image.nodes.as_slice()).unwrap_or_default(),
             listed,
@@ -124,7 +125,7 @@ impl Base {
 
     /// What FROM says: the reference, pinned where the registry said what it stands for.
     pub fn from(&self) -> String {
-        let digest = match &self.knowledge {
+        let digest = match &self.contents {
             BaseContents::Files(image) => image.index_digest.as_ref(),
             BaseContents::Packages(list) => list.digest.as_ref(),
             BaseContents::Unknown => None,
@@ -142,9 +143,9 @@ impl Base {
 impl BaseImage {
     /// The packages that its own database calls installed.
     pub fn packages(&self) -> Vec<Pin> {
-        let status = self.files.get(&b"var/lib/dpkg/status"[..]).map(Vec::as_slice).unwrap_or_default();
-        let (packages, _) = pkg::parse_status(status);
-        packages.iter().filter(|package| package.is_installed()).map(Pin::from).collect()
+        let read = |path: &[u8]| self.files.get(path).cloned();
+        let installed = Family::ALL.iter().map(|family| family.manager().installed(&read));
+        installed.into_iter().find(|packages| !packages.is_empty()).unwrap_or_default()
     }
 }
 
@@ -182,10 +183,10 @@ pub fn choose(
         },
         (BaseFrom::None | BaseFrom::File(_), _) => Discovered::nothing("not asked for"),
     };
-    let Discovered { knowledge, how, dated } = learned;
+    let Discovered { contents, how, dated } = learned;
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
-    let base = Base { reference, knowledge, profile, merged_usr: Vec::new(), reason, learned: how };
+    let base = Base { reference, contents, profile, merged_usr: Vec::new(), reason, learned: how };
     // Who named an image wants that one, and of a file only its own image is known.
     let is_bound = wanted.is_some() || matches!(from, BaseFrom::File(_));
     Ok(if is_bound { base } else { closest(base, ladder, findings) })
@@ -194,7 +195,7 @@ pub fn choose(
 fn scratch(reason: &str) -> Base {
     Base {
         reference: None,
-        knowledge: BaseContents::Unknown,
+        contents: BaseContents::Unknown,
         profile: Profile::default(),
         merged_usr: Vec::new(),
         reason: reason.to_owned(),
@@ -209,7 +210,7 @@ fn closest(base: Base, ladder: &Discovery<'_>, findings: &mut Findings) -> Base 
         None => base,
         Some((reference, image, why)) => Base {
             reference: Some(reference),
-            knowledge: BaseContents::Files(Box::new(image)),
+            contents: BaseContents::Files(Box::new(image)),
             reason: format!("{}; {why}", base.reason),
             ..base
         },

@@ -4,7 +4,6 @@
 use crate::model::size;
 use crate::pkg::dpkg::base::published::dated;
 use crate::pkg::dpkg::repository::date;
-use crate::pkg::dpkg::version;
 use crate::pkg::{Catalog, Pin};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -125,9 +124,8 @@ fn key(pin: &Pin) -> Key<'_> {
 
 /// The machine's version of a package and its size in bytes.
 fn installed<'a>((name, architecture): Key<'_>, catalog: &'a Catalog) -> Option<(&'a str, u64)> {
-    let package = &catalog.packages[catalog.find(name, architecture)?];
-    let bytes = package.installed_size_kib.saturating_mul(1024);
-    package.is_installed().then_some((package.version.as_str(), bytes))
+    let package = &catalog[catalog.find(name, architecture)?];
+    package.installed.then_some((package.version.as_str(), package.installed_bytes))
 }
 
 /// Whether the machine's packages are older than an image's on balance.
@@ -138,7 +136,7 @@ pub fn is_older(packages: &[Pin], catalog: &Catalog) -> bool {
 /// Whether the machine's versions are older than the image's on balance, or newer.
 fn balance(packages: &[Pin], catalog: &Catalog) -> Ordering {
     let compare = |pin: &Pin| match installed(key(pin), catalog) {
-        Some((ours, _)) => version::compare(ours, &pin.version),
+        Some((ours, _)) => catalog.family.manager().compare_versions(ours, &pin.version),
         None => Ordering::Equal,
     };
     let sum: i64 = packages.iter().map(|pin| i64::from(compare(pin) as i8)).sum();
@@ -185,21 +183,22 @@ fn day_number(date: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pkg::parse_status;
+    use crate::pkg::{Family, Package};
 
     /// Packages `name version` of the machine, each of so many KiB.
     fn catalog(packages: &[(&str, u32, u64)]) -> Catalog {
-        let stanza = |(name, version, kib): &(&str, u32, u64)| {
-            format!(
-                "Package: {name}\nStatus: install ok installed\nVersion: {version}\nArchitecture: all\nInstalled-Size: {kib}\n\n"
-            )
+        let package = |(name, version, kib): &(&str, u32, u64)| Package {
+            name: (*name).to_owned(),
+            version: version.to_string(),
+            architecture: "all".to_owned(),
+            label: (*name).to_owned(),
+            installed: true,
+            broken: false,
+            automatic: false,
+            installed_bytes: kib * 1024,
         };
-        let status: String = packages.iter().map(stanza).collect();
-        Catalog {
-            architecture: "amd64".to_owned(),
-            packages: parse_status(status.as_bytes()).0,
-            ..Catalog::default()
-        }
+        let packages = packages.iter().map(package).collect();
+        Catalog { packages, ..Catalog::empty(Family::Dpkg, "amd64") }
     }
 
     fn pin(name: &str, version: u32) -> Pin {

@@ -9,8 +9,7 @@ use crate::detect::Inventory;
 use crate::model::findings::Findings;
 use crate::pkg::dpkg::base::package_list::PackageList;
 use crate::pkg::dpkg::base::published;
-use crate::pkg::dpkg::repositories::Repositories;
-use crate::pkg::{Catalog, Pin};
+use crate::pkg::{Catalog, Pin, Repositories};
 use crate::transfer::net::Client;
 use std::collections::BTreeMap;
 
@@ -23,12 +22,12 @@ pub struct Discovery<'a> {
     /// Its packages.
     pub catalog: Option<&'a Catalog>,
     /// Where they come from.
-    pub archives: Option<&'a Repositories<'a>>,
+    pub repositories: Option<&'a dyn Repositories>,
 }
 
 /// What was learned, and how.
 pub(super) struct Discovered {
-    pub(super) knowledge: BaseContents,
+    pub(super) contents: BaseContents,
     /// For people.
     pub(super) how: String,
     /// A name that will always stand for exactly this image, if another one than was asked about.
@@ -51,12 +50,12 @@ impl From<String> for Unavailable {
 
 impl Discovered {
     pub(super) fn nothing(why: &str) -> Self {
-        Discovered { knowledge: BaseContents::Unknown, how: format!("not known: {why}"), dated: None }
+        Discovered { contents: BaseContents::Unknown, how: format!("not known: {why}"), dated: None }
     }
 
     pub(super) fn seen(image: BaseImage, how: &str) -> Self {
         let how = format!("{} paths seen {how}", image.nodes.len());
-        Discovered { knowledge: BaseContents::Files(Box::new(image)), how, dated: None }
+        Discovered { contents: BaseContents::Files(Box::new(image)), how, dated: None }
     }
 }
 
@@ -129,7 +128,7 @@ impl Discovery<'_> {
         };
         let how = format!("{} packages by {}", list.packages.len(), list.source);
         let dated = list.tag.as_ref().and_then(|tag| self.dated(reference, tag));
-        Ok(Discovered { knowledge: BaseContents::Packages(list), how, dated })
+        Ok(Discovered { contents: BaseContents::Packages(list), how, dated })
     }
 
     /// The reference with a dated tag, if the registry has it: tags are published before the images.
@@ -157,8 +156,8 @@ impl Discovery<'_> {
         if profile.path_filters.is_none() {
             return Err("how this image is made is not known".to_owned());
         }
-        let archives = self.archives.ok_or("the machine has no package database")?;
-        archives.base_packages(&self.inventory.os, findings)
+        let repositories = self.repositories.ok_or("the machine has no package database")?;
+        repositories.base_packages(&self.inventory.os, findings)
     }
 
     /// The dated image that is closest to a machine whose packages are older than today's image; and why that one.
@@ -186,7 +185,7 @@ impl Discovery<'_> {
             packages: &packages,
             tags: &tags,
             codename: &self.inventory.os.codename,
-            day: self.archives?.changed(findings).div_euclid(86_400),
+            day: self.repositories?.last_change(findings).div_euclid(86_400),
             catalog,
         };
         let mut pulled: BTreeMap<String, BaseImage> = BTreeMap::new();

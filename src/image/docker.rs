@@ -5,8 +5,9 @@ use super::layout::{Layer, apply};
 use super::oci::{ImageConfig, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
 use super::store::{Store, digest_text, same_digest};
 use super::{BaseImage, Outcome, refused};
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::{self, Sha256};
+use crate::model::tree;
 use serde::Deserialize;
 
 /// Lists the images.

@@ -6,8 +6,8 @@ use super::store::{Store, digest_path, digest_text, same_digest};
 use super::{BaseImage, Outcome, docker};
 use crate::context::decompress;
 use crate::context::stream::{Hashing, read_ahead};
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::Sha256;
 use std::io;
 
 /// Marks an OCI layout.

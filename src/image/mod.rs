@@ -41,6 +41,7 @@ use crate::context::tar::{self, Contents, XattrClasses};
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::tree::{self, Node};
+use crate::pkg::Family;
 use crate::transfer::net;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -92,15 +93,8 @@ pub struct Config {
 
 /// Files whose contents later stages need.
 pub fn is_wanted(path: &[u8]) -> bool {
-    const WANTED: [&[u8]; 6] = [
-        b"etc/dpkg/dpkg.cfg",
-        b"etc/group",
-        b"etc/os-release",
-        b"etc/passwd",
-        b"usr/lib/os-release",
-        b"var/lib/dpkg/status",
-    ];
-    WANTED.contains(&path) || tree::parent(path) == b"etc/dpkg/dpkg.cfg.d"
+    const ALWAYS: [&[u8]; 4] = [b"etc/group", b"etc/os-release", b"etc/passwd", b"usr/lib/os-release"];
+    ALWAYS.contains(&path) || Family::ALL.iter().any(|family| family.manager().reads(path))
 }
 
 /// Reads a base image: a root file system's archive (plain, gzip, zstd), what `docker save` writes, or an

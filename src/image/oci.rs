@@ -4,8 +4,8 @@
 use super::image_layers::ImageLayers;
 use super::store::{digest_text, parse_digest};
 use super::{BaseImage, Config, Failure, Outcome, is_wanted, refused};
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::Sha256;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,9 @@
 use super::{Failure, Outcome, refused};
 use crate::context::stream::Hashing;
 use crate::context::tar::Reader;
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::{self, Kind, Sha256};
+use crate::model::tree::{self, Kind};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;

@@ -41,7 +41,7 @@ impl Verdict {
 /// Which layer of the image provides a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layer {
+pub enum ProvidedBy {
     /// The base image holds it.
     Base,
     /// A package of the package layer ships it.
@@ -60,7 +60,7 @@ pub struct Record {
     /// What became of it.
     pub verdict: Verdict,
     /// Where the image gets it from, if it is in the image.
-    pub layer: Option<Layer>,
+    pub layer: Option<ProvidedBy>,
     /// Why.
     pub reason: String,
 }
@@ -105,7 +105,7 @@ struct Line {
     xattrs: BTreeMap<String, String>,
     verdict: Verdict,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    layer: Option<Layer>,
+    layer: Option<ProvidedBy>,
     reason: String,
 }
 
@@ -256,7 +256,7 @@ mod tests {
             let xattrs = Xattrs::from([(b"user.\xff\n"[..].into(), value.into())]);
             let stat = Stat { mode, uid, gid, mtime, mtime_nsec };
             let node = Node { path: path.into_bytes().into(), kind, stat, group, xattrs: Some(Box::new(xattrs)) };
-            Record { node, verdict: Verdict::Keep, layer: Some(Layer::Delta), reason: "a \"reason\"\n".to_owned() }
+            Record { node, verdict: Verdict::Keep, layer: Some(ProvidedBy::Delta), reason: "a \"reason\"\n".to_owned() }
         }
     }
 

@@ -1,11 +1,8 @@
 //! A file system as a sorted value.
 
+use super::digest::Sha256;
 use std::collections::BTreeMap;
 
-/// SHA-256 of a file's content.
-pub type Sha256 = [u8; 32];
-/// MD5 of a file's content, as dpkg's databases record it.
-pub type Md5 = [u8; 16];
 /// Extended attributes by full name (`security.capability`, `user.comment`).
 pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 

@@ -1,8 +1,9 @@
+use crate::pkg::dpkg::dependencies;
+use crate::pkg::dpkg::status::{State, StatusEntry, parse_status};
 use crate::pkg::graph::*;
-use crate::pkg::parse_status;
 
 /// Packages from lines `name[:arch][*] [version]; Field: value; ...`; a star marks one that came automatically.
-fn packages(lines: &[&str]) -> Vec<Package> {
+fn entries(lines: &[&str]) -> Vec<StatusEntry> {
     let mut text = String::new();
     for line in lines {
         let (head, fields) = line.split_once("; ").unwrap_or((line, ""));
@@ -14,29 +15,40 @@ fn packages(lines: &[&str]) -> Vec<Package> {
         text += &format!("Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\n");
         text += &format!("Version: {version}\n{fields}\n\n");
     }
-    let (mut packages, problems) = parse_status(text.as_bytes());
+    let (mut entries, problems) = parse_status(text.as_bytes());
     assert_eq!(problems, [], "{text}");
-    for (package, line) in packages.iter_mut().zip(lines) {
-        package.automatic = line.split(';').next().is_some_and(|head| head.contains('*'));
+    for (entry, line) in entries.iter_mut().zip(lines) {
+        entry.automatic = line.split(';').next().is_some_and(|head| head.contains('*'));
     }
-    packages
+    entries
 }
 
-fn names(packages: &[Package], indices: impl IntoIterator<Item = usize>) -> String {
-    indices.into_iter().map(|index| packages[index].name.as_str()).collect::<Vec<_>>().join(" ")
+/// Packages and their dependencies, on a machine of amd64.
+fn resolved(entries: &[StatusEntry]) -> (Vec<Package>, Dependencies) {
+    let packages = entries.iter().map(|entry| entry.package("amd64")).collect();
+    (packages, dependencies::resolve_all(entries, "amd64"))
 }
 
-fn set(packages: &[Package], names: &str) -> BTreeSet<usize> {
-    let index = |name| packages.iter().position(|package| package.name == name).unwrap();
+fn packages(lines: &[&str]) -> (Vec<Package>, Dependencies) {
+    resolved(&entries(lines))
+}
+
+fn names(packages: &[Package], indices: impl IntoIterator<Item = PackageId>) -> String {
+    indices.into_iter().map(|index| packages[index.index()].name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn set(packages: &[Package], names: &str) -> BTreeSet<PackageId> {
+    let index = |name| PackageId::new(packages.iter().position(|package| package.name == name).unwrap());
     names.split_ascii_whitespace().map(index).collect()
 }
 
 /// The packages that `aa` depends on, and whether anything is missing.
 fn reached(lines: &[&str]) -> String {
-    let packages = packages(lines);
-    let graph = Graph::new(&packages, "amd64");
-    let reached =
-        (0..packages.len()).filter(|&index| graph.dependents(index).any(|user| packages[user].name == "aa"));
+    let (packages, dependencies) = packages(lines);
+    let graph = Graph::new(&packages, &dependencies);
+    let reached = (0..packages.len())
+        .map(PackageId::new)
+        .filter(|&id| graph.dependents(id).any(|user| packages[user.index()].name == "aa"));
     let missing = if graph.unsatisfied().next().is_some() { "!" } else { "" };
     names(&packages, reached) + missing
 }
@@ -76,11 +88,12 @@ fn dependencies_are_judged_as_dpkg_judges_them() {
 
 #[test]
 fn what_is_not_installed_satisfies_nothing() {
-    let mut packages = packages(&["aa; Depends: bb", "bb"]);
-    packages[1].state = crate::pkg::State::ConfigFiles;
-    let graph = Graph::new(&packages, "amd64");
+    let mut entries = entries(&["aa; Depends: bb", "bb"]);
+    entries[1].state = State::ConfigFiles;
+    let (packages, dependencies) = resolved(&entries);
+    let graph = Graph::new(&packages, &dependencies);
     assert_eq!(
-        graph.unsatisfied().map(|(index, group)| (index, group[0].name.as_str())).collect::<Vec<_>>(),
+        graph.unsatisfied().map(|(id, need)| (id.index(), need.text.as_str())).collect::<Vec<_>>(),
         [(0, "bb")]
     );
 }
@@ -116,9 +129,9 @@ fn only_packages_that_nobody_pulls_are_named() {
         (&["aa"], "", "", ""),
     ];
     for (lines, base, to_install, expected) in cases {
-        let packages = packages(lines);
+        let (packages, dependencies) = packages(lines);
         let base = set(&packages, base);
-        let graph = Graph::new(&packages, "amd64");
+        let graph = Graph::new(&packages, &dependencies);
         let named = graph.named(Some(&|index| base.contains(&index)), &set(&packages, to_install));
         assert_eq!(names(&packages, named), *expected, "{lines:?}");
     }
@@ -135,8 +148,8 @@ fn whatever_cannot_do_without_the_set_goes_with_it() {
         (&["aa; Depends: missing"], "", ""),
     ];
     for (lines, start, expected) in cases {
-        let packages = packages(lines);
-        let closure = Graph::new(&packages, "amd64").closure_up(&set(&packages, start));
+        let (packages, dependencies) = packages(lines);
+        let closure = Graph::new(&packages, &dependencies).closure_up(&set(&packages, start));
         assert_eq!(names(&packages, closure), *expected, "{lines:?}");
     }
 }
@@ -156,8 +169,8 @@ fn nothing_that_stays_is_broken_by_what_goes() {
         (&["aa; Depends: bb", "bb; Depends: aa"], "aa bb", "aa bb"),
     ];
     for (lines, candidates, expected) in cases {
-        let packages = packages(lines);
-        let dropped = Graph::new(&packages, "amd64").droppable(&set(&packages, candidates));
+        let (packages, dependencies) = packages(lines);
+        let dropped = Graph::new(&packages, &dependencies).droppable(&set(&packages, candidates));
         assert_eq!(names(&packages, dropped), *expected, "{lines:?}");
     }
 }
@@ -167,10 +180,10 @@ fn a_long_chain_needs_no_deep_stack() {
     let lines: Vec<String> =
         (0..50_000).map(|number| format!("p{number}; Depends: p{}", number + 1)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["p50000"]).collect();
-    let packages = packages(&lines);
-    let graph = Graph::new(&packages, "amd64");
-    let all: BTreeSet<usize> = (0..packages.len()).collect();
-    assert_eq!(graph.named(Some(&|_| false), &all), [0]);
-    assert_eq!(graph.closure_up(&[50_000].into()).len(), 50_001);
-    assert_eq!(graph.droppable(&(1..50_001).collect()).len(), 0);
+    let (packages, dependencies) = packages(&lines);
+    let graph = Graph::new(&packages, &dependencies);
+    let all: BTreeSet<PackageId> = (0..packages.len()).map(PackageId::new).collect();
+    assert_eq!(graph.named(Some(&|_| false), &all), [PackageId::new(0)]);
+    assert_eq!(graph.closure_up(&[PackageId::new(50_000)].into()).len(), 50_001);
+    assert_eq!(graph.droppable(&(1..50_001).map(PackageId::new).collect()).len(), 0);
 }

@@ -1,35 +1,59 @@
-//! What dpkg and apt know about the machine, read from their files and never by running them.
+//! The machine's packages: what is installed, what depends on what, and where the image gets each package from.
 //!
-//! * [`deb822`] splits stanzas (`Field: value`) from bytes and survives damage.
-//! * [`version`] orders versions, [`relation`] reads `Depends` and its like.
-//! * [`dpkg`] turns the status database into [`Package`]s; it takes bytes, so it reads a base image's database too.
-//! * [`admin`] reads what was set through dpkg's tools: diversions, stat overrides, alternatives.
-//! * [`aliases`] maps `bin/ls` to `usr/bin/ls` on merged-`/usr` machines, [`filters`] is dpkg's `path-exclude`.
-//! * [`owned`] holds every packaged path with owner and digest; [`database`] loads it all into a [`Catalog`].
-//! * [`lock`] tells whether a package manager is at work meanwhile.
-//! * [`graph`] answers which packages to name, to carry and to drop.
-//! * [`Pin`] is one version of one package; what archives offer of them tells [`crate::pkg::dpkg::repository`].
+//! A *family* is what one package manager knows and does. [`Family::of`] chooses it by looking at the root;
+//! [`PackageManager`] is its interface, with plain data in and out. Everything else here is true for every family:
 //!
-//! Every parser takes `&[u8]`, returns what could be read and reports damage
-//! as [`Problem`]s with line numbers; none of them panics or fails as a whole.
-
-pub mod dpkg;
-pub mod plan;
+//! - [`package`]: packages and their identity; [`catalog`]: a package database as one value.
+//! - [`claim`]: what a database records about a path; [`owned`]: that of all paths, in little memory.
+//! - [`graph`]: which packages to request, to carry and to drop; [`plan`]: that decision for every package.
+//! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.
+//! - [`provenance`]: what made the files that no package ships.
+//! - [`dpkg`]: Debian, Ubuntu and their derivatives. [`rpm`] so far only finds the database.
 
 pub mod aliases;
+pub mod alternatives;
+pub mod catalog;
+pub mod claim;
+pub mod dpkg;
 pub mod graph;
+pub mod manager;
 pub mod owned;
-mod pin;
-pub mod relation;
+pub mod package;
+pub mod plan;
+pub mod provenance;
 pub mod rpm;
 
-pub use crate::model::problem::Problem;
 pub use aliases::Aliases;
-pub use dpkg::admin::{Alternative, Choice, Diversion, StatOverride};
-pub use dpkg::database::Catalog;
+pub use catalog::Catalog;
+pub use claim::Claim;
 pub use dpkg::filters::PathFilters;
-pub use dpkg::status::{Conffile, MultiArch, Package, State, Want, parse_status, parse_status_d};
-pub use graph::Graph;
-pub use owned::{Owned, OwnedFiles};
-pub use pin::Pin;
-pub use relation::{Group, Operator, Provision, Relation};
+pub use manager::{PackageManager, Repositories};
+pub use owned::Owned;
+pub use package::{Package, PackageId, Pin};
+pub use plan::PlannedPackages;
+
+use crate::system::root::Root;
+
+/// A family of distributions that share a package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// dpkg and apt: Debian, Ubuntu and their derivatives.
+    Dpkg,
+}
+
+impl Family {
+    /// All families, in the order in which a root is searched for their databases.
+    pub const ALL: [Family; 1] = [Family::Dpkg];
+
+    /// Chooses the family of a root by its package database. `None` if there is no supported database.
+    pub fn of(root: &Root) -> Option<Self> {
+        Family::ALL.into_iter().find(|family| family.manager().is_used(root))
+    }
+
+    /// Returns what the family's package manager knows and does.
+    pub fn manager(self) -> &'static dyn PackageManager {
+        match self {
+            Family::Dpkg => &dpkg::Dpkg,
+        }
+    }
+}

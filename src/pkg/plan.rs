@@ -1,6 +1,8 @@
-//! The package layer: for every package of the machine, where the image gets it from and why.
+//! The package layer: where the image gets every package of the machine from, and why.
 
-use super::{Catalog, Graph, Package, Pin};
+use super::catalog::Catalog;
+use super::graph::Graph;
+use super::package::{Package, PackageId, Pin};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageMode {
-    /// By the distribution's archive, pinned to the machine's versions.
+    /// From the distribution's repositories, pinned to the machine's versions.
     Install,
-    /// By the package files of the machine, which travel in the context.
+    /// From the machine's own package files, which are included in the context.
     Carry,
 }
 
@@ -20,50 +22,51 @@ pub enum PackageMode {
 pub enum PackageVerdict {
     /// Not installed on the machine.
     Absent,
-    /// The base image has it at the very version.
+    /// The base image has exactly this version.
     Base,
-    /// The build installs it, by this rung of the ladder.
+    /// The build installs it from this source.
     Install(VersionSource),
-    /// Its files travel in the context, with the reason.
+    /// Its files are included in the context, with the reason.
     Carry(Cow<'static, str>),
     /// Not in the image, and not in its package database, with the reason.
     Drop(&'static str),
 }
 
-/// Where the build gets a package's very version from: the rungs of the ladder above carrying it.
+/// Where the build gets exactly the machine's version of a package from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VersionSource {
-    /// An archive among the machine's apt sources.
+    /// One of the machine's own repositories.
     Repository,
-    /// An archive that keeps earlier states of the distribution, or releases that have ended.
+    /// A snapshot repository, or one for releases that have ended.
     Snapshot,
-    /// An archive among the machine's apt sources, as is hoped: nothing could be asked.
+    /// One of the machine's own repositories, unverified because none could be queried.
     Unverified,
 }
 
 impl VersionSource {
-    /// The reason in words.
+    /// Returns the reason in words.
     pub fn reason(self) -> &'static str {
         match self {
-            VersionSource::Repository => "the archive has this version",
-            VersionSource::Snapshot => "an archive of earlier states has this version",
-            VersionSource::Unverified => "whether the archive has this version is not known",
+            VersionSource::Repository => "a repository has this version",
+            VersionSource::Snapshot => "a snapshot repository has this version",
+            VersionSource::Unverified => "repositories not queried",
         }
     }
 }
 
-/// Where a package can be had in the machine's very version, or why nowhere. What is not in it nobody could be asked about.
+/// Where each package is available in exactly the machine's version, or why nowhere. A package that is not in it could
+/// not be queried.
 pub type Availability = BTreeMap<Pin, Result<VersionSource, String>>;
 
-fn by_ladder(package: &Package, available: &Availability) -> PackageVerdict {
+fn by_availability(package: &Package, available: &Availability) -> PackageVerdict {
     match available.get(&Pin::from(package)) {
-        Some(Ok(rung)) => PackageVerdict::Install(*rung),
+        Some(Ok(source)) => PackageVerdict::Install(*source),
         Some(Err(why)) => PackageVerdict::Carry(why.clone().into()),
         None => PackageVerdict::Install(VersionSource::Unverified),
     }
 }
 
-/// What the base image is known to hold of packages.
+/// The packages of the base image, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BasePackages {
     /// Nothing is known.
@@ -72,134 +75,131 @@ pub enum BasePackages {
     Known(Vec<Pin>),
 }
 
-/// Every package's role, and what the build is told.
+/// Every package's verdict, and what the build requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackagePlan {
     /// How the layer is filled.
-    pub way: PackageMode,
-    /// By index into the catalog's packages.
-    pub roles: Vec<PackageVerdict>,
-    /// The packages that are named to apt; all others follow by their dependencies. Indices, ascending.
-    pub named: Vec<usize>,
+    pub mode: PackageMode,
+    /// By position in the catalog.
+    verdicts: Vec<PackageVerdict>,
+    /// The packages that the build requests; all others follow by their dependencies. Ascending by name.
+    pub named: Vec<PackageId>,
     /// What the base image has and the machine has not, as `name:architecture`.
     pub removed: BTreeSet<String>,
     /// Whether the packages of the base image are known.
     pub base_known: bool,
-    /// The version that the base image has of a package which it has in another one; by index.
-    pub base_versions: BTreeMap<usize, String>,
+    /// The version that the base image has of a package which it has in another one.
+    pub base_versions: BTreeMap<PackageId, String>,
 }
 
 impl PackagePlan {
-    /// Whether package scripts run in the build, so that files that no package owns may come out otherwise.
+    /// Whether package scripts run in the build, so that unpackaged files may differ.
     pub fn runs_scripts(&self) -> bool {
-        !self.removed.is_empty() || self.roles.iter().any(|role| matches!(role, PackageVerdict::Install(_)))
+        !self.removed.is_empty()
+            || self.verdicts.iter().any(|verdict| matches!(verdict, PackageVerdict::Install(_)))
     }
 
-    /// Number of packages with a role.
+    /// Returns the verdict on a package.
+    pub fn verdict(&self, package: PackageId) -> &PackageVerdict {
+        &self.verdicts[package.index()]
+    }
+
+    /// Returns the number of packages with a verdict.
     pub fn count(&self, is: impl Fn(&PackageVerdict) -> bool) -> usize {
-        self.roles.iter().filter(|role| is(role)).count()
+        self.with(is).count()
     }
 
-    /// Indices of the packages with a role.
-    pub fn with(&self, is: impl Fn(&PackageVerdict) -> bool) -> impl Iterator<Item = usize> {
-        self.roles.iter().enumerate().filter(move |(_, role)| is(role)).map(|(index, _)| index)
+    /// Returns the packages with a verdict.
+    pub fn with(&self, is: impl Fn(&PackageVerdict) -> bool) -> impl Iterator<Item = PackageId> {
+        let all = self.verdicts.iter().enumerate();
+        all.filter(move |(_, verdict)| is(verdict)).map(|(index, _)| PackageId::new(index))
     }
 
-    /// Whether a package is in the image.
-    pub fn is_kept(&self, index: usize) -> bool {
-        matches!(
-            self.roles[index],
-            PackageVerdict::Base | PackageVerdict::Install(_) | PackageVerdict::Carry(_)
-        )
+    /// Returns the packages that are in the image.
+    pub fn kept(&self) -> impl Iterator<Item = PackageId> {
+        self.with(|verdict| {
+            matches!(verdict, PackageVerdict::Base | PackageVerdict::Install(_) | PackageVerdict::Carry(_))
+        })
     }
 }
 
-/// Packages that a container has no use for, with the reason. A pattern may end in `*`.
-const HARDWARE: &[(&str, &str)] = &[
-    ("linux-image-*", "kernel: a container runs on the host's"),
-    ("linux-modules-*", "kernel: a container runs on the host's"),
-    ("linux-headers-*", "kernel: a container runs on the host's"),
-    ("linux-kbuild-*", "kernel: a container runs on the host's"),
-    ("linux-base", "kernel: a container runs on the host's"),
-    ("linux-generic*", "kernel: a container runs on the host's"),
-    ("linux-virtual*", "kernel: a container runs on the host's"),
-    ("linux-firmware", "firmware: a container has no hardware"),
-    ("firmware-*", "firmware: a container has no hardware"),
-    ("amd64-microcode", "firmware: a container has no hardware"),
-    ("intel-microcode", "firmware: a container has no hardware"),
-    ("iucode-tool", "firmware: a container has no hardware"),
-    ("initramfs-tools*", "initial RAM disk: a container does not boot"),
-    ("dracut*", "initial RAM disk: a container does not boot"),
-    ("klibc-utils", "initial RAM disk: a container does not boot"),
-    ("libklibc", "initial RAM disk: a container does not boot"),
-    ("grub-*", "boot loader: a container does not boot"),
-    ("grub2-common", "boot loader: a container does not boot"),
-    ("shim-*", "boot loader: a container does not boot"),
-    ("efibootmgr", "boot loader: a container does not boot"),
-    ("os-prober", "boot loader: a container does not boot"),
-    (env!("CARGO_PKG_NAME"), "this program: it is no part of the machine"),
-];
+/// A machine's packages with what becomes of them.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedPackages<'a> {
+    /// The package database.
+    pub catalog: &'a Catalog,
+    /// Every package's verdict.
+    pub plan: &'a PackagePlan,
+}
 
-/// Decides every package's role.
-pub fn assign(
+impl PlannedPackages<'_> {
+    /// Whether one of these packages has such a verdict.
+    pub fn any(&self, packages: &[PackageId], is: impl Fn(&PackageVerdict) -> bool) -> bool {
+        packages.iter().any(|&package| is(self.plan.verdict(package)))
+    }
+}
+
+/// Decides where the image gets every package from.
+pub fn decide(
     catalog: &Catalog,
     base: &BasePackages,
     available: &Availability,
-    way: PackageMode,
+    mode: PackageMode,
 ) -> PackagePlan {
-    let packages = &catalog.packages;
-    let graph = Graph::new(packages, &catalog.architecture);
-    let mut roles: Vec<PackageVerdict> = vec![PackageVerdict::Absent; packages.len()];
-    let dropped = dropped(packages, &graph);
+    let graph = Graph::new(&catalog.packages, &catalog.dependencies);
+    let dropped = dropped(catalog, &graph);
     let in_base: BTreeSet<&Pin> = base.pins().iter().collect();
-    for index in catalog.installed() {
-        let package = &packages[index];
-        roles[index] = match dropped.get(&index) {
+    let mut verdicts: Verdicts = vec![PackageVerdict::Absent; catalog.packages.len()];
+    for id in catalog.installed() {
+        let package = &catalog[id];
+        verdicts[id.index()] = match dropped.get(&id) {
             Some(reason) => PackageVerdict::Drop(reason),
             None if in_base.contains(&Pin::from(package)) => PackageVerdict::Base,
-            None if way == PackageMode::Carry => PackageVerdict::Carry("--packages carry".into()),
-            None if package.reinstreq => PackageVerdict::Carry("half installed".into()),
-            None => by_ladder(package, available),
+            None if mode == PackageMode::Carry => PackageVerdict::Carry("--packages carry".into()),
+            None if package.broken => PackageVerdict::Carry("half installed".into()),
+            None => by_availability(package, available),
         };
     }
-    if way == PackageMode::Install {
-        carry_dependents(&mut roles, &graph);
+    if mode == PackageMode::Install {
+        carry_dependents(&mut verdicts, &graph);
     }
-    let install: BTreeSet<usize> = indices(&roles, |role| matches!(role, PackageVerdict::Install(_)));
+    let install = select(&verdicts, |verdict| matches!(verdict, PackageVerdict::Install(_)));
     let versions = base_versions(base);
     let base_known = versions.is_some();
-    let is_in_base = |index: usize| {
-        versions.as_ref().is_some_and(|versions| versions.contains_key(&name(&packages[index])))
-    };
-    let known: Option<&dyn Fn(usize) -> bool> = if base_known { Some(&is_in_base) } else { None };
+    let is_in_base =
+        |id: PackageId| versions.as_ref().is_some_and(|versions| versions.contains_key(&key(&catalog[id])));
+    let known: Option<&dyn Fn(PackageId) -> bool> = if base_known { Some(&is_in_base) } else { None };
     let mut named = graph.named(known, &install);
-    // The build brings what the base image has to the pinned versions first, without being told the names.
-    named.retain(|&index| !is_in_base(index));
-    let base_versions = other_versions(catalog, versions, &roles);
-    let removed = removed(catalog, base, &roles);
-    PackagePlan { way, roles, named, removed, base_known, base_versions }
+    // The build first brings the packages of the base image to the pinned versions, without a request.
+    named.retain(|&id| !is_in_base(id));
+    let base_versions = other_versions(catalog, versions, &verdicts);
+    let removed = removed(catalog, base, &verdicts);
+    PackagePlan { mode, verdicts, named, removed, base_known, base_versions }
 }
 
-/// The hardware's packages that nothing which stays depends on.
-fn dropped(packages: &[Package], graph: &Graph<'_>) -> BTreeMap<usize, &'static str> {
+/// Verdicts by position in the catalog.
+type Verdicts = Vec<PackageVerdict>;
+
+/// Returns the packages that only a machine with hardware needs, as far as no package that stays depends on them.
+fn dropped(catalog: &Catalog, graph: &Graph<'_>) -> BTreeMap<PackageId, &'static str> {
+    let unneeded = catalog.family.manager().unneeded();
     let reason = |package: &Package| {
         let matches = |pattern: &str| match pattern.strip_suffix('*') {
             Some(stem) => package.name.starts_with(stem),
             None => package.name == pattern,
         };
-        HARDWARE.iter().find(|(pattern, _)| matches(pattern)).map(|(_, reason)| *reason)
+        unneeded.iter().find(|(pattern, _)| matches(pattern)).map(|(_, reason)| *reason)
     };
-    let installed = packages.iter().enumerate().filter(|(_, package)| package.is_installed());
-    let candidates: BTreeMap<usize, &'static str> =
-        installed.filter_map(|(index, package)| Some((index, reason(package)?))).collect();
+    let candidates: BTreeMap<PackageId, &'static str> =
+        catalog.installed().filter_map(|id| Some((id, reason(&catalog[id])?))).collect();
     let droppable = graph.droppable(&candidates.keys().copied().collect());
-    candidates.into_iter().filter(|(index, _)| droppable.contains(index)).collect()
+    candidates.into_iter().filter(|(id, _)| droppable.contains(id)).collect()
 }
 
 /// A package's name and architecture.
-type Name<'a> = (&'a str, &'a str);
+type Key<'a> = (&'a str, &'a str);
 
-fn name(package: &Package) -> Name<'_> {
+fn key(package: &Package) -> Key<'_> {
     (&package.name, &package.architecture)
 }
 
@@ -212,47 +212,50 @@ impl BasePackages {
     }
 }
 
-/// The versions of the base image's packages, if they are known.
-fn base_versions<'a>(base: &'a BasePackages) -> Option<BTreeMap<Name<'a>, &'a str>> {
+/// Returns the versions of the base image's packages, if they are known.
+fn base_versions<'a>(base: &'a BasePackages) -> Option<BTreeMap<Key<'a>, &'a str>> {
     let BasePackages::Known(pins) = base else { return None };
-    let name = |pin: &'a Pin| (pin.name.as_str(), pin.architecture.as_str());
-    Some(pins.iter().map(|pin| (name(pin), pin.version.as_str())).collect())
+    let key = |pin: &'a Pin| (pin.name.as_str(), pin.architecture.as_str());
+    Some(pins.iter().map(|pin| (key(pin), pin.version.as_str())).collect())
 }
 
-/// What the machine has in another version than the base image.
+/// Returns what the base image has in another version than the machine.
 fn other_versions(
     catalog: &Catalog,
-    versions: Option<BTreeMap<Name<'_>, &str>>,
-    roles: &[PackageVerdict],
-) -> BTreeMap<usize, String> {
+    versions: Option<BTreeMap<Key<'_>, &str>>,
+    verdicts: &Verdicts,
+) -> BTreeMap<PackageId, String> {
     let versions = versions.unwrap_or_default();
-    let travels =
-        |&index: &usize| matches!(roles[index], PackageVerdict::Install(_) | PackageVerdict::Carry(_));
-    let in_base = catalog.installed().filter(travels).filter_map(|index| {
-        let version = versions.get(&name(&catalog.packages[index]))?;
-        Some((index, (*version).to_owned()))
+    let changes = |id: &PackageId| {
+        matches!(verdicts[id.index()], PackageVerdict::Install(_) | PackageVerdict::Carry(_))
+    };
+    let in_base = catalog.installed().filter(changes).filter_map(|id| {
+        let version = versions.get(&key(&catalog[id]))?;
+        Some((id, (*version).to_owned()))
     });
-    in_base.filter(|(index, version)| catalog.packages[*index].version != *version).collect()
+    in_base.filter(|(id, version)| catalog[*id].version != *version).collect()
 }
 
-/// apt cannot install what depends on a package that only the context has.
-fn carry_dependents(roles: &mut [PackageVerdict], graph: &Graph<'_>) {
-    let carried = indices(roles, |role| matches!(role, PackageVerdict::Carry(_)));
-    for index in graph.closure_up(&carried) {
-        if matches!(roles[index], PackageVerdict::Install(_)) {
-            roles[index] = PackageVerdict::Carry("depends on a package that no archive has".into());
+/// Carries every package that depends on a carried one: the package manager cannot install it, because no repository has
+/// its dependency.
+fn carry_dependents(verdicts: &mut Verdicts, graph: &Graph<'_>) {
+    let carried = select(verdicts, |verdict| matches!(verdict, PackageVerdict::Carry(_)));
+    for id in graph.closure_up(&carried) {
+        let verdict = &mut verdicts[id.index()];
+        if matches!(verdict, PackageVerdict::Install(_)) {
+            *verdict = PackageVerdict::Carry("depends on a package that no repository has".into());
         }
     }
 }
 
-fn removed(catalog: &Catalog, base: &BasePackages, roles: &[PackageVerdict]) -> BTreeSet<String> {
-    let stays = |index: &usize| !matches!(roles[*index], PackageVerdict::Drop(_));
-    let kept: BTreeSet<Name<'_>> =
-        catalog.installed().filter(stays).map(|index| name(&catalog.packages[index])).collect();
+fn removed(catalog: &Catalog, base: &BasePackages, verdicts: &Verdicts) -> BTreeSet<String> {
+    let stays = |id: &PackageId| !matches!(verdicts[id.index()], PackageVerdict::Drop(_));
+    let kept: BTreeSet<Key<'_>> = catalog.installed().filter(stays).map(|id| key(&catalog[id])).collect();
     let surplus = base.pins().iter().filter(|pin| !kept.contains(&(&*pin.name, &*pin.architecture)));
     surplus.map(|pin| format!("{}:{}", pin.name, pin.architecture)).collect()
 }
 
-fn indices(roles: &[PackageVerdict], is: impl Fn(&PackageVerdict) -> bool) -> BTreeSet<usize> {
-    roles.iter().enumerate().filter(|(_, role)| is(role)).map(|(index, _)| index).collect()
+fn select(verdicts: &Verdicts, is: impl Fn(&PackageVerdict) -> bool) -> BTreeSet<PackageId> {
+    let all = verdicts.iter().enumerate();
+    all.filter(|(_, verdict)| is(verdict)).map(|(index, _)| PackageId::new(index)).collect()
 }

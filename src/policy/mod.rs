@@ -159,9 +159,9 @@ impl Rule {
         Rule { pattern: with_beneath(glob.as_bytes()), action: Action::Drop, reason: "--exclude".to_owned() }
     }
 
-    /// An apt source that holds a password.
-    pub fn apt_password(path: &[u8]) -> Self {
-        let reason = "apt source with a password".to_owned();
+    /// A configuration file of repositories that holds a password.
+    pub fn repository_password(path: &[u8]) -> Self {
+        let reason = "repository configuration with a password".to_owned();
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
     }
 

@@ -132,8 +132,8 @@ pub fn sent(sizes: Sizes, since: Instant) -> String {
 }
 
 /// How the machine was kept from being changed.
-pub fn guard(guard: &Sandbox) -> String {
-    let mounts = match (guard.read_only, &guard.why_not) {
+pub fn sandbox(sandbox: &Sandbox) -> String {
+    let mounts = match (sandbox.read_only, &sandbox.why_not) {
         (Some(count), _) => format!("{count} file systems read-only for this run"),
         (None, why) => format!("file systems as they are ({})", why.as_deref().unwrap_or("not tried")),
     };
@@ -141,8 +141,8 @@ pub fn guard(guard: &Sandbox) -> String {
         |refused: bool, what: &str| format!("{what} {}", if refused { "refused" } else { "not used" });
     let lines = [
         mounts,
-        refused(guard.writes, "writes outside --out"),
-        refused(guard.calls, "programs, mode and owner changes, sockets"),
+        refused(sandbox.writes, "writes outside --out"),
+        refused(sandbox.calls, "programs, mode and owner changes, sockets"),
     ];
     format!("guard              {}\n", lines.join(", "))
 }

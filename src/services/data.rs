@@ -7,6 +7,7 @@ use super::survey::{Candidate, Survey};
 use crate::detect::processes::{OpenFile, Target};
 use crate::detect::units::exec_settings::DirectoryKind;
 use crate::model::tree::{self, Kind};
+use crate::pkg::PackageId;
 use crate::system::root::Root;
 use rustix::fs::{FileType, Stat};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +111,7 @@ pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
 }
 
 /// The packages that ship a service's program; those of an interpreter say nothing about what it runs.
-pub(super) fn packages(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<u32> {
+pub(super) fn packages(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<PackageId> {
     let program = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
     let program = program.filter(|path| !is_interpreter(tree::file_name(path)));
     program.map(|path| ground.packages(path).iter().copied().collect()).unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use crate::model::manifest::Verdict;
 use crate::model::tree::{self, Kind, Node};
+use crate::pkg::{PackageId, PlannedPackages};
 use crate::plan::{Plan, PlanInput};
 use crate::system::root::Root;
 use std::collections::BTreeSet;
@@ -120,8 +121,8 @@ impl<'a> ServiceFiles<'a> {
     }
 
     /// The packages that ship a path.
-    pub(super) fn packages(&self, path: &[u8]) -> &'a [u32] {
-        let owned = self.facts.packages.and_then(|(catalog, _)| catalog.owned.get(relative(path)));
+    pub(super) fn packages(&self, path: &[u8]) -> &'a [PackageId] {
+        let owned = self.facts.packages.and_then(|packages| packages.catalog.owned.get(relative(path)));
         owned.map_or(&[], |owned| owned.packages)
     }
 
@@ -131,7 +132,7 @@ impl<'a> ServiceFiles<'a> {
     pub(super) fn configuration(
         &self,
         names: &BTreeSet<Vec<u8>>,
-        packages: &BTreeSet<u32>,
+        packages: &BTreeSet<PackageId>,
         told: &BTreeSet<Vec<u8>>,
     ) -> Vec<Vec<u8>> {
         let mut places: BTreeSet<Vec<u8>> = told.clone();
@@ -144,7 +145,7 @@ impl<'a> ServiceFiles<'a> {
                 places.insert(path);
             }
         }
-        if let Some((catalog, _)) = self.facts.packages {
+        if let Some(PlannedPackages { catalog, .. }) = self.facts.packages {
             let own = catalog.owned.iter().filter(|(path, owned)| {
                 path.starts_with(b"etc/")
                     && !self.is_directory(path)

@@ -1,6 +1,6 @@
 //! Opens and reads the machine's files without a trace, and tells whether they held still meanwhile.
 
-use crate::model::tree::Sha256;
+use crate::model::digest::Sha256;
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::Digest as _;

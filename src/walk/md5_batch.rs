@@ -1,7 +1,7 @@
 //! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
 use super::content::{Reading, StableFile};
-use crate::model::tree::Md5;
+use crate::model::digest::{Algorithm, Digest, Md5};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::file::{Moment, is_unchanged, open_with_stat};
 use md5::Digest as _;
@@ -116,7 +116,7 @@ fn done_alone<T: Wanted>(
     wanted: T,
     done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>),
 ) {
-    let reading = super::content::read(directory.as_fd(), wanted.name(), true, None);
+    let reading = super::content::read(directory.as_fd(), wanted.name(), Some(Algorithm::Md5), None);
     done(directory.as_fd(), wanted, reading);
 }
 
@@ -220,7 +220,7 @@ impl<T> Lane<T> {
                 stat,
                 size,
                 sha256,
-                md5: Some(md5),
+                claimed: Some(Digest::Md5(md5)),
                 secret: None,
                 growing: false,
             }))
@@ -284,7 +284,7 @@ mod tests {
         for (name, reading) in seen {
             assert_eq!(
                 reading,
-                show(crate::walk::content::read(fd.as_fd(), name.as_bytes(), true, None)),
+                show(crate::walk::content::read(fd.as_fd(), name.as_bytes(), Some(Algorithm::Md5), None)),
                 "{name}"
             );
         }
@@ -293,7 +293,7 @@ mod tests {
     fn show(reading: io::Result<Reading>) -> String {
         match reading {
             Ok(Reading::Stable(file)) => {
-                format!("{} {:?} {:?}", file.size, file.sha256, file.md5)
+                format!("{} {:?} {:?}", file.size, file.sha256, file.claimed)
             }
             other => format!("{other:?}"),
         }

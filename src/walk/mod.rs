@@ -11,9 +11,10 @@ pub mod md5_batch;
 
 mod attributes;
 
+use crate::model::digest::{Algorithm, Digest};
 use crate::model::escape;
 use crate::model::findings::Findings;
-use crate::model::tree::{self, Kind, Md5, Node, Stat, Xattrs};
+use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
 use crate::policy::content::{Detection, Kind as Sort};
 use crate::policy::{self, Action, Policy, RuleId, Sign};
 use crate::system::file;
@@ -47,8 +48,8 @@ pub struct Scope<'a> {
     pub mounts: &'a Mounts,
     /// Device and inode of what is ours (output, binary) and no part of the machine.
     pub ours: &'a [(u64, u64)],
-    /// Paths whose MD5 the package database knows.
-    pub md5: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Returns the algorithm of the digest that a package claims for a path.
+    pub claimed: &'a (dyn Fn(&[u8]) -> Option<Algorithm> + Sync),
     /// Paths whose content is of interest; others are only listed.
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
     /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
@@ -89,8 +90,8 @@ pub struct WalkedEntry {
     pub rule: Option<RuleId>,
     /// Whether the content is known.
     pub content: Content,
-    /// MD5, where [`Scope::md5`] asked for it.
-    pub md5: Option<Box<Md5>>,
+    /// The digest that a package claims, where [`Scope::claimed`] asked for one that is not SHA-256.
+    pub claimed: Option<Box<Digest>>,
     /// The secret that its content holds, if there is a policy.
     pub secret: Option<Detection>,
     /// Whether distributions publish this very content.
@@ -99,7 +100,17 @@ pub struct WalkedEntry {
 
 impl WalkedEntry {
     fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
-        WalkedEntry { node, rule, content, md5: None, secret: None, published: false }
+        WalkedEntry { node, rule, content, claimed: None, secret: None, published: false }
+    }
+
+    /// Returns the digest of its content by this algorithm, if the walk computed it and the file held still.
+    pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
+        let Kind::File { sha256, .. } = self.node.kind else { return None };
+        let known = match algorithm {
+            Algorithm::Sha256 => sha256.map(Digest::Sha256),
+            Algorithm::Md5 | Algorithm::Sha1 => self.claimed.as_deref().copied(),
+        };
+        known.filter(|digest| self.content == Content::Known && digest.algorithm() == algorithm)
     }
 }
 
@@ -335,14 +346,16 @@ impl Walker<'_> {
         let own = rayon::current_thread_index().and_then(|thread| self.abreast.get(thread));
         let mut abreast = own.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
         for pending in batch {
-            let with_md5 = (self.scope.md5)(&pending.path);
+            let claimed = (self.scope.claimed)(&pending.path);
             let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
             match &mut abreast {
-                Some(abreast) if with_md5 && search.is_none() && pending.size < ALONE => {
+                Some(abreast)
+                    if claimed == Some(Algorithm::Md5) && search.is_none() && pending.size < ALONE =>
+                {
                     abreast.add(Arc::clone(directory), pending)
                 }
                 _ => {
-                    let reading = content::read(directory.as_fd(), pending.name(), with_md5, search);
+                    let reading = content::read(directory.as_fd(), pending.name(), claimed, search);
                     found.extend(self.read(directory.as_fd(), pending, reading));
                 }
             }
@@ -382,7 +395,12 @@ impl Walker<'_> {
                     return Some(found);
                 }
                 // Not what its package ships: read again and searched, so that what is searched is what is digested.
-                let again = content::read(directory, tree::file_name(&path), found.md5.is_some(), search);
+                let again = content::read(
+                    directory,
+                    tree::file_name(&path),
+                    found.claimed.as_deref().map(Digest::algorithm),
+                    search,
+                );
                 match again {
                     Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
                     other => self.unstable(directory, path, rule, group, other),
@@ -408,7 +426,7 @@ impl Walker<'_> {
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
         let mut found = WalkedEntry::new(node, rule, Content::Known);
-        (found.md5, found.secret) = (read.md5.map(Box::new), read.secret);
+        (found.claimed, found.secret) = (read.claimed.map(Box::new), read.secret);
         found
     }
 
@@ -552,7 +570,7 @@ fn share_within_groups(found: &mut [WalkedEntry]) {
             let Node { kind, stat, xattrs, .. } = read.node.clone();
             one.node =
                 Node { path: std::mem::take(&mut one.node.path), kind, stat, group: one.node.group, xattrs };
-            (one.content, one.md5) = (read.content, read.md5.clone());
+            (one.content, one.claimed) = (read.content, read.claimed.clone());
             (one.secret, one.published) = (read.secret, read.published);
         }
     }

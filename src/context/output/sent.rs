@@ -2,7 +2,7 @@
 
 use crate::context::reader;
 use crate::error::{Error, Result};
-use crate::model::tree::Sha256;
+use crate::model::digest::Sha256;
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fmt;

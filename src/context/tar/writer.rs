@@ -2,8 +2,9 @@
 
 use super::header::{BLOCK, GID, Header, LINK, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE, UID};
 use super::pax::{self, Records};
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::{Kind, Node, Sha256};
+use crate::model::tree::{Kind, Node};
 use sha2::Digest;
 use std::io::{self, Read, Write};
 

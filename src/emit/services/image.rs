@@ -4,7 +4,7 @@
 //! may have 64 KiB (BuildKit and Buildah read lines into a buffer of that size), and no variable is replaced in `CMD`.
 
 use super::groups;
-use crate::emit::packages::MOUNT;
+use crate::context::MOUNT;
 use crate::services::model::{Command, Health, Service, Workload, is_plain};
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -3,7 +3,7 @@
 use super::session::{Method, Session, Wanted};
 use crate::image::store::{digest_text, same_digest};
 use crate::image::{Outcome, refused};
-use crate::model::tree::Sha256;
+use crate::model::digest::Sha256;
 use crate::transfer::net::{Body, Failure};
 use sha2::Digest;
 use std::io::{self, Read};

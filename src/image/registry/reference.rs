@@ -3,8 +3,8 @@
 
 use crate::error::{Code, Error, Result};
 use crate::image::store::{digest_text, parse_digest};
+use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::tree::Sha256;
 use std::fmt;
 use std::net::IpAddr;
 

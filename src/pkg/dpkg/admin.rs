@@ -1,8 +1,9 @@
 //! What was set through dpkg's own tools: diversions, stat overrides and alternatives.
 //!
-//! Paths are relative to the root and as written; [`Catalog`](super::Catalog) maps them through the machine's aliases.
+//! Paths are relative to the root and as written; [`Catalog`](crate::pkg::Catalog) maps them through the machine's aliases.
 
 use crate::model::problem::{Problem, note};
+use crate::pkg::alternatives::{Alternative, Choice};
 
 /// A path that one package, or the administrator, moved out of the way of all others (dpkg-divert(1)).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,37 +27,6 @@ pub struct StatOverride {
     pub mode: u16,
     /// The path.
     pub path: Box<[u8]>,
-}
-
-/// A link group of update-alternatives(1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alternative {
-    /// The name of the link in `/etc/alternatives`.
-    pub name: Box<[u8]>,
-    /// Whether the administrator chose; else the highest priority counts.
-    pub manual: bool,
-    /// The generic path, which leads to `/etc/alternatives`.
-    pub link: Box<[u8]>,
-    /// What `/etc/alternatives/NAME` leads to, as it is written there; `None` if it is no link.
-    pub current: Option<Box<[u8]>>,
-    /// The links that follow the main one.
-    pub slaves: Vec<Slave>,
-    /// What can be chosen.
-    pub choices: Vec<Choice>,
-}
-
-/// Name in `/etc/alternatives` and generic path of a link that follows the main one.
-pub type Slave = (Box<[u8]>, Box<[u8]>);
-
-/// One choice of an [`Alternative`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// Where the main link leads to.
-    pub path: Box<[u8]>,
-    /// The highest one is taken in automatic mode.
-    pub priority: i64,
-    /// Where the slaves lead to, in their order; empty for none.
-    pub slaves: Vec<Box<[u8]>>,
 }
 
 /// `diversions`: three lines each, the last one `:` for the administrator's own.

@@ -1,13 +1,17 @@
 //! Loads dpkg's database of a root into one value.
 
-use super::admin::{self, Alternative, Diversion, StatOverride};
+use super::admin::{self, Diversion, StatOverride};
 use super::deb822;
+use super::dependencies;
+use super::files::{self, Owner, Rules};
 use super::filters::PathFilters;
-use super::status::{self, MultiArch, Package};
+use super::status::{self, MultiArch, StatusEntry};
 use crate::model::findings::Findings;
 use crate::model::problem::Problem;
 use crate::pkg::aliases::{Aliases, normal};
-use crate::pkg::owned::{self, OwnedFiles, Owner, PackageFiles, Rules};
+use crate::pkg::alternatives::Alternative;
+use crate::pkg::owned::{OwnedFiles, PackageFiles};
+use crate::pkg::{Catalog, Family, PackageId};
 use crate::system::root::Root;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -16,73 +20,63 @@ use std::io::ErrorKind::NotFound;
 /// The kind of the findings about a damaged database.
 const KIND: &str = "package-database";
 
-/// What dpkg knows about a root. All paths are relative to it and in the names that its tree has ([`Aliases`]).
-#[derive(Clone, Debug, Default)]
-pub struct Catalog {
-    /// The machine's own architecture in Debian's words (`amd64`).
-    pub architecture: String,
-    /// Architectures that were added to it.
-    pub foreign: Vec<String>,
-    /// Every package that has an entry, by name and architecture; not all of them are installed.
-    pub packages: Vec<Package>,
-    /// The paths of the installed ones.
-    pub owned: OwnedFiles,
-    /// Paths moved out of the way.
-    pub diversions: Vec<Diversion>,
-    /// Owner and permissions set by the administrator or by packages.
-    pub statoverrides: Vec<StatOverride>,
-    /// Link groups, by name.
-    pub alternatives: Vec<Alternative>,
-    /// What installations leave out.
-    pub path_filters: PathFilters,
-    /// The merged `/usr`.
-    pub aliases: Aliases,
+/// A package and, where it comes from `status.d`, its file's path there.
+type Entry = (StatusEntry, Option<Vec<u8>>);
+
+/// Reads the database of a root. `None` if there is none. Damaged and unreadable parts become findings.
+pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
+    let mut entries = read_packages(root, findings)?;
+    let aliases = Aliases::read(root);
+    let (architecture, foreign) = read_architectures(root, &entries, findings);
+    mark_automatic(root, &architecture, &mut entries, findings);
+    entries.sort_by(|(a, _), (b, _)| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+    for conffile in entries.iter_mut().flat_map(|(entry, _)| &mut entry.conffiles) {
+        fold(&mut conffile.path, &aliases);
+    }
+    let diversions = read_diversions(root, &aliases, findings);
+    let owned = read_owned(root, &entries, &aliases, &diversions, findings);
+    let alternatives = read_alternatives(root, &aliases, findings);
+    let path_filters = PathFilters::load(root, findings);
+    let entries: Vec<StatusEntry> = entries.into_iter().map(|(entry, _)| entry).collect();
+    Some(Catalog { foreign, owned, alternatives, path_filters, aliases, ..catalog(&entries, &architecture) })
 }
 
-/// A package and, where it comes from `status.d`, its file's path there.
-type Entry = (Package, Option<Vec<u8>>);
-
-impl Catalog {
-    /// Reads the database, or gives `None` where there is none. What is damaged or unreadable becomes a finding.
-    pub fn load(root: &Root, findings: &mut Findings) -> Option<Self> {
-        let mut entries = read_packages(root, findings)?;
-        let aliases = Aliases::read(root);
-        let (architecture, foreign) = read_architectures(root, &entries, findings);
-        mark_automatic(root, &architecture, &mut entries, findings);
-        entries.sort_by(|(a, _), (b, _)| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
-        for conffile in entries.iter_mut().flat_map(|(package, _)| &mut package.conffiles) {
-            fold(&mut conffile.path, &aliases);
-        }
-        let diversions = read_diversions(root, &aliases, findings);
-        let owned = read_owned(root, &entries, &aliases, &diversions, findings);
-        Some(Catalog {
-            owned,
-            packages: entries.into_iter().map(|(package, _)| package).collect(),
-            statoverrides: read_statoverrides(root, &aliases, findings),
-            alternatives: read_alternatives(root, &aliases, findings),
-            path_filters: PathFilters::load(root, findings),
-            architecture,
-            foreign,
-            diversions,
-            aliases,
-        })
+/// Returns the catalog of these entries alone, sorted by name and architecture.
+pub(super) fn catalog(entries: &[StatusEntry], architecture: &str) -> Catalog {
+    Catalog {
+        packages: entries.iter().map(|entry| entry.package(architecture)).collect(),
+        dependencies: dependencies::resolve_all(entries, architecture),
+        ..Catalog::empty(Family::Dpkg, architecture)
     }
+}
 
-    /// A package's name as `dpkg-query` prints it.
-    pub fn id(&self, package: usize) -> String {
-        self.packages[package].id(&self.architecture)
+/// Reads the administrator's and the packages' diversions, in the names of the walked tree.
+pub(super) fn read_diversions(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Diversion> {
+    let path = b"var/lib/dpkg/diversions";
+    let (mut diversions, problems) =
+        admin::parse_diversions(&read_optional(root, path, findings).unwrap_or_default());
+    report(findings, path, &problems);
+    for diversion in &mut diversions {
+        fold(&mut diversion.from, aliases);
+        fold(&mut diversion.to, aliases);
     }
+    diversions
+}
 
-    /// Indices of the packages whose files are on the disk.
-    pub fn installed(&self) -> impl Iterator<Item = usize> {
-        (0..self.packages.len()).filter(|&index| self.packages[index].is_installed())
+/// Reads owners and modes that installations use instead of the packages', in the names of the walked tree.
+pub(super) fn read_statoverrides(
+    root: &Root,
+    aliases: &Aliases,
+    findings: &mut Findings,
+) -> Vec<StatOverride> {
+    let path = b"var/lib/dpkg/statoverride";
+    let (mut overrides, problems) =
+        admin::parse_statoverrides(&read_optional(root, path, findings).unwrap_or_default());
+    report(findings, path, &problems);
+    for entry in &mut overrides {
+        fold(&mut entry.path, aliases);
     }
-
-    /// The index of a package by name and architecture.
-    pub fn find(&self, name: &str, architecture: &str) -> Option<usize> {
-        let key = (name, architecture);
-        self.packages.binary_search_by(|p| (p.name.as_str(), p.architecture.as_str()).cmp(&key)).ok()
-    }
+    overrides
 }
 
 /// A file that may be missing; anything else that keeps it from being read is a loss.
@@ -118,7 +112,7 @@ fn report(findings: &mut Findings, path: &[u8], problems: &[Problem]) {
 /// `status` with its journal `updates`, and the directory `status.d` of images without dpkg. `None` without either.
 fn read_packages(root: &Root, findings: &mut Findings) -> Option<Vec<Entry>> {
     let mut by_key: HashMap<(String, String), Entry> = HashMap::new();
-    let mut take = |(packages, problems): (Vec<Package>, Vec<Problem>),
+    let mut take = |(packages, problems): (Vec<StatusEntry>, Vec<Problem>),
                     path: &[u8],
                     single: bool,
                     findings: &mut Findings| {
@@ -226,31 +220,8 @@ fn mark_automatic(root: &Root, native: &str, entries: &mut [Entry], findings: &m
 /// A path under the name that the tree has for it. One with `..` stays as it is and meets nothing.
 fn fold(path: &mut Box<[u8]>, aliases: &Aliases) {
     if let Some(normal) = normal(path) {
-        *path = owned::canonical(normal, aliases).into_owned().into();
+        *path = files::canonical(normal, aliases).into_owned().into();
     }
-}
-
-fn read_diversions(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Diversion> {
-    let path = b"var/lib/dpkg/diversions";
-    let (mut diversions, problems) =
-        admin::parse_diversions(&read_optional(root, path, findings).unwrap_or_default());
-    report(findings, path, &problems);
-    for diversion in &mut diversions {
-        fold(&mut diversion.from, aliases);
-        fold(&mut diversion.to, aliases);
-    }
-    diversions
-}
-
-fn read_statoverrides(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<StatOverride> {
-    let path = b"var/lib/dpkg/statoverride";
-    let (mut overrides, problems) =
-        admin::parse_statoverrides(&read_optional(root, path, findings).unwrap_or_default());
-    report(findings, path, &problems);
-    for entry in &mut overrides {
-        fold(&mut entry.path, aliases);
-    }
-    overrides
 }
 
 fn read_alternatives(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Alternative> {
@@ -289,7 +260,7 @@ fn read_owned(
         installed.map(|(index, entry)| read_files(root, index, entry, rules)).collect();
     let (files, found): (Vec<_>, Vec<_>) = read.into_iter().unzip();
     found.into_iter().for_each(|found| findings.extend(found));
-    OwnedFiles::join(&files)
+    OwnedFiles::merge(files)
 }
 
 /// The files of one package. In `status.d` there is no list: what has a digest is all that is known.
@@ -304,7 +275,7 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
         }
     };
     let (sums_path, sums) = sums.unwrap_or_default();
-    let (sums, problems) = owned::parse_md5sums(&sums, rules.aliases);
+    let (sums, problems) = files::parse_md5sums(&sums, rules.aliases);
     problems.iter().for_each(|problem| findings.note(KIND, &sums_path, problem.to_string()));
     let list = match single {
         Some(_) => (sums_path, sums.keys().flat_map(|path| [b"/", &**path, b"\n"].concat()).collect()),
@@ -316,8 +287,8 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
             Default::default()
         }),
     };
-    let owner = Owner { index: index as u32, name: &package.name, conffiles: &package.conffiles };
-    let (files, problems) = PackageFiles::read(&list.1, &sums, &owner, rules);
+    let owner = Owner { package: PackageId::new(index), name: &package.name, conffiles: &package.conffiles };
+    let (files, problems) = files::read(&list.1, &sums, &owner, rules);
     problems.iter().for_each(|problem| findings.note(KIND, &list.0, problem.to_string()));
     (files, findings)
 }
@@ -325,7 +296,7 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
 /// `info/NAME.KIND` or `info/NAME:ARCHITECTURE.KIND` with its path: the latter where several architectures can be installed.
 fn read_info(
     root: &Root,
-    package: &Package,
+    package: &StatusEntry,
     kind: &str,
     findings: &mut Findings,
 ) -> Option<(Vec<u8>, Vec<u8>)> {

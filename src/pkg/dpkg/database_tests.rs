@@ -1,5 +1,8 @@
+use crate::model::digest::{Digest, Md5};
 use crate::model::findings::Severity;
+use crate::pkg::Claim;
 use crate::pkg::dpkg::database::*;
+use crate::pkg::graph::Graph;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -17,7 +20,7 @@ fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
 
 fn load(root: &Root) -> (Catalog, Vec<(Severity, String)>) {
     let mut findings = Findings::default();
-    let catalog = Catalog::load(root, &mut findings).unwrap();
+    let catalog = super::load(root, &mut findings).unwrap();
     let show =
         |f: &crate::model::findings::Finding| (f.severity, format!("{} {}", f.path.escape_ascii(), f.text));
     (catalog, findings.sorted().iter().map(show).collect())
@@ -61,21 +64,21 @@ fn merged_machine() -> (tempfile::TempDir, Root) {
 fn a_database_is_loaded_in_the_names_of_the_tree() {
     let (_dir, root) = merged_machine();
     let (catalog, findings) = load(&root);
-    let ids: Vec<String> = (0..catalog.packages.len()).map(|index| catalog.id(index)).collect();
+    let ids: Vec<&str> = catalog.packages.iter().map(|package| &*package.label).collect();
     assert_eq!(ids, ["dash", "doc", "gone", "libx:amd64", "libx:i386"]);
     assert_eq!((catalog.architecture.as_str(), catalog.foreign.join(" ").as_str()), ("amd64", "i386"));
-    assert_eq!(catalog.installed().collect::<Vec<_>>(), [0, 1, 3, 4]);
-    assert_eq!(catalog.find("libx", "i386"), Some(4));
+    assert_eq!(catalog.installed().map(PackageId::index).collect::<Vec<_>>(), [0, 1, 3, 4]);
+    assert_eq!(catalog.find("libx", "i386"), Some(PackageId::new(4)));
     assert_eq!(
         catalog.packages.iter().map(|p| p.automatic).collect::<Vec<_>>(),
         [false, true, false, false, false]
     );
-    assert!(catalog.packages[0].held && !catalog.packages[1].held);
     let paths: Vec<String> = catalog
         .owned
         .iter()
         .map(|(path, o)| {
-            format!("{} {:?}{}", path.escape_ascii(), o.packages, ["", "+"][usize::from(o.md5.is_some())])
+            let owners: Vec<usize> = o.packages.iter().map(|id| id.index()).collect();
+            format!("{} {owners:?}{}", path.escape_ascii(), if o.claim.digest.is_some() { "+" } else { "" })
         })
         .collect();
     assert_eq!(
@@ -89,7 +92,8 @@ fn a_database_is_loaded_in_the_names_of_the_tree() {
             "usr/share/x [3, 4]+"
         ]
     );
-    assert_eq!(&*catalog.statoverrides[0].path, b"usr/bin/sh");
+    let overrides = read_statoverrides(&root, &catalog.aliases, &mut Findings::default());
+    assert_eq!(&*overrides[0].path, b"usr/bin/sh");
     assert_eq!(&*catalog.alternatives[0].link, b"usr/bin/nc");
     assert_eq!(catalog.alternatives[0].current.as_deref(), Some(&b"/bin/nc.b"[..]));
     assert!(catalog.path_filters.excludes(b"usr/share/doc/x"));
@@ -149,19 +153,31 @@ fn images_without_dpkg_own_what_has_a_digest() {
     ]);
     let (catalog, findings) = load(&root);
     assert_eq!((catalog.packages.len(), catalog.owned.len(), catalog.architecture.as_str()), (1, 6, "arm64"));
-    assert!(catalog.owned.iter().all(|(_, owned)| owned.md5.is_some()));
+    assert!(catalog.owned.iter().all(|(_, owned)| owned.claim.digest.is_some()));
     assert_eq!(findings, []);
 }
 
 #[test]
 fn a_root_without_a_database_has_no_catalog() {
     let (_dir, empty) = root(&[("etc/hostname", "x")]);
-    assert!(Catalog::load(&empty, &mut Findings::default()).is_none());
+    assert!(super::load(&empty, &mut Findings::default()).is_none());
     let (dir, broken) = root(&[]);
     std::fs::create_dir_all(dir.path().join("var/lib/dpkg/status")).unwrap();
     let mut findings = Findings::default();
-    assert!(Catalog::load(&broken, &mut findings).is_some_and(|catalog| catalog.packages.is_empty()));
+    assert!(super::load(&broken, &mut findings).is_some_and(|catalog| catalog.packages.is_empty()));
     assert_eq!(findings.losses(), 1);
+}
+
+/// The entries of `status`, as dpkg alone has them.
+fn entries(root: &Root) -> Vec<StatusEntry> {
+    status::parse_status(&root.read(b"var/lib/dpkg/status").unwrap()).0
+}
+
+fn md5_of(claim: &Claim) -> Option<Md5> {
+    match claim.digest {
+        Some(Digest::Md5(md5)) => Some(md5),
+        _ => None,
+    }
 }
 
 /// The lines of a file without its heading, in columns.
@@ -182,21 +198,18 @@ fn real_machines_agree_with_their_oracles() {
         let folder = Path::new(&folder).join(case);
         let (catalog, findings) = load(&Root::open(&folder.join("root")).unwrap());
         assert_eq!(findings, []);
-        assert_eq!(
-            crate::pkg::Graph::new(&catalog.packages, &catalog.architecture).unsatisfied().next(),
-            None
-        );
-        let source = |p: &Package| p.source.clone().unwrap_or_default();
-        let packages = catalog
-            .packages
-            .iter()
-            .map(|p| [p.name.clone(), p.version.clone(), p.architecture.clone(), source(p)]);
+        assert_eq!(Graph::new(&catalog.packages, &catalog.dependencies).unsatisfied().next(), None);
+        let entries = entries(&Root::open(&folder.join("root")).unwrap());
+        let source = |entry: &StatusEntry| entry.source.clone().unwrap_or_default();
+        let packages =
+            entries.iter().map(|p| [p.name.clone(), p.version.clone(), p.architecture.clone(), source(p)]);
         let expected = rows(&folder.join("expected-packages.tsv"));
         let expected = expected.iter().map(|row| [0, 1, 2, 6].map(|column: usize| row[column].clone()));
         assert_eq!(sorted(packages), sorted(expected));
         for row in rows(&folder.join("expected-conffiles.tsv")) {
             let owned = catalog.owned.get(&row[1].as_bytes()[1..]);
-            let md5 = owned.and_then(|owned| owned.md5.filter(|_| owned.conffile));
+            let claim = owned.map(|owned| owned.claim).filter(|claim| claim.is_configuration());
+            let md5 = claim.and_then(md5_of);
             assert_eq!(
                 md5.map(|md5| crate::model::escape::hex(&md5)).as_deref(),
                 Some(row[2].as_str()),
@@ -227,8 +240,8 @@ fn compare_files(catalog: &Catalog, folder: &Path) {
     let by_path: HashMap<Vec<u8>, &Vec<String>> = tree.iter().map(|row| (relative(&row[4]), row)).collect();
     let large: Vec<Vec<u8>> = large.iter().map(|row| relative(&row[4])).collect();
     let mut missing = 0;
-    for (path, owned) in catalog.owned.iter().filter(|(_, owned)| !owned.conffile) {
-        let Some(md5) = owned.md5 else { continue };
+    for (path, owned) in catalog.owned.iter().filter(|(_, owned)| !owned.claim.is_configuration()) {
+        let Some(md5) = md5_of(owned.claim) else { continue };
         match by_path.get(path) {
             Some(row) => assert!(row[0] != "f" || row[3] == crate::model::escape::hex(&md5), "{row:?}"),
             None => {
@@ -259,15 +272,13 @@ fn this_machine_agrees_with_dpkg_query() {
             false => word + &c.to_lowercase().to_string(),
         })
     };
-    let line = |(index, p): (usize, &Package)| {
-        let (want, state) = (word(format!("{:?}", p.want)), word(format!("{:?}", p.state)));
-        format!("{}\t{}\t{}\t{want} {state}", catalog.id(index), p.version, p.architecture)
+    let line = |entry: &StatusEntry| {
+        let (want, state) = (word(format!("{:?}", entry.want)), word(format!("{:?}", entry.state)));
+        let label = &entry.package(&catalog.architecture).label;
+        format!("{label}\t{}\t{}\t{want} {state}", entry.version, entry.architecture)
     };
-    assert_eq!(
-        sorted(catalog.packages.iter().enumerate().map(line)),
-        sorted(expected.lines().map(str::to_owned))
-    );
-    let graph = crate::pkg::Graph::new(&catalog.packages, &catalog.architecture);
+    assert_eq!(sorted(entries(&root).iter().map(line)), sorted(expected.lines().map(str::to_owned)));
+    let graph = Graph::new(&catalog.packages, &catalog.dependencies);
     assert_eq!(graph.unsatisfied().next(), None);
     assert!(
         catalog.owned.get(b"var/lib/dpkg/status").is_none() && catalog.owned.get(b"usr/bin/dpkg").is_some()

@@ -1,14 +1,131 @@
-//! TODO-DOC pkg::dpkg
+//! dpkg and apt, read from their files and never by running them.
+//!
+//! - [`deb822`] splits stanzas (`Field: value`) from bytes and survives damage.
+//! - [`version`] orders versions, [`relation`] reads `Depends` and its like, [`dependencies`] resolves them.
+//! - [`status`] reads the status database; it takes bytes, so it reads a base image's database too.
+//! - [`admin`] reads diversions, stat overrides and alternatives; [`filters`] is dpkg's `path-exclude`.
+//! - [`files`] reads lists of packaged files; [`database`] loads all of that into a [`Catalog`].
+//! - [`lock`] finds out whether a package manager is at work; [`owner`] which package owns a path.
+//! - [`repository`] reads apt's sources and queries them; [`repositories`] answers from them.
+//! - [`base`] computes what a base image holds; [`provenance`] what made unpackaged files.
+//! - [`build`] writes the files of the build step; [`rewrite`] takes dropped packages out of the database.
+//! - [`rules`] is the table of packages that no container needs.
 
 pub mod admin;
 pub mod base;
+pub mod build;
 pub mod database;
 pub mod deb822;
+pub mod dependencies;
+pub mod files;
 pub mod filters;
 pub mod lock;
+mod owner;
 pub mod provenance;
+pub mod relation;
 pub mod repositories;
 pub mod repository;
 pub mod rewrite;
+mod rules;
 pub mod status;
 pub mod version;
+
+use super::manager::{DatabaseFormat, PackageManager, Repositories};
+use super::provenance::Generated;
+use super::{Catalog, Package, Pin};
+use crate::model::findings::Findings;
+use crate::model::tree;
+use crate::system::root::Root;
+use crate::transfer::net::Client;
+use crate::walk::WalkedEntry;
+use std::cmp::Ordering;
+use std::io;
+
+/// The main file of the database.
+const STATUS: &[u8] = b"var/lib/dpkg/status";
+/// What images without dpkg have in its place: a file per package.
+const STATUS_DIRECTORY: &[u8] = b"var/lib/dpkg/status.d";
+
+/// dpkg and apt.
+pub struct Dpkg;
+
+impl PackageManager for Dpkg {
+    fn is_used(&self, root: &Root) -> bool {
+        let is_absent =
+            |path: &[u8]| root.stat(path).is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound);
+        !is_absent(STATUS) || !is_absent(STATUS_DIRECTORY)
+    }
+
+    fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32> {
+        lock::holder(root, locks)
+    }
+
+    fn database(&self) -> &'static [u8] {
+        STATUS
+    }
+
+    fn database_format(&self) -> DatabaseFormat {
+        DatabaseFormat::Text
+    }
+
+    fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog> {
+        database::load(root, findings)
+    }
+
+    fn reads(&self, path: &[u8]) -> bool {
+        path == STATUS || path == b"etc/dpkg/dpkg.cfg" || tree::parent(path) == b"etc/dpkg/dpkg.cfg.d"
+    }
+
+    fn installed(&self, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Pin> {
+        let (entries, _) = status::parse_status(&read(STATUS).unwrap_or_default());
+        entries.iter().filter(|entry| entry.is_installed()).map(status::StatusEntry::pin).collect()
+    }
+
+    fn compare_versions(&self, a: &str, b: &str) -> Ordering {
+        version::compare(a, b)
+    }
+
+    fn repositories<'a>(
+        &self,
+        root: &'a Root,
+        catalog: &'a Catalog,
+        client: Option<&'a Client>,
+    ) -> Box<dyn Repositories + 'a> {
+        Box::new(repositories::AptRepositories::of(root, catalog, client))
+    }
+
+    fn provenance(
+        &self,
+        root: &Root,
+        catalog: &Catalog,
+        found: &[WalkedEntry],
+        findings: &mut Findings,
+    ) -> Generated {
+        provenance::load(root, catalog, found, findings)
+    }
+
+    fn rewrite(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        is_dropped: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        rewrite::rewrite(path, content, is_dropped)
+    }
+
+    fn record_files(&self, package: &Package) -> Vec<Vec<u8>> {
+        rules::record_files(package)
+    }
+
+    fn unneeded(&self) -> &'static [(&'static str, &'static str)] {
+        rules::UNNEEDED
+    }
+
+    fn credential_files(&self, root: &Root) -> Vec<Vec<u8>> {
+        repository::sources::with_passwords(root)
+    }
+
+    fn removal_command(&self, root: &Root, path: &[u8]) -> Result<Option<Vec<String>>, (String, io::Error)> {
+        owner::removal_command(root, path)
+    }
+}

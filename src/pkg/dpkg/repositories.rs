@@ -1,13 +1,15 @@
-//! What the machine's archives offer, and what the build is told of it: the rungs above carrying a package.
+//! What the machine's repositories offer, by apt's own configuration and cache, and what the build needs of them.
 
 use super::base::contents::{self, Heads};
 use super::base::minbase;
 use super::base::package_list::PackageList;
+use super::base::profile::Profile;
+use super::build;
 use super::repository::{self, Lists, Query, Source, snapshot};
 use crate::detect::os_release::OsRelease;
-use crate::image::Profile;
+use crate::model::digest::Digest;
 use crate::model::findings::Findings;
-use crate::model::tree::Md5;
+use crate::pkg::manager::{BuildFile, BuildInput, Repositories};
 use crate::pkg::plan::{Availability, VersionSource};
 use crate::pkg::{Catalog, Pin};
 use crate::system::root::Root;
@@ -16,88 +18,37 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-/// The archives of a machine.
-pub struct Repositories<'a> {
+/// The package repositories of a machine, as its apt knows them.
+pub struct AptRepositories<'a> {
     root: &'a Root,
     catalog: &'a Catalog,
     client: Option<&'a Client>,
     /// The machine's own architecture and those that were added to it.
     architectures: Vec<String>,
-    /// The time, in seconds since 1970.
+    /// Current time in seconds since 1970.
     now: i64,
-    /// What they said about the machine's packages, once they were asked.
+    /// What the machine's repositories offer of its packages, once they were queried.
     lists: OnceCell<Lists>,
+    /// The sources for apt in the build, once [`Repositories::available`] has found out what they offer.
+    sources: OnceCell<Vec<Source>>,
 }
 
-/// What they offer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AvailablePackages {
-    /// What can be had in the machine's version.
-    pub availability: Availability,
-    /// The sources that the build's apt is given.
-    pub sources: Vec<Source>,
-}
-
-impl<'a> Repositories<'a> {
-    /// The archives of this machine; without a client what apt has noted down of them.
+impl<'a> AptRepositories<'a> {
+    /// Returns the repositories of a machine; without a client what apt has cached of them.
     pub fn of(root: &'a Root, catalog: &'a Catalog, client: Option<&'a Client>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |time| time.as_secs() as i64);
         let own = std::iter::once(&catalog.architecture);
         let architectures = own.chain(&catalog.foreign).cloned().collect();
-        Repositories { root, catalog, client, architectures, now, lists: OnceCell::new() }
-    }
-
-    /// When the machine's packages were last changed, in seconds since 1970.
-    pub fn changed(&self, findings: &mut Findings) -> i64 {
-        snapshot::last_change(self.root, self.lists(findings)).unwrap_or(self.now)
-    }
-
-    /// What can be had of every installed package in the machine's very version, and where. What the machine's own sources
-    /// do not have is looked for in the archives of earlier states.
-    pub fn offered(&self, findings: &mut Findings) -> AvailablePackages {
-        let (pins, current) = (self.pins(), self.lists(findings));
-        let mut lists = current.clone();
-        if let Some(client) = self.client.filter(|_| lists.available.len() < pins.len()) {
-            let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
-            snapshot::search(self.root, &mut lists, &self.question(&pins), changed, client, findings);
+        AptRepositories {
+            root,
+            catalog,
+            client,
+            architectures,
+            now,
+            lists: OnceCell::new(),
+            sources: OnceCell::new(),
         }
-        let availability = availability(&pins, &current.available, &lists);
-        AvailablePackages { availability, sources: lists.for_build(self.now) }
-    }
-
-    /// The packages of a base image that is made by the usual rule, computed from the distribution's indexes.
-    pub fn base_packages(&self, os: &OsRelease, findings: &mut Findings) -> Result<PackageList, String> {
-        let machine = minbase::TargetSystem {
-            root: self.root,
-            lists: self.lists(findings),
-            id: &os.id,
-            codename: &os.codename,
-            architecture: &self.catalog.architecture,
-        };
-        minbase::compute(&machine, self.client, findings)
-    }
-
-    /// The regular files of a base image of which only the packages are known, by path. The heads of package files are
-    /// fetched for the packages that the machine has in another version and that `wanted` chooses.
-    pub fn base_files(
-        &self,
-        list: &PackageList,
-        profile: &Profile,
-        wanted: &dyn Fn(&Pin) -> bool,
-        findings: &mut Findings,
-    ) -> Vec<(Box<[u8]>, Md5)> {
-        let mut unknown = contents::unknown_to(&list.packages, self.catalog);
-        unknown.retain(|pin| wanted(pin));
-        let heads = match self.client.filter(|_| !unknown.is_empty()) {
-            Some(client) => {
-                let pins = unknown.iter().map(|&pin| pin.clone()).collect();
-                let lists = repository::ask(self.root, &self.question(&pins), Some(client), findings);
-                contents::fetch_heads(&unknown, &lists, client, findings)
-            }
-            None => Heads::new(),
-        };
-        contents::expected_files(&list.packages, self.catalog, &heads, profile)
     }
 
     /// What they say about the machine's packages; asked once, with the findings of that.
@@ -111,11 +62,64 @@ impl<'a> Repositories<'a> {
     }
 
     fn pins(&self) -> BTreeSet<Pin> {
-        self.catalog.installed().map(|index| Pin::from(&self.catalog.packages[index])).collect()
+        self.catalog.installed().map(|id| Pin::from(&self.catalog[id])).collect()
     }
 
     fn question<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Query<'b> {
         Query { pins, architectures: &self.architectures, now: self.now }
+    }
+}
+
+impl Repositories for AptRepositories<'_> {
+    fn last_change(&self, findings: &mut Findings) -> i64 {
+        snapshot::last_change(self.root, self.lists(findings)).unwrap_or(self.now)
+    }
+
+    fn available(&self, findings: &mut Findings) -> Availability {
+        let (pins, current) = (self.pins(), self.lists(findings));
+        let mut lists = current.clone();
+        if let Some(client) = self.client.filter(|_| lists.available.len() < pins.len()) {
+            let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
+            snapshot::search(self.root, &mut lists, &self.question(&pins), changed, client, findings);
+        }
+        let _ = self.sources.set(lists.for_build(self.now));
+        availability(&pins, &current.available, &lists)
+    }
+
+    fn base_packages(&self, os: &OsRelease, findings: &mut Findings) -> Result<PackageList, String> {
+        let machine = minbase::TargetSystem {
+            root: self.root,
+            lists: self.lists(findings),
+            id: &os.id,
+            codename: &os.codename,
+            architecture: &self.catalog.architecture,
+        };
+        minbase::compute(&machine, self.client, findings)
+    }
+
+    fn base_files(
+        &self,
+        list: &PackageList,
+        profile: &Profile,
+        wanted: &dyn Fn(&Pin) -> bool,
+        findings: &mut Findings,
+    ) -> Vec<(Box<[u8]>, Digest)> {
+        let mut unknown = contents::unknown_to(&list.packages, self.catalog);
+        unknown.retain(|pin| wanted(pin));
+        let heads = match self.client.filter(|_| !unknown.is_empty()) {
+            Some(client) => {
+                let pins = unknown.iter().map(|&pin| pin.clone()).collect();
+                let lists = repository::ask(self.root, &self.question(&pins), Some(client), findings);
+                contents::fetch_heads(&unknown, &lists, client, findings)
+            }
+            None => Heads::new(),
+        };
+        contents::expected_files(&list.packages, self.catalog, &heads, profile)
+    }
+
+    fn build_files(&self, input: &BuildInput<'_>, findings: &mut Findings) -> Vec<BuildFile> {
+        let sources = self.sources.get().map(Vec::as_slice).unwrap_or_default();
+        build::files(self.root, input, sources, findings)
     }
 }
 

@@ -1,38 +1,12 @@
-//! Files that are in the image with other content than on the machine, worked out from the machine's.
-//!
-//! Pure functions from bytes to bytes; nothing that they are given is ever printed.
+//! dpkg's and apt's databases without the packages that are not in the image.
 
-/// Works out the content of the file at `path`, or nothing if no rule rewrites that path.
-///
-/// `is_dropped` tells by name and architecture which packages are not in the image.
+/// Returns the database file at `path` without the packages that `is_dropped` selects by name and architecture, or `None`
+/// if `path` is not such a file.
 pub fn rewrite(path: &[u8], content: &[u8], is_dropped: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<u8>> {
-    Some(match path {
-        b"etc/machine-id" | b"var/lib/dbus/machine-id" => Vec::new(),
-        b"etc/shadow" | b"etc/gshadow" => lock_passwords(content, b"!*"),
-        b"etc/passwd" => lock_passwords(content, b"x"),
-        b"var/lib/dpkg/status" | b"var/lib/apt/extended_states" => without_stanzas(content, is_dropped),
-        _ => return None,
-    })
-}
-
-/// Replaces the second field of each line where it holds a hash (`shadow(5)`, `gshadow(5)`, `passwd(5)`).
-///
-/// What is no hash stays: empty, `*`, `!`, `!*`, `!!`, `x`. A locked hash (`!$6$...`) is a hash.
-fn lock_passwords(content: &[u8], locked: &[u8]) -> Vec<u8> {
-    let line = |line: &[u8]| -> Vec<u8> {
-        let mut fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        if fields.len() > 1 && holds_hash(fields[1]) {
-            fields[1] = locked;
-        }
-        fields.join(&b':')
-    };
-    let lines: Vec<Vec<u8>> = content.split(|&byte| byte == b'\n').map(line).collect();
-    lines.join(&b'\n')
-}
-
-fn holds_hash(field: &[u8]) -> bool {
-    let marks: &[u8] = b"!*";
-    field != b"x" && field.iter().any(|byte| !marks.contains(byte))
+    match path {
+        b"var/lib/dpkg/status" | b"var/lib/apt/extended_states" => Some(without_stanzas(content, is_dropped)),
+        _ => None,
+    }
 }
 
 /// Leaves out the stanzas of packages that are not in the image; all other bytes stay.
@@ -65,32 +39,18 @@ fn field<'a>(stanza: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    fn rewritten(path: &str, content: &str) -> String {
-        let dropped = |name: &[u8], architecture: &[u8]| name == b"linux-image" && architecture == b"amd64";
-        String::from_utf8(rewrite(path.as_bytes(), content.as_bytes(), &dropped).unwrap()).unwrap()
-    }
-
     #[test]
-    fn hashes_go_and_accounts_stay() {
-        let shadow = "root:$y$j9T$abc:19000:0:99999:7:::\ndaemon:*:1::::::\nlocked:!$6$x:1::::::\nnew:!:1::::::\nopen::1::::::\nold:abcdefghijklm:1::::::\n";
-        let expected = "root:!*:19000:0:99999:7:::\ndaemon:*:1::::::\nlocked:!*:1::::::\nnew:!:1::::::\nopen::1::::::\nold:!*:1::::::\n";
-        assert_eq!(rewritten("etc/shadow", shadow), expected);
-        assert_eq!(rewritten("etc/passwd", "a:x:1:1::/:\nb:hash:2:2::/:"), "a:x:1:1::/:\nb:x:2:2::/:");
-        assert_eq!(rewritten("etc/gshadow", "adm:*::\nwheel:$1$z::root\n"), "adm:*::\nwheel:!*::root\n");
-    }
-
-    #[test]
-    fn dropped_packages_leave_the_database_and_nothing_else_changes() {
+    fn rewrite_dropped_packages_leave_and_all_other_bytes_stay() {
+        let rewritten = |path: &str, content: &str| {
+            let dropped =
+                |name: &[u8], architecture: &[u8]| name == b"linux-image" && architecture == b"amd64";
+            String::from_utf8(rewrite(path.as_bytes(), content.as_bytes(), &dropped).unwrap()).unwrap()
+        };
         let status = "Package: a\nStatus: install ok installed\n\npackage: linux-image\nArchitecture: amd64\nDescription: x\n .\n\nPackage: z\nArchitecture: amd64\n";
         let expected = "Package: a\nStatus: install ok installed\n\nPackage: z\nArchitecture: amd64\n";
         assert_eq!(rewritten("var/lib/dpkg/status", status), expected);
         assert_eq!(rewritten("var/lib/dpkg/status", ""), "");
         assert_eq!(rewritten("var/lib/apt/extended_states", expected), expected);
-    }
-
-    #[test]
-    fn machine_numbers_go() {
-        assert_eq!(rewritten("etc/machine-id", "0123456789abcdef\n"), "");
         assert!(rewrite(b"etc/fstab", b"x", &|_, _| false).is_none());
     }
 }

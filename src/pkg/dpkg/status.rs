@@ -1,11 +1,12 @@
 //! The status database: one stanza a package (dpkg(1), deb-control(5), `lib/dpkg/parse.c`).
 
 use super::deb822::{self, Stanza};
+use super::relation::{self, Group, Provision};
 use super::version;
+use crate::model::digest::Md5;
 use crate::model::escape::unhex;
 use crate::model::problem::{Problem, note};
-use crate::model::tree::Md5;
-use crate::pkg::relation::{self, Group, Provision};
+use crate::pkg::package::{Package, Pin};
 
 /// What the administrator wants of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub struct Conffile {
 
 /// One package of a status database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
+pub struct StatusEntry {
     /// By the grammar of Debian policy: fit for an argument of apt.
     pub name: String,
     /// `all` or a machine's; empty in stanzas of old tools.
@@ -114,10 +115,31 @@ pub struct Package {
     pub held: bool,
 }
 
-impl Package {
+impl StatusEntry {
     /// Whether its files are on the disk.
     pub fn is_installed(&self) -> bool {
         !matches!(self.state, State::NotInstalled | State::ConfigFiles | State::HalfInstalled)
+    }
+
+    /// Returns its identity.
+    pub fn pin(&self) -> Pin {
+        let StatusEntry { name, version, architecture, .. } = self;
+        Pin { name: name.clone(), version: version.clone(), architecture: architecture.clone() }
+    }
+
+    /// Returns the package as all families have it; `native` is the machine's own architecture.
+    pub fn package(&self, native: &str) -> Package {
+        let Pin { name, version, architecture } = self.pin();
+        Package {
+            name,
+            version,
+            architecture,
+            label: self.id(native),
+            installed: self.is_installed(),
+            broken: self.reinstreq,
+            automatic: self.automatic,
+            installed_bytes: self.installed_size_kib.saturating_mul(1024),
+        }
     }
 
     /// The name as `dpkg-query` prints it (`${binary:Package}`): with the architecture where the name alone would
@@ -154,20 +176,20 @@ fn is_valid_architecture(text: &[u8]) -> bool {
 /// Of two stanzas for one name and architecture the later counts. A package
 /// whose name, version or architecture could not safely be handed to apt is
 /// left out.
-pub fn parse_status(bytes: &[u8]) -> (Vec<Package>, Vec<Problem>) {
+pub fn parse_status(bytes: &[u8]) -> (Vec<StatusEntry>, Vec<Problem>) {
     parse(bytes, (Want::Unknown, false, State::NotInstalled))
 }
 
 /// The packages of a file in `status.d`, as images without dpkg have it: without a `Status` field they are installed.
-pub fn parse_status_d(bytes: &[u8]) -> (Vec<Package>, Vec<Problem>) {
+pub fn parse_status_d(bytes: &[u8]) -> (Vec<StatusEntry>, Vec<Problem>) {
     parse(bytes, (Want::Install, false, State::Installed))
 }
 
 type Status = (Want, bool, State);
 
-fn parse(bytes: &[u8], default: Status) -> (Vec<Package>, Vec<Problem>) {
+fn parse(bytes: &[u8], default: Status) -> (Vec<StatusEntry>, Vec<Problem>) {
     let (stanzas, mut problems) = deb822::parse(bytes);
-    let mut packages: Vec<Package> = Vec::with_capacity(stanzas.len());
+    let mut packages: Vec<StatusEntry> = Vec::with_capacity(stanzas.len());
     let mut seen = std::collections::HashMap::new();
     for stanza in &stanzas {
         let Some(package) = read_package(stanza, default, &mut problems) else { continue };
@@ -186,7 +208,7 @@ fn parse(bytes: &[u8], default: Status) -> (Vec<Package>, Vec<Problem>) {
     (packages, problems)
 }
 
-fn read_package(stanza: &Stanza<'_>, default: Status, problems: &mut Vec<Problem>) -> Option<Package> {
+fn read_package(stanza: &Stanza<'_>, default: Status, problems: &mut Vec<Problem>) -> Option<StatusEntry> {
     let name = valid(stanza, "Package", is_valid_name, problems)?;
     let architecture = valid(stanza, "Architecture", is_valid_architecture, problems)?;
     let (want, reinstreq, state) = match stanza.get("Status") {
@@ -207,7 +229,7 @@ fn read_package(stanza: &Stanza<'_>, default: Status, problems: &mut Vec<Problem
     let yes = |field| stanza.get(field).is_some_and(|value| value.eq_ignore_ascii_case(b"yes"));
     let text = |field| String::from_utf8_lossy(stanza.get(field).unwrap_or_default()).into_owned();
     let size = text("Installed-Size").parse().unwrap_or(0);
-    Some(Package {
+    Some(StatusEntry {
         name,
         architecture,
         version,

@@ -13,7 +13,7 @@ fn member(archive: &str, name: &str) -> Vec<u8> {
     text.as_bytes()[start..end].to_vec()
 }
 
-fn ids(packages: &[Package]) -> Vec<String> {
+fn ids(packages: &[StatusEntry]) -> Vec<String> {
     packages.iter().map(|p| format!("{} {} {}", p.name, p.version, p.architecture)).collect()
 }
 
@@ -78,7 +78,7 @@ fn images_without_dpkg_have_a_file_for_each_package() {
     assert!(packages[0].is_installed());
     let (packages, problems) = parse_status_d(&fixture("syft/status.d/deinstall"));
     assert_eq!(problems, []);
-    let installed: Vec<bool> = packages.iter().map(Package::is_installed).collect();
+    let installed: Vec<bool> = packages.iter().map(StatusEntry::is_installed).collect();
     assert_eq!(installed, [true, false]);
     assert!(parse_status_d(&fixture("syft/status.d/corrupt")).0.is_empty());
     assert!(parse_status_d(&fixture("syft/status.d/empty")).0.is_empty());

@@ -3,7 +3,8 @@
 use crate::context::reader::{BINARY, COMPLETE, Context, damaged};
 use crate::context::tar::Writer;
 use crate::error::Error;
-use crate::model::tree::{Kind, Md5, Node, Sha256, Stat};
+use crate::model::digest::{Md5, Sha256};
+use crate::model::tree::{Kind, Node, Stat};
 use crate::transfer::net::Failure;
 use md5::Digest as _;
 use std::fs::File;

@@ -2,8 +2,8 @@
 
 use super::Uploader;
 use super::payload::Payload;
+use crate::model::digest::Sha256;
 use crate::model::escape::hex;
-use crate::model::tree::Sha256;
 use crate::transfer::net::{Address, Failure, Request, Response, base64};
 use serde::Serialize;
 use sha2::Digest as _;

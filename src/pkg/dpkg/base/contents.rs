@@ -1,13 +1,15 @@
 //! Which files a base image holds, told from its package list: by the machine's own database for packages that the machine has
 //! at the same version, by the heads of the package files for others, and by what the image's family leaves out or moves.
 
-use crate::image::Profile;
+use super::profile::Profile;
+use crate::model::digest::{Digest, Md5};
 use crate::model::findings::Findings;
 use crate::model::merged_usr;
-use crate::model::tree::{self, Md5};
+use crate::model::tree;
+use crate::pkg::claim::ClaimState;
 use crate::pkg::dpkg::repository::Lists;
 use crate::pkg::dpkg::repository::deb::{self, PackagedFile, Wanted};
-use crate::pkg::{Aliases, Catalog, PathFilters, Pin};
+use crate::pkg::{Aliases, Catalog, PackageId, PathFilters, Pin};
 use crate::transfer::net::Client;
 use std::collections::{BTreeMap, HashSet};
 
@@ -48,10 +50,10 @@ pub fn fetch_heads(packages: &[&Pin], lists: &Lists, client: &Client, findings: 
 }
 
 /// The machine's package of this name, architecture and version, if it is whole.
-fn same(pin: &Pin, catalog: &Catalog) -> Option<usize> {
-    let index = catalog.find(&pin.name, &pin.architecture)?;
-    let package = &catalog.packages[index];
-    (package.is_installed() && !package.reinstreq && package.version == pin.version).then_some(index)
+fn same(pin: &Pin, catalog: &Catalog) -> Option<PackageId> {
+    let id = catalog.find(&pin.name, &pin.architecture)?;
+    let package = &catalog[id];
+    (package.installed && !package.broken && package.version == pin.version).then_some(id)
 }
 
 /// The regular files of an image with these packages and their MD5, by path. A path is in it only if that is sure; files that no
@@ -61,7 +63,7 @@ pub fn expected_files(
     catalog: &Catalog,
     heads: &Heads,
     profile: &Profile,
-) -> Vec<(Box<[u8]>, Md5)> {
+) -> Vec<(Box<[u8]>, Digest)> {
     let image = Overlay::new(profile);
     let mut files: BTreeMap<Box<[u8]>, Option<Md5>> = BTreeMap::new();
     let mut put = |path: Option<Box<[u8]>>, md5: Md5| {
@@ -72,17 +74,17 @@ pub fn expected_files(
             .and_modify(|known| *known = known.filter(|known| *known == md5))
             .or_insert(Some(md5));
     };
-    let known: HashSet<u32> =
-        packages.iter().filter_map(|pin| same(pin, catalog)).map(|index| index as u32).collect();
+    let known: HashSet<PackageId> = packages.iter().filter_map(|pin| same(pin, catalog)).collect();
     let is_merged = catalog.aliases.iter().next().is_some();
     let may_be_aliased =
         |path: &[u8]| catalog.aliases.iter().any(|(_, target)| tree::is_within(path, target));
     for (path, owned) in catalog.owned.iter() {
         // The machine's names of a merged /usr do not tell where the package has its files.
         let is_lost = is_merged && !profile.merged_usr && may_be_aliased(path);
-        if let Some(md5) = owned.md5
-            && owned.packages.iter().any(|index| known.contains(index))
-            && !(owned.obsolete || owned.diverted || is_lost)
+        if let Some(Digest::Md5(md5)) = owned.claim.digest
+            && owned.packages.iter().any(|id| known.contains(id))
+            && owned.claim.state == ClaimState::Shipped
+            && !is_lost
         {
             put(image.place(path), md5);
         }
@@ -93,7 +95,7 @@ pub fn expected_files(
             put(image.place(&file.path), md5);
         }
     }
-    files.into_iter().filter_map(|(path, md5)| Some((path, md5?))).collect()
+    files.into_iter().filter_map(|(path, md5)| Some((path, Digest::Md5(md5?)))).collect()
 }
 
 /// What an image's family does to the files of packages.

@@ -65,7 +65,8 @@ fn machine(merged: bool) -> (tempfile::TempDir, Catalog) {
     fs::write(dir.path().join("var/lib/dpkg/arch"), "amd64\n").unwrap();
     fs::write(dir.path().join("var/lib/dpkg/diversions"), "/usr/share/diverted\n/usr/share/moved\n:\n")
         .unwrap();
-    let catalog = Catalog::load(&Root::open(dir.path()).unwrap(), &mut Findings::default()).unwrap();
+    let catalog =
+        crate::pkg::dpkg::database::load(&Root::open(dir.path()).unwrap(), &mut Findings::default()).unwrap();
     (dir, catalog)
 }
 
@@ -98,9 +99,13 @@ fn heads() -> Heads {
     ])
 }
 
-fn show(files: Vec<(Box<[u8]>, Md5)>) -> Vec<String> {
+fn show(files: Vec<(Box<[u8]>, Digest)>) -> Vec<String> {
     assert!(files.is_sorted_by(|(a, _), (b, _)| a < b));
-    files.iter().map(|(path, md5)| format!("{} {:x}", path.escape_ascii(), md5[0] >> 4)).collect()
+    let line = |(path, digest): &(Box<[u8]>, Digest)| match digest {
+        Digest::Md5(md5) => format!("{} {:x}", path.escape_ascii(), md5[0] >> 4),
+        other => panic!("{other:?}"),
+    };
+    files.iter().map(line).collect()
 }
 
 #[test]

@@ -6,11 +6,12 @@
 
 use super::package_list::{self, PackageList};
 use crate::model::findings::Findings;
+use crate::pkg::Pin;
+use crate::pkg::dpkg::relation::{self, Group};
 use crate::pkg::dpkg::repository::Lists;
 use crate::pkg::dpkg::repository::scan::{self, Scan};
 use crate::pkg::dpkg::repository::whole::Whole;
 use crate::pkg::dpkg::{deb822, status, version};
-use crate::pkg::{Group, Pin, relation};
 use crate::system::root::Root;
 use crate::transfer::net::Client;
 use memchr::memmem;

@@ -66,9 +66,8 @@ pub fn complete(listed: Vec<Listed>, catalog: &Catalog) -> Vec<Pin> {
 
 fn architecture_of(name: &str, version: &str, catalog: &Catalog) -> String {
     let native = catalog.architecture.as_str();
-    let known = |architecture: &str| {
-        catalog.find(name, architecture).map(|index| &catalog.packages[index]).filter(|p| p.is_installed())
-    };
+    let known =
+        |architecture: &str| catalog.find(name, architecture).map(|id| &catalog[id]).filter(|p| p.installed);
     let candidates = [known("all"), known(native)];
     let same = candidates.iter().flatten().find(|package| package.version == version);
     let any = same.or_else(|| candidates.iter().flatten().next());
@@ -95,7 +94,8 @@ pub fn is_base_system<'a>(names: impl Iterator<Item = &'a str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pkg::parse_status;
+    use crate::pkg::dpkg::database;
+    use crate::pkg::dpkg::status::parse_status;
 
     #[test]
     fn names_and_versions_are_of_policy() {
@@ -135,7 +135,7 @@ mod tests {
             stanza("moved", "2", "amd64", "installed"),
         ];
         let packages = parse_status(status.concat().as_bytes()).0;
-        let catalog = Catalog { architecture: "amd64".to_owned(), packages, ..Catalog::default() };
+        let catalog = database::catalog(&packages, "amd64");
         for (name, version, architecture) in [
             ("adduser", "3.134", "all"),
             ("adduser", "3.135", "all"),

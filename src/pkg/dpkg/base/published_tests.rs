@@ -1,3 +1,4 @@
+use crate::pkg::Family;
 use crate::pkg::dpkg::base::published::*;
 use std::collections::BTreeMap;
 
@@ -162,7 +163,7 @@ fn image<'a>(reference: &'a str, architecture: &'a str) -> Image<'a> {
 fn a_page_pins_the_image_by_digest_and_by_day() {
     let file = |folder: &str, name: &str| format!("{folder}{name}.md");
     let (local, distant) = (file(LOCAL, "12-slim"), file(REMOTE, "12-slim"));
-    let catalog = Catalog { architecture: "amd64".to_owned(), ..Catalog::default() };
+    let catalog = Catalog::empty(Family::Dpkg, "amd64");
     let midnight = page("2026-08-24T00:00:00Z").into_bytes();
     let ours = remote(IMAGE_ID).into_bytes();
     for (page, remote, tag, digest) in [
@@ -192,7 +193,7 @@ fn debians_manifests_are_of_the_day_of_their_serial() {
         (&artifacts("trixie/rootfs.manifest"), b"404: Not Found".to_vec()),
         (eol, manifest!("debian-jessie-amd64").to_vec()),
     ]);
-    let catalog = Catalog { architecture: "armhf".to_owned(), ..Catalog::default() };
+    let catalog = Catalog::empty(Family::Dpkg, "armhf");
     for (reference, tag) in [
         ("debian:12", Some("bookworm-20241202")),
         ("debian:bookworm", Some("bookworm-20241202")),

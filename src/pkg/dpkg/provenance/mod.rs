@@ -23,9 +23,11 @@ mod scripts;
 mod tmpfiles;
 mod ucf;
 
+use crate::model::digest::{Digest as ClaimedDigest, Md5};
 use crate::model::findings::Findings;
-use crate::model::tree::{self, Kind, Md5};
+use crate::model::tree::{self, Kind};
 use crate::pkg::Catalog;
+use crate::pkg::provenance::{ContentState, Generated, Provenance};
 use crate::system::root::Root;
 use crate::walk::WalkedEntry;
 use md5::Digest as _;
@@ -38,143 +40,68 @@ const READ_LIMIT: u64 = 256 << 10;
 const MOST_FILES: usize = 5000;
 const MOST_BYTES: u64 = 32 << 20;
 
-/// Who made a path that no package ships.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Provenance {
-    /// The package, where it is known.
-    pub package: Option<String>,
-    /// The tool or the record that tells.
-    pub how: &'static str,
-    /// What is known of the content.
-    pub state: ContentState,
-}
-
-/// What is known of a generated file's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ContentState {
-    /// Nothing, and nobody but the tool writes there.
-    Made,
-    /// It is what the package made.
-    Unchanged,
-    /// It is not: the administrator changed it.
-    Changed,
-}
-
-impl Provenance {
-    fn new(package: Option<String>, how: &'static str, state: ContentState) -> Self {
-        Provenance { package, how, state }
-    }
-
-    fn made(package: Option<String>, how: &'static str) -> Option<Self> {
-        Some(Provenance::new(package, how, ContentState::Made))
-    }
-}
-
-impl std::fmt::Display for Provenance {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let who = match &self.package {
-            Some(package) => format!("package {package}"),
-            None => "package scripts".to_owned(),
-        };
-        match self.state {
-            ContentState::Made => write!(out, "made by {who} ({})", self.how),
-            ContentState::Unchanged => write!(out, "made by {who} ({}), unchanged", self.how),
-            ContentState::Changed => write!(out, "changed since {who} made it ({})", self.how),
-        }
-    }
-}
-
-/// What is known of the paths of a tree that no package ships.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Generated {
-    origins: Vec<Provenance>,
-    /// Index into the tree's objects, and into the origins.
-    by_index: HashMap<usize, u32>,
-}
-
-impl Generated {
-    /// Works out who made what in `found`, which is all of a tree, sorted. Links that packages made and the administrator
-    /// removed become findings. Without a package database nobody knows.
-    pub fn load(
-        root: &Root,
-        catalog: Option<&Catalog>,
-        found: &[WalkedEntry],
-        findings: &mut Findings,
-    ) -> Self {
-        let Some(catalog) = catalog else { return Generated::default() };
-        let machine = ProvenanceInput { root, catalog, found };
-        let scripts = scripts::Scripts::load(&machine);
-        let sources = Sources {
-            ucf: ucf::Registry::load(&machine),
-            links: links::Links::load(&machine, findings),
-            tmpfiles: tmpfiles::Paths::load(&machine),
-            system_accounts: content::only_system_accounts(root),
-            mentions: scripts.mentions(&machine),
-            templates: BTreeMap::new(),
-            scripts,
-        };
-        let mut generated = Generated::default();
-        let mut unknown = Vec::new();
-        let mut bytes = 0;
-        for index in (0..found.len()).filter(|&index| catalog.owned.get(&found[index].node.path).is_none()) {
-            match sources.origin(&machine, index) {
-                Some(origin) => generated.insert(index, origin),
-                None if is_candidate(&found[index], &sources, index) => {
-                    bytes += found[index].node.size();
-                    if unknown.len() < MOST_FILES && bytes <= MOST_BYTES {
-                        unknown.push(index);
-                    }
+/// Finds out what made the unpackaged paths of `found`, which is a whole tree, sorted. Links that packages made and the
+/// administrator removed become findings.
+pub(super) fn load(
+    root: &Root,
+    catalog: &Catalog,
+    found: &[WalkedEntry],
+    findings: &mut Findings,
+) -> Generated {
+    let machine = ProvenanceInput { root, catalog, found };
+    let scripts = scripts::Scripts::load(&machine);
+    let sources = Sources {
+        ucf: ucf::Registry::load(&machine),
+        links: links::Links::load(&machine, findings),
+        tmpfiles: tmpfiles::Paths::load(&machine),
+        system_accounts: content::only_system_accounts(root),
+        mentions: scripts.mentions(&machine),
+        templates: BTreeMap::new(),
+        scripts,
+    };
+    let mut generated = Generated::default();
+    let mut unknown = Vec::new();
+    let mut bytes = 0;
+    for index in (0..found.len()).filter(|&index| catalog.owned.get(&found[index].node.path).is_none()) {
+        match sources.origin(&machine, index) {
+            Some(origin) => generated.insert(index, origin),
+            None if is_candidate(&found[index], &sources, index) => {
+                bytes += found[index].node.size();
+                if unknown.len() < MOST_FILES && bytes <= MOST_BYTES {
+                    unknown.push(index);
                 }
-                None => {}
             }
+            None => {}
         }
-        for (index, origin) in sources.by_content(&machine, &unknown) {
+    }
+    for (index, origin) in sources.by_content(&machine, &unknown) {
+        generated.insert(index, origin);
+    }
+    take_directories(&mut generated, &machine);
+    generated
+}
+
+/// Attributes an unpackaged directory to what made the first path in it, from the deepest directory upwards.
+fn take_directories(generated: &mut Generated, machine: &ProvenanceInput<'_>) {
+    let mut makers: HashMap<&[u8], Option<u32>> = HashMap::new();
+    for (index, found) in machine.found.iter().enumerate().rev() {
+        let path = &*found.node.path;
+        let is_owned = machine.catalog.owned.get(path).is_some();
+        if found.node.kind == Kind::Directory
+            && !is_owned
+            && generated.why(index).is_none()
+            && let Some(maker) = makers.get(path)
+        {
+            let origin = maker.map(|number| generated.origin(number).clone());
+            let dpkg = || Provenance::new(None, "dpkg", ContentState::Made);
+            let origin =
+                origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Made, ..origin });
             generated.insert(index, origin);
         }
-        generated.take_directories(&machine);
-        generated
-    }
-
-    /// Who made the object at this index of the tree, if that is known. See [`Generated::origin`].
-    pub fn why(&self, index: usize) -> Option<u32> {
-        self.by_index.get(&index).copied()
-    }
-
-    /// The origin of a number that [`Generated::why`] gave.
-    pub fn origin(&self, number: u32) -> &Provenance {
-        &self.origins[number as usize]
-    }
-
-    fn insert(&mut self, index: usize, origin: Provenance) {
-        let known = self.origins.iter().position(|known| *known == origin);
-        let number = known.unwrap_or_else(|| {
-            self.origins.push(origin);
-            self.origins.len() - 1
-        });
-        self.by_index.insert(index, number as u32);
-    }
-
-    /// A directory that nobody owns was made by who first made something in it; the deepest first, so that it goes up.
-    fn take_directories(&mut self, machine: &ProvenanceInput<'_>) {
-        let mut makers: HashMap<&[u8], Option<u32>> = HashMap::new();
-        for (index, found) in machine.found.iter().enumerate().rev() {
-            let path = &*found.node.path;
-            let is_owned = machine.catalog.owned.get(path).is_some();
-            if found.node.kind == Kind::Directory
-                && !is_owned
-                && !self.by_index.contains_key(&index)
-                && let Some(maker) = makers.get(path)
-            {
-                let origin = maker.map(|number| self.origins[number as usize].clone());
-                let dpkg = || Provenance::new(None, "dpkg", ContentState::Made);
-                let origin =
-                    origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Made, ..origin });
-                self.insert(index, origin);
-            }
-            let made = self.why(index).filter(|&number| self.origin(number).state != ContentState::Changed);
-            if (made.is_some() || is_owned) && !path.is_empty() {
-                makers.insert(tree::parent(path), made);
-            }
+        let made =
+            generated.why(index).filter(|&number| generated.origin(number).state != ContentState::Changed);
+        if (made.is_some() || is_owned) && !path.is_empty() {
+            makers.insert(tree::parent(path), made);
         }
     }
 }
@@ -217,7 +144,7 @@ impl<'a> ProvenanceInput<'a> {
         });
         let path = merged.as_deref().unwrap_or(path);
         let package = *self.catalog.owned.get(path)?.packages.first()?;
-        Some(self.catalog.id(package as usize))
+        Some(self.catalog.label(package).to_owned())
     }
 
     /// The content of a file, if it is still what the walk saw.
@@ -227,7 +154,7 @@ impl<'a> ProvenanceInput<'a> {
             return None;
         }
         let content = self.root.read(&found.node.path).ok()?;
-        let digest: tree::Sha256 = sha2::Sha256::digest(&content).into();
+        let digest: crate::model::digest::Sha256 = sha2::Sha256::digest(&content).into();
         (digest == sha256).then_some(content)
     }
 }
@@ -296,11 +223,12 @@ impl Sources {
             tree::is_within(path, b"usr/share") && !tree::is_within(path, b"usr/share/doc")
         });
         for (path, owned) in shipped {
-            if let Some((md5, &index)) = owned.md5.and_then(|md5| digests.get_key_value(&md5))
+            if let Some(ClaimedDigest::Md5(md5)) = owned.claim.digest
+                && let Some((md5, &index)) = digests.get_key_value(&md5)
                 && self.is_template(path, &machine.found[index].node.path, index)
                 && let Some(&package) = owned.packages.first()
             {
-                self.templates.insert(*md5, machine.catalog.id(package as usize));
+                self.templates.insert(*md5, machine.catalog.label(package).to_owned());
             }
         }
         let judge =

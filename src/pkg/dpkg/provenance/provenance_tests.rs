@@ -57,7 +57,7 @@ impl Fixture {
             policy: None,
             mounts: &Mounts::default(),
             ours: &[],
-            md5: &|_| false,
+            claimed: &|_| None,
             content: &|_| true,
             published: &|_, _| false,
             progress: &Progress::default(),
@@ -72,8 +72,8 @@ impl Fixture {
     /// What is said of a path, and all findings.
     fn look(&self, findings: &mut Findings) -> impl Fn(&str) -> String {
         let (root, found) = (self.root(), self.found());
-        let catalog = Catalog::load(&root, findings).unwrap();
-        let generated = Generated::load(&root, Some(&catalog), &found, findings);
+        let catalog = crate::pkg::dpkg::database::load(&root, findings).unwrap();
+        let generated = load(&root, &catalog, &found, findings);
         move |path: &str| {
             let index = found.iter().position(|found| *found.node.path == *path.as_bytes());
             let index = index.unwrap_or_else(|| panic!("{path} is not there"));

@@ -1,8 +1,8 @@
 //! ucf's records (`ucf(1)`): which configuration files packages made without dpkg, and the digest of what they made.
 
 use super::{ContentState, Provenance, ProvenanceInput};
+use crate::model::digest::Md5;
 use crate::model::escape;
-use crate::model::tree::Md5;
 use std::collections::BTreeMap;
 
 /// The files that ucf looks after.

@@ -3,10 +3,11 @@
 use super::ar;
 use crate::context::decompress;
 use crate::context::tar::Reader;
-use crate::model::tree::Md5;
+use crate::model::digest::Md5;
 use crate::pkg::aliases::normal;
 use crate::pkg::dpkg::deb822;
-use crate::pkg::{Aliases, Pin, owned};
+use crate::pkg::dpkg::files;
+use crate::pkg::{Aliases, Pin};
 use crate::transfer::net::{Client, Request};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -140,7 +141,7 @@ fn pin(control: &[u8]) -> io::Result<Pin> {
 }
 
 fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<PackagedFile> {
-    let (sums, _) = owned::parse_md5sums(md5sums, &Aliases::default());
+    let (sums, _) = files::parse_md5sums(md5sums, &Aliases::default());
     let mut files: BTreeMap<Box<[u8]>, PackagedFile> = BTreeMap::new();
     for (path, md5) in sums {
         let path: Box<[u8]> = path.into();

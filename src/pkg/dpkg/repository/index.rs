@@ -7,8 +7,8 @@ use super::scan::Scan;
 use super::sources::Source;
 use crate::context::decompress;
 use crate::context::stream::{Hashing, read_ahead};
+use crate::model::digest::Sha256;
 use crate::model::escape::hex;
-use crate::model::tree::Sha256;
 use crate::transfer::net::{Client, Failure, Request, Response};
 use std::io::{self, Read};
 

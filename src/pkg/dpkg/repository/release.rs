@@ -1,8 +1,8 @@
 //! Release files: what an archive says about a suite, and the digests of its indexes.
 
 use super::date;
+use crate::model::digest::Sha256;
 use crate::model::escape::{self, unhex};
-use crate::model::tree::Sha256;
 use std::collections::BTreeMap;
 
 /// apt's own limit (`Acquire::MaxReleaseFileSize`); Ubuntu's have 300 KB.

@@ -1,7 +1,7 @@
 //! Package indexes (`Packages`), scanned in pieces for the packages asked for; nothing else of their 50 MB is kept.
 
+use crate::model::digest::Sha256;
 use crate::model::escape::unhex;
-use crate::model::tree::Sha256;
 use crate::pkg::Pin;
 use memchr::memmem;
 use std::collections::{BTreeSet, HashMap};

@@ -1,83 +1,91 @@
-//! The `packages/` directory: everything that the package layer's build step reads.
+//! The `packages/` directory of a context for apt: everything that the package layer's build step reads.
 
-use crate::context::output::ContextWriter;
-use crate::error::Result;
+use super::admin::{Diversion, StatOverride};
+use super::database;
+use super::repository::{Source, keyring, written};
+use crate::context::MOUNT;
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::model::manifest::Names;
-use crate::pkg::dpkg::repository::{Source, keyring, written};
-use crate::pkg::plan::{PackagePlan, PackageVerdict};
-use crate::pkg::{Catalog, Pin, StatOverride};
-use crate::plan::Rewritten;
+use crate::pkg::manager::{BuildFile, BuildInput};
+use crate::pkg::plan::{PackageVerdict, PlannedPackages};
+use crate::pkg::{Catalog, PackageId, Pin};
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where the build mounts the context's parts. During a build step `/dev` is a file system in memory, so the mount point
-/// stays in no layer; elsewhere Docker 20.10 leaves an empty directory behind.
-pub const MOUNT: &str = "/dev/vm2docker";
 /// Where the build step has the authorities: apt's own user has to read them, and what is mounted is root's.
 const AUTHORITIES: &str = "/dev/vm2docker-authorities";
 /// apt pins above 1000 allow downgrades (`apt_preferences(5)`).
 const PRIORITY: u32 = 1001;
 
 /// The build step that installs. Constant: what comes from the machine is in the files that it reads.
-const INSTALL: &str = include_str!("../pkg/dpkg/install.sh");
+const INSTALL: &str = include_str!("install.sh");
 
-/// Writes the directory for `--packages install`.
-pub fn write(
-    sink: &mut ContextWriter,
+/// Returns the files of the build step that installs from these sources.
+pub(super) fn files(
     root: &Root,
-    packages: (&Catalog, &PackagePlan),
-    rewritten: &BTreeMap<Box<[u8]>, Rewritten>,
-    names: &Names,
+    input: &BuildInput<'_>,
     sources: &[Source],
     findings: &mut Findings,
-) -> Result<()> {
-    let (catalog, layer) = packages;
-    let pins =
-        |is: fn(&PackageVerdict) -> bool| layer.with(is).map(|index| Pin::from(&catalog.packages[index]));
-    let from_archive =
-        |role: &PackageVerdict| matches!(role, PackageVerdict::Install(_) | PackageVerdict::Base);
-    let lines = |lines: BTreeSet<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
+) -> Vec<BuildFile> {
+    let PlannedPackages { catalog, plan } = input.packages;
+    let from_repository =
+        |verdict: &PackageVerdict| matches!(verdict, PackageVerdict::Install(_) | PackageVerdict::Base);
+    let named = plan.named.iter().map(|&id| apt_name(catalog, id)).collect();
+    let installed = plan.with(from_repository).map(|id| Pin::from(&catalog[id]).to_string()).collect();
+    let kept = plan.kept().map(|id| format!("{}:{}", catalog[id].name, catalog[id].architecture)).collect();
+    let pinned: BTreeMap<String, &str> =
+        plan.with(from_repository).map(|id| (apt_name(catalog, id), catalog[id].version.as_str())).collect();
+    let mut files = Files::default();
+    files.add("install.list", lines(named));
+    files.add("installed.list", lines(installed));
+    files.add("keep.list", lines(kept));
+    files.add("pins", preferences(&pinned));
+    files.add("architectures.list", lines(catalog.foreign.iter().cloned().collect()));
+    let trusts = certificates(&mut files, root, sources, findings);
+    files.add("apt.conf", apt_conf(trusts));
+    files.add("install.sh", INSTALL);
+    for (name, text) in written::write(sources) {
+        files.add(&escape::escape(&name), text);
+    }
+    seeds(&mut files, root, input.rewritten);
+    keys(&mut files, root, sources, findings);
+    // The catalog was loaded from the same files: what is wrong with them is a finding already.
+    let mut known = Findings::default();
+    let diverted = database::read_diversions(root, &catalog.aliases, &mut known);
+    files.add("diversions.list", diversions(&diverted));
+    let overrides = database::read_statoverrides(root, &catalog.aliases, &mut known);
+    files.add("root/var/lib/dpkg/statoverride", statoverrides(&overrides, input.names));
+    files.0
+}
 
-    let named = layer.named.iter().map(|&index| apt_name(catalog, index)).collect();
-    sink.write("packages/install.list", lines(named).as_bytes())?;
-    let installed = pins(from_archive).map(|pin| pin.to_string()).collect();
-    sink.write("packages/installed.list", lines(installed).as_bytes())?;
-    let kept = (0..layer.roles.len()).filter(|&index| layer.is_kept(index)).map(|index| {
-        let package = &catalog.packages[index];
-        format!("{}:{}", package.name, package.architecture)
-    });
-    sink.write("packages/keep.list", lines(kept.collect()).as_bytes())?;
-    let pinned: BTreeMap<String, &str> = layer
-        .with(from_archive)
-        .map(|index| (apt_name(catalog, index), catalog.packages[index].version.as_str()))
-        .collect();
-    sink.write("packages/pins", preferences(&pinned).as_bytes())?;
-    sink.write("packages/architectures.list", lines(catalog.foreign.iter().cloned().collect()).as_bytes())?;
-    let trusts = certificates(sink, root, sources, findings)?;
-    sink.write("packages/apt.conf", apt_conf(trusts).as_bytes())?;
-    sink.write("packages/install.sh", INSTALL.as_bytes())?;
-    write_sources(sink, sources)?;
-    seeds(sink, root, rewritten)?;
-    keys(sink, root, sources, findings)?;
-    sink.write("packages/diversions.list", &diversions(catalog))?;
-    sink.write("packages/root/var/lib/dpkg/statoverride", &statoverrides(catalog, names))
+/// The files collected so far.
+#[derive(Default)]
+struct Files(Vec<BuildFile>);
+
+impl Files {
+    fn add(&mut self, name: &str, content: impl Into<Vec<u8>>) {
+        self.0.push(BuildFile { name: name.to_owned(), content: content.into() });
+    }
+}
+
+fn lines(lines: BTreeSet<String>) -> String {
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// The administrator's diversions (`dpkg-divert(1)`), two lines each: where packages ship the file, and where it is.
-fn diversions(catalog: &Catalog) -> Vec<u8> {
-    let own = catalog.diversions.iter().filter(|diversion| diversion.by.is_none());
+fn diversions(diversions: &[Diversion]) -> Vec<u8> {
+    let own = diversions.iter().filter(|diversion| diversion.by.is_none());
     own.flat_map(|diversion| [b"/", &*diversion.from, b"\n/", &*diversion.to, b"\n"].concat()).collect()
 }
 
 /// Owners and modes that packages are installed with instead of their own (`dpkg-statoverride(1)`). dpkg refuses to
 /// work while one of them names an account that there is not.
-fn statoverrides(catalog: &Catalog, names: &Names) -> Vec<u8> {
+fn statoverrides(overrides: &[StatOverride], names: &Names) -> Vec<u8> {
     let is_known = |name: &str, known: &BTreeMap<u32, Vec<u8>>| {
         name.starts_with('#') || known.values().any(|other| other == name.as_bytes())
     };
-    let usable = catalog.statoverrides.iter().filter(|statoverride| {
+    let usable = overrides.iter().filter(|statoverride| {
         is_known(&statoverride.user, &names.users) && is_known(&statoverride.group, &names.groups)
     });
     let line = |statoverride: &StatOverride| {
@@ -88,8 +96,8 @@ fn statoverrides(catalog: &Catalog, names: &Names) -> Vec<u8> {
 }
 
 /// The name by which apt knows the package: with the architecture where it is a foreign one.
-fn apt_name(catalog: &Catalog, index: usize) -> String {
-    let package = &catalog.packages[index];
+fn apt_name(catalog: &Catalog, id: PackageId) -> String {
+    let package = &catalog[id];
     match package.architecture == "all" || package.architecture == catalog.architecture {
         true => package.name.clone(),
         false => format!("{}:{}", package.name, package.architecture),
@@ -107,23 +115,21 @@ fn preferences(pinned: &BTreeMap<String, &str>) -> String {
 
 /// The certificate authorities that the machine trusts, for sources over TLS: an image has none before its packages are
 /// installed, and a company's authority is in no image. Whether there are some.
-fn certificates(
-    sink: &mut ContextWriter,
-    root: &Root,
-    sources: &[Source],
-    findings: &mut Findings,
-) -> Result<bool> {
+fn certificates(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findings) -> bool {
     const BUNDLE: &[u8] = b"etc/ssl/certs/ca-certificates.crt";
     if !sources.iter().any(|source| source.uri.starts_with("https:")) {
-        return Ok(false);
+        return false;
     }
     match root.read(BUNDLE) {
-        Ok(content) => sink.write("packages/ca-certificates.crt", &content).map(|()| true),
+        Ok(content) => {
+            files.add("ca-certificates.crt", content);
+            true
+        }
         Err(cause) => {
             let text =
                 format!("the build asks sources over TLS and trusts nobody but its base image does: {cause}");
             findings.note("apt-source", BUNDLE, text);
-            Ok(false)
+            false
         }
     }
 }
@@ -145,38 +151,29 @@ fn apt_conf(trusts: bool) -> String {
     )
 }
 
-/// The sources that the build's apt can use, in the machine's own files; what they name keys is seeded.
-fn write_sources(sink: &mut ContextWriter, sources: &[Source]) -> Result<()> {
-    for (name, text) in written::write(sources) {
-        sink.write(&format!("packages/{}", text_of(&name)), text.as_bytes())?;
-    }
-    Ok(())
-}
-
 /// Files that must be in place before the first package is: accounts, so that every number comes out as on the
 /// machine; keys of the repositories; what dpkg leaves out.
-fn seeds(sink: &mut ContextWriter, root: &Root, rewritten: &BTreeMap<Box<[u8]>, Rewritten>) -> Result<()> {
+fn seeds(files: &mut Files, root: &Root, rewritten: &dyn Fn(&[u8]) -> Option<Vec<u8>>) {
     for name in ["passwd", "group", "shadow", "gshadow"] {
         let path = format!("etc/{name}");
         // Of the others only what a rule has gone over: a file that is withheld or excluded must not come in here.
-        let content = match rewritten.get(path.as_bytes()) {
-            Some(rewritten) => rewritten.content.clone(),
+        let content = match rewritten(path.as_bytes()) {
+            Some(content) => content,
             None if name == "group" => root.read(path.as_bytes()).unwrap_or_default(),
             None => continue,
         };
         if !content.is_empty() {
-            sink.write(&format!("packages/root/{path}"), &content)?;
+            files.add(&format!("root/{path}"), content);
         }
     }
     let filters = path_filters(root);
     if !filters.is_empty() {
-        sink.write("packages/root/etc/dpkg/dpkg.cfg.d/vm2docker-self", &filters)?;
+        files.add("root/etc/dpkg/dpkg.cfg.d/vm2docker-self", filters);
     }
-    Ok(())
 }
 
 /// The keys of the repositories: where apt looks by itself, where keys usually lie, and wherever a source names one.
-fn keys(sink: &mut ContextWriter, root: &Root, sources: &[Source], findings: &mut Findings) -> Result<()> {
+fn keys(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findings) {
     let mut keys = written::key_files(sources);
     keys.insert(b"etc/apt/trusted.gpg".as_slice().into());
     for directory in ["etc/apt/trusted.gpg.d", "etc/apt/keyrings", "usr/share/keyrings"] {
@@ -188,14 +185,13 @@ fn keys(sink: &mut ContextWriter, root: &Root, sources: &[Source], findings: &mu
         match root.read(&path) {
             // A source may name any file; what is not a public key is not for the image.
             Ok(content) if keyring::is_public(&content) => {
-                sink.write(&format!("packages/root/{}", text_of(&path)), &content)?;
+                files.add(&format!("root/{}", escape::escape(&path)), content);
             }
             Ok(_) => findings.note("apt-source", &path, "not a public key: the build does not get it"),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
             Err(cause) => findings.note("unreadable", &path, format!("key of a repository: {cause}")),
         }
     }
-    Ok(())
 }
 
 /// What dpkg leaves out on the machine, and nothing else of its configuration (`dpkg.cfg(5)`).
@@ -220,10 +216,6 @@ fn path_filters(root: &Root) -> Vec<u8> {
 fn is_plain(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_alphanumeric)
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(byte))
-}
-
-fn text_of(name: &[u8]) -> String {
-    escape::escape(name)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Relations between packages: `Depends` and its like, and `Provides` (Debian policy 7.1, deb-control(5)).
 
-use super::dpkg::deb822::trim;
-use super::dpkg::version;
+use super::deb822::trim;
+use super::version;
 use std::cmp::Ordering;
 
 /// How a version has to compare with the one that is asked for.

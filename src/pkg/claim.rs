@@ -1,0 +1,136 @@
+//! What a package database records about one path.
+
+use crate::model::digest::Digest;
+use crate::model::manifest::Names;
+use crate::model::tree::{Kind, Node};
+use std::sync::Arc;
+
+/// A package's claim about one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Digest of the content as shipped; `None` for anything but a regular file, where the package
+    /// records none, and where the path's owners disagree.
+    pub digest: Option<Digest>,
+    /// Everything else that the database records; `None` where it records nothing else (dpkg).
+    pub metadata: Option<Arc<ClaimedMetadata>>,
+    /// What the path is for.
+    pub role: FileRole,
+    /// Whether the package still ships the path, and there.
+    pub state: ClaimState,
+}
+
+/// What a packaged path is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileRole {
+    /// Anything else.
+    #[default]
+    Ordinary,
+    /// Documentation, which images may exclude (rpm `%doc`).
+    Documentation,
+    /// A path that belongs to the package and that it does not ship (rpm `%ghost`).
+    Ghost,
+    /// A configuration file, which updates do not overwrite (deb-conffiles(5), rpm `%config`).
+    Configuration,
+}
+
+/// Where the package puts the path today.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClaimState {
+    /// Under this name.
+    #[default]
+    Shipped,
+    /// Under another name; a diversion moves it here (dpkg-divert(1)).
+    Diverted,
+    /// No longer: only an earlier version shipped it.
+    Obsolete,
+}
+
+/// Metadata that a package records for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedMetadata {
+    /// Type, with the target of a symbolic link; size and digest of a file are not set here.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u16,
+    /// Name of the owner.
+    pub user: Box<str>,
+    /// Name of the group.
+    pub group: Box<str>,
+    /// File capabilities as `security.capability` holds them (capabilities(7)).
+    pub capabilities: Option<Box<[u8]>>,
+}
+
+impl ClaimedMetadata {
+    /// Whether an object of the machine is as the package records it; `names` are the machine's
+    /// accounts. The content of a file is not compared.
+    pub fn matches(&self, node: &Node, names: &Names) -> bool {
+        let same_kind = match (&self.kind, &node.kind) {
+            (Kind::File { .. }, Kind::File { .. }) => true,
+            (claimed, found) => claimed == found,
+        };
+        // A symbolic link has no mode of its own (symlink(7)).
+        let same_mode = matches!(self.kind, Kind::Symlink(_)) || self.mode == node.stat.mode;
+        let found_capabilities =
+            node.xattrs.as_ref().and_then(|xattrs| xattrs.get(&b"security.capability"[..]));
+        same_kind
+            && same_mode
+            && names.users.get(&node.stat.uid).is_some_and(|user| *user == self.user.as_bytes())
+            && names.groups.get(&node.stat.gid).is_some_and(|group| *group == self.group.as_bytes())
+            && found_capabilities == self.capabilities.as_ref()
+    }
+}
+
+impl Claim {
+    /// Whether it is a claim on a configuration file.
+    pub fn is_configuration(&self) -> bool {
+        self.role == FileRole::Configuration
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tree::{Stat, Xattrs};
+
+    const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+    fn node(kind: Kind, mode: u16, uid: u32, gid: u32) -> Node {
+        let stat = Stat { mode, uid, gid, ..Stat::default() };
+        Node { path: b"usr/bin/ping"[..].into(), kind, stat, group: 0, xattrs: None }
+    }
+
+    #[test]
+    fn metadata_of_another_mode_owner_type_or_capability_differs() {
+        let names = Names {
+            users: [(0, b"root".to_vec()), (33, b"www-data".to_vec())].into(),
+            groups: [(0, b"root".to_vec()), (15, b"man".to_vec())].into(),
+        };
+        let file = Kind::File { size: 3, sha256: None };
+        let claim =
+            |kind: &Kind, mode, user: &str, group: &str, capabilities: Option<&[u8]>| ClaimedMetadata {
+                kind: kind.clone(),
+                mode,
+                user: user.into(),
+                group: group.into(),
+                capabilities: capabilities.map(Into::into),
+            };
+        let root = claim(&Kind::File { size: 0, sha256: None }, 0o755, "root", "root", None);
+        assert!(root.matches(&node(file.clone(), 0o755, 0, 0), &names));
+        assert!(!root.matches(&node(file.clone(), 0o4755, 0, 0), &names));
+        assert!(!root.matches(&node(file.clone(), 0o755, 33, 0), &names));
+        assert!(!root.matches(&node(file.clone(), 0o755, 0, 15), &names));
+        assert!(!root.matches(&node(Kind::Directory, 0o755, 0, 0), &names));
+        // An owner without an account is not the owner that the package names.
+        assert!(!root.matches(&node(file.clone(), 0o755, 7, 0), &names));
+
+        let mut ping = node(file.clone(), 0o755, 0, 0);
+        ping.xattrs = Some(Box::new(Xattrs::from([(b"security.capability"[..].into(), CAPABILITY.into())])));
+        assert!(!root.matches(&ping, &names));
+        assert!(claim(&file, 0o755, "root", "root", Some(CAPABILITY)).matches(&ping, &names));
+
+        let link = Kind::Symlink(b"mawk"[..].into());
+        let claimed = claim(&link, 0o777, "root", "root", None);
+        assert!(claimed.matches(&node(link, 0o700, 0, 0), &names));
+        assert!(!claimed.matches(&node(Kind::Symlink(b"gawk"[..].into()), 0o777, 0, 0), &names));
+    }
+}
