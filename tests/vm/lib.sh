@@ -15,6 +15,13 @@ mkdir -p "$V2D_CACHE"
 say() { printf '%s\n' "${0##*/}: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# written_by COMMAND: the line on top of each file in docs/results.
+written_by() {
+  # shellcheck disable=SC2016 # the back-quotes are Markdown
+  printf 'Written by `%s` on %s: commit %s, %s, %d CPUs.\n' \
+    "$1" "$(date -u +%F)" "$(git rev-parse --short=12 HEAD)" "$(uname -srm)" "$(nproc)"
+}
+
 # expect_eq WHAT WANTED GOT
 expect_eq() {
   [[ $2 == "$3" ]] && return 0
