@@ -29,6 +29,7 @@ pub mod cli;
 pub mod detect;
 pub mod emit;
 pub mod error;
+mod glob;
 pub mod pipeline;
 pub mod pkg;
 pub mod plan;

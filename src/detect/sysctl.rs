@@ -1,5 +1,6 @@
 //! Kernel parameters that the machine's own files set (`sysctl.d(5)`), and what they are now.
 
+use crate::glob::{self, Dialect, Glob};
 use crate::model::escape::escape;
 use crate::model::findings::Findings;
 use crate::model::tree;
@@ -95,7 +96,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Sysctl> {
         };
         for setting in parse(&text) {
             match setting {
-                Setting::Set(path, value) if path.contains(&b'*') => {
+                Setting::Set(path, value) if !glob::is_literal(&path) => {
                     patterns.push((path, Some(value), file.clone()))
                 }
                 Setting::Set(path, value) => {
@@ -216,36 +217,26 @@ fn files(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     files
 }
 
-/// The parameters that a pattern means, whose `*` stands for anything within a component; itself if it has none.
+/// The parameters that a pattern matches, component by component as `glob(3)` does; the pattern
+/// itself if it has no wildcards.
 fn expand(root: &Root, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = vec![Vec::new()];
     for part in pattern.split(|&byte| byte == b'/') {
         let mut next = Vec::new();
         for above in found {
-            if !part.contains(&b'*') {
+            if glob::is_literal(part) {
                 next.push(tree::join(&above, part));
                 continue;
             }
             let names = root.list(&tree::join(b"proc/sys", &above)).unwrap_or_default();
-            next.extend(names.iter().filter(|name| matches(part, name)).map(|name| tree::join(&above, name)));
+            let pattern = Glob::new(part, Dialect::Path);
+            next.extend(
+                names.iter().filter(|name| pattern.matches(name)).map(|name| tree::join(&above, name)),
+            );
         }
         found = next;
     }
     found
-}
-
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let mut parts = pattern.split(|&byte| byte == b'*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let parts: Vec<&[u8]> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        match memchr::memmem::find(rest, part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 fn escaped<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,9 +1,9 @@
 //! Which image a distribution's release is built FROM: the table `images.tsv`, and how derivatives come to their parent's.
 
 use crate::detect::os_release::OsRelease;
+use crate::glob;
 use crate::model::escape;
 use crate::pkg::dpkg::base::profile::{self, Profile};
-use crate::policy;
 
 const TABLE: &str = include_str!("images.tsv");
 /// How far `=ID` leads on: from a pseudo-distribution to a rebuild, and from there to the image.
@@ -216,7 +216,7 @@ fn includes(releases: &str, version: &str) -> bool {
     }
     let (from, to) = releases.split_once("..").unwrap_or((releases, releases));
     let Some(from) = components(from) else {
-        return policy::matches(releases.as_bytes(), version.as_bytes());
+        return glob::matches(releases.as_bytes(), version.as_bytes());
     };
     let Some(version) = components(version) else { return false };
     let is_within = components(to).is_none_or(|to| shortened(&version, &to) <= to);

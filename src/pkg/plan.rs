@@ -3,6 +3,7 @@
 use super::catalog::Catalog;
 use super::graph::Graph;
 use super::package::{Package, PackageId, Pin};
+use crate::glob::GlobSet;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,13 +184,9 @@ type Verdicts = Vec<PackageVerdict>;
 /// Returns the packages that only a machine with hardware needs, as far as no package that stays depends on them.
 fn dropped(catalog: &Catalog, graph: &Graph<'_>) -> BTreeMap<PackageId, &'static str> {
     let unneeded = catalog.family.manager().unneeded();
-    let reason = |package: &Package| {
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(stem) => package.name.starts_with(stem),
-            None => package.name == pattern,
-        };
-        unneeded.iter().find(|(pattern, _)| matches(pattern)).map(|(_, reason)| *reason)
-    };
+    let patterns = GlobSet::new(unneeded.iter().map(|(pattern, _)| pattern.as_bytes()));
+    let reason =
+        |package: &Package| Some(unneeded[patterns.first(package.name.as_bytes(), |_| true)? as usize].1);
     let candidates: BTreeMap<PackageId, &'static str> =
         catalog.installed().filter_map(|id| Some((id, reason(&catalog[id])?))).collect();
     let droppable = graph.droppable(&candidates.keys().copied().collect());

@@ -7,17 +7,14 @@
 pub mod content;
 mod copies;
 mod databases;
-pub(crate) mod glob;
 pub(crate) mod names;
 mod table;
 
 pub use databases::{Engine, Sign, signs};
-pub(crate) use glob::matches;
 
 use crate::error::{Code, Error, Result};
-use crate::model::{escape, tree};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use crate::glob::GlobSet;
+use crate::model::escape;
 use std::sync::LazyLock;
 
 /// What happens to a path that a rule matches.
@@ -60,7 +57,7 @@ impl Action {
     }
 }
 
-/// A rule's place in the policy. Every home directory has some thirty rules: two thousand accounts are more than 16 bits.
+/// A rule's place in the policy.
 pub type RuleId = u32;
 
 /// One row: which paths, what happens, why.
@@ -81,11 +78,8 @@ pub struct Policy {
     built_in: usize,
     /// Where the rules for database engines stand.
     engines: usize,
-    /// The rules to try on a path in order, by its first component or its first two: most begin with literal ones, and
-    /// every home directory has rules of its own.
-    by_beginning: HashMap<Vec<u8>, Vec<RuleId>>,
-    /// The rules to try on a path whose first component no rule begins with.
-    elsewhere: Vec<RuleId>,
+    /// The patterns of all rules but those for engines.
+    patterns: GlobSet,
 }
 
 impl Policy {
@@ -93,8 +87,16 @@ impl Policy {
     pub fn new(user: Vec<Rule>, homes: &[Vec<u8>]) -> Self {
         let mut rules = user;
         let built_in = rules.len();
+        let mut patterns = GlobSet::new(rules.iter().map(|rule| &*rule.pattern));
+        homes.iter().for_each(|home| patterns.share(home));
         for (pattern, action, reason) in table::ROWS {
-            for pattern in expand(pattern, homes) {
+            for pattern in expand(pattern) {
+                let id = rules.len() as RuleId;
+                match pattern.strip_prefix("~/") {
+                    Some(pattern) => patterns.insert_shared(pattern.as_bytes(), id),
+                    None => patterns.insert(pattern.as_bytes(), id),
+                }
+                let pattern = pattern.into_bytes();
                 rules.push(Rule { pattern, action: *action, reason: (*reason).to_owned() });
             }
         }
@@ -102,8 +104,7 @@ impl Policy {
         let unmatched =
             |action, reason: &str| Rule { pattern: Vec::new(), action, reason: reason.to_owned() };
         rules.extend(Engine::ALL.map(|engine| unmatched(Action::Volume, engine.reason())));
-        let (by_beginning, elsewhere) = index(&rules[..engines]);
-        Policy { rules, built_in, engines, by_beginning, elsewhere }
+        Policy { rules, built_in, engines, patterns }
     }
 
     /// The rule with this number.
@@ -122,28 +123,15 @@ impl Policy {
         if path.is_empty() {
             return None;
         }
-        let originals = copies::originals(path);
-        let matched =
-            |ids: &[RuleId]| ids.iter().copied().find(|&id| self.rule(id).matches(path, &originals));
-        let candidates = self.candidates(path);
-        let (user, built_in) =
-            candidates.split_at(candidates.partition_point(|&id| (id as usize) < self.built_in));
-        matched(user).or(inside).or_else(|| matched(built_in))
-    }
-
-    /// The rules that may match, in order.
-    fn candidates(&self, path: &[u8]) -> Cow<'_, [RuleId]> {
-        match memchr::memchr(b'/', path) {
-            Some(slash) => {
-                let second =
-                    memchr::memchr(b'/', &path[slash + 1..]).map(|length| &path[..slash + 1 + length]);
-                let rules = second.and_then(|two| self.by_beginning.get(two));
-                Cow::Borrowed(
-                    rules.or_else(|| self.by_beginning.get(&path[..slash])).unwrap_or(&self.elsewhere),
-                )
-            }
-            // A copy at the top (`key.bak`) has another first component than the rule that withholds it.
-            None => (0..self.engines as RuleId).collect::<Vec<_>>().into(),
+        let first = self.patterns.first(path, |_| true);
+        // A copy of a secret is a secret.
+        let keeps_secret = |id| matches!(self.rule(id).action, Action::Withhold | Action::DropSecret);
+        let of_originals = copies::originals(path);
+        let of_originals =
+            of_originals.iter().filter_map(|original| self.patterns.first(original, keeps_secret));
+        match of_originals.chain(first).min() {
+            Some(id) if self.is_users(id) => Some(id),
+            built_in => inside.or(built_in),
         }
     }
 
@@ -169,13 +157,6 @@ impl Rule {
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
-    }
-
-    /// Whether the rule is about `path`, or keeps the file secret that `path` is a copy of.
-    fn matches(&self, path: &[u8], originals: &[Cow<'_, [u8]>]) -> bool {
-        glob::matches(&self.pattern, path)
-            || matches!(self.action, Action::Withhold | Action::DropSecret)
-                && originals.iter().any(|path| glob::matches(&self.pattern, path))
     }
 }
 
@@ -204,16 +185,18 @@ pub fn parse(text: &[u8], name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// The built-in table: pattern (see [`glob`]; `{a,b}` is either, `~/` every home directory), action, reason.
+/// The built-in table: pattern (see [`crate::glob`]; `{a,b}` is either, `~/` every home directory), action, reason.
 pub fn rows() -> &'static [(&'static str, Action, &'static str)] {
     table::ROWS
 }
 
 /// Whether the path is that of configuration in which programs are given passwords: a value with such a name is one.
 pub fn is_configuration(path: &[u8]) -> bool {
-    static PATTERNS: LazyLock<Vec<Vec<u8>>> =
-        LazyLock::new(|| table::CONFIGURATION.iter().flat_map(|pattern| expand(pattern, &[])).collect());
-    PATTERNS.iter().any(|pattern| glob::matches(pattern, path))
+    static PATTERNS: LazyLock<GlobSet> = LazyLock::new(|| {
+        let patterns: Vec<String> = table::CONFIGURATION.iter().flat_map(|pattern| expand(pattern)).collect();
+        GlobSet::new(patterns.iter().map(String::as_bytes))
+    });
+    PATTERNS.first(path, |_| true).is_some()
 }
 
 /// A user's pattern, relative, for what it matches and everything beneath: who names a directory means what is in it.
@@ -225,63 +208,21 @@ fn with_beneath(pattern: &[u8]) -> Vec<u8> {
     pattern
 }
 
-/// For every literal beginning the rules that may match what begins so; and those that may match anything.
-fn index(rules: &[Rule]) -> (HashMap<Vec<u8>, Vec<RuleId>>, Vec<RuleId>) {
-    let mut by_beginning: HashMap<Vec<u8>, Vec<RuleId>> = HashMap::new();
-    let mut elsewhere = Vec::new();
-    for (id, rule) in rules.iter().enumerate() {
-        match beginning(&rule.pattern) {
-            Some(beginning) => by_beginning.entry(beginning.to_vec()).or_default().push(id as RuleId),
-            None => elsewhere.push(id as RuleId),
-        }
-    }
-    let firsts: HashMap<Vec<u8>, Vec<RuleId>> = by_beginning
-        .iter()
-        .filter(|(beginning, _)| !beginning.contains(&b'/'))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    for (beginning, ids) in &mut by_beginning {
-        if beginning.contains(&b'/') {
-            ids.extend(firsts.get(tree::parent(beginning)).into_iter().flatten());
-        }
-        ids.extend(&elsewhere);
-        ids.sort_unstable();
-    }
-    (by_beginning, elsewhere)
-}
-
-/// The literal first two components of what a pattern matches, if it matches only what lies beneath them; else the first.
-fn beginning(pattern: &[u8]) -> Option<&[u8]> {
-    let is_literal = |text: &[u8]| !text.iter().any(|byte| b"*?[".contains(byte));
-    let first = pattern.split(|&byte| byte == b'/').next().filter(|first| is_literal(first))?;
-    let rest = pattern.get(first.len() + 1..).unwrap_or_default();
-    // A copy of what has only two components has another second one.
-    let two =
-        memchr::memchr(b'/', rest).filter(|&length| rest.len() > length + 1 && is_literal(&rest[..length]));
-    Some(two.map_or(first, |length| &pattern[..first.len() + 1 + length]))
-}
-
-/// A row's pattern with `{a,b}` and `~/` written out.
-fn expand(pattern: &str, homes: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let patterns = match (pattern.find('{'), pattern.find('}')) {
+/// A row's pattern with `{a,b}` written out.
+fn expand(pattern: &str) -> Vec<String> {
+    match (pattern.find('{'), pattern.find('}')) {
         (Some(open), Some(close)) => {
             let (before, after) = (&pattern[..open], &pattern[close + 1..]);
             pattern[open + 1..close].split(',').map(|choice| format!("{before}{choice}{after}")).collect()
         }
         _ => vec![pattern.to_owned()],
-    };
-    let in_homes = |pattern: String| -> Vec<Vec<u8>> {
-        match pattern.strip_prefix("~/") {
-            Some(rest) => homes.iter().map(|home| tree::join(home, rest.as_bytes())).collect(),
-            None => vec![pattern.into_bytes()],
-        }
-    };
-    patterns.into_iter().flat_map(in_homes).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::glob;
 
     fn policy(user: &str) -> Policy {
         let user = parse(user.as_bytes(), "rules").unwrap();
@@ -375,11 +316,26 @@ mod tests {
             "etc/ssl/private.old",
             "var/log",
             "home/eve/.ssh/id_rsa~",
+            "home/eve/.cache/x",
+            "root/.config/gh/hosts.yml",
         ];
         for path in names.map(str::as_bytes) {
-            let originals = copies::originals(path);
-            let one_by_one =
-                policy.rules[..policy.engines].iter().position(|rule| rule.matches(path, &originals));
+            let is_match = |pattern: &[u8], path: &[u8]| {
+                let patterns = match pattern.strip_prefix(b"~/") {
+                    Some(rest) => ["root/", "home/*/"].map(|home| [home.as_bytes(), rest].concat()).to_vec(),
+                    None => vec![pattern.to_vec()],
+                };
+                patterns.iter().any(|pattern| {
+                    let beneath = pattern.strip_suffix(b"/").map(|directory| [directory, b"/**"].concat());
+                    glob::matches(pattern.strip_suffix(b"/").unwrap_or(pattern), path)
+                        || beneath.is_some_and(|beneath| glob::matches(&beneath, path))
+                })
+            };
+            let one_by_one = policy.rules[..policy.engines].iter().position(|rule| {
+                is_match(&rule.pattern, path)
+                    || matches!(rule.action, Action::Withhold | Action::DropSecret)
+                        && copies::originals(path).iter().any(|original| is_match(&rule.pattern, original))
+            });
             assert_eq!(
                 policy.for_path(path, None).map(|id| id as usize),
                 one_by_one,

@@ -8,7 +8,7 @@ const LIVE: &str = "live data: a volume; copy it with its program's own means, o
 
 const OWN: &str = "this program: it is no part of the machine";
 
-/// Pattern (see [`super::glob`]; `~/` is every home directory), action, reason.
+/// Pattern (see [`crate::glob`]; `~/` is every home directory), action, reason.
 pub(super) const ROWS: &[(&str, Action, &str)] = &[
     // What the container runtime provides.
     ("dev/**", Drop, "device nodes are the runtime's"),

@@ -3,6 +3,9 @@
 //! Only what a unit or init script leaves in the background needs the first; a
 //! unit that keeps its program in the foreground is taken at its word.
 
+use crate::glob::GlobSet;
+use std::sync::LazyLock;
+
 /// What is known of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Daemon {
@@ -169,10 +172,9 @@ const DAEMONS: &[Daemon] = &[
 
 /// What is known of the program with this file name.
 pub(super) fn known(program: &[u8]) -> Option<&'static Daemon> {
-    DAEMONS.iter().find(|daemon| match daemon.program.strip_suffix('*') {
-        Some(stem) => program.starts_with(stem.as_bytes()),
-        None => program == daemon.program.as_bytes(),
-    })
+    static PROGRAMS: LazyLock<GlobSet> =
+        LazyLock::new(|| GlobSet::new(DAEMONS.iter().map(|daemon| daemon.program.as_bytes())));
+    PROGRAMS.first(program, |_| true).map(|id| &DAEMONS[id as usize])
 }
 
 impl Daemon {

@@ -1,6 +1,7 @@
 //! Which units belong to a machine rather than to what it is there for: a table with reasons.
 
-use crate::policy;
+use crate::glob::GlobSet;
+use std::sync::LazyLock;
 
 /// The table: pattern, reason.
 const ROWS: &str = include_str!("system_units.tsv");
@@ -9,7 +10,13 @@ const ROWS: &str = include_str!("system_units.tsv");
 pub(super) fn belongs(unit: &[u8]) -> Option<&'static str> {
     let endings: [&[u8]; 4] = [b".service", b".timer", b".socket", b".path"];
     let stem = endings.iter().find_map(|ending| unit.strip_suffix(*ending)).unwrap_or(unit);
-    rows().find(|(pattern, _)| policy::matches(pattern.as_bytes(), stem)).map(|(_, reason)| reason)
+    static TABLE: LazyLock<(GlobSet, Vec<&str>)> = LazyLock::new(|| {
+        let (patterns, reasons): (Vec<_>, Vec<_>) =
+            rows().map(|(pattern, why)| (pattern.as_bytes(), why)).unzip();
+        (GlobSet::new(patterns), reasons)
+    });
+    let (patterns, reasons) = &*TABLE;
+    patterns.first(stem, |_| true).map(|id| reasons[id as usize])
 }
 
 fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {

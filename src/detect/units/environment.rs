@@ -5,9 +5,9 @@
 use super::load;
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
+use crate::glob::{self, Dialect, Glob};
 use crate::model::findings::Findings;
 use crate::model::tree;
-use crate::policy::glob;
 use crate::system::root::Root;
 use std::fmt;
 
@@ -109,11 +109,12 @@ impl EnvironmentFile {
     /// the service would not start on the machine either.
     pub fn load(&self, root: &Root, findings: &mut Findings) -> Variables {
         let mut variables = Variables::default();
-        let paths = if self.path.iter().any(|byte| b"*?[".contains(byte)) {
+        let paths = if !glob::is_literal(&self.path) {
             let directory = tree::parent(&self.path);
             let names = load::list(root, directory, findings).into_iter();
             let paths = names.filter(|name| !name.starts_with(b".")).map(|name| tree::join(directory, &name));
-            paths.filter(|path| glob::matches(&self.path, path)).collect()
+            let pattern = Glob::new(&self.path, Dialect::Path);
+            paths.filter(|path| pattern.matches(path)).collect()
         } else {
             vec![self.path.clone()]
         };

@@ -3,9 +3,9 @@
 use super::environment::Variables;
 use super::load::{list, read};
 use super::other::{Manager, OtherService};
+use crate::glob::{Dialect, Glob};
 use crate::model::findings::Findings;
 use crate::model::tree;
-use crate::policy::glob;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
@@ -65,7 +65,8 @@ fn included(root: &Root, main: &[u8], sections: &[Section], findings: &mut Findi
         let directory = tree::parent(&pattern).to_vec();
         let names = list(root, &directory, findings).into_iter();
         let paths = names.filter(|name| !name.starts_with(b".")).map(|name| tree::join(&directory, &name));
-        files.extend(paths.filter(|path| glob::matches(&pattern, path)));
+        let pattern = Glob::new(&pattern, Dialect::Path);
+        files.extend(paths.filter(|path| pattern.matches(path)));
     }
     files
 }

@@ -1,6 +1,7 @@
 //! Caches and records of package tools: places where nothing but a tool writes.
 
-use crate::policy::matches;
+use crate::glob::GlobSet;
+use std::sync::LazyLock;
 
 /// Patterns of [`crate::policy`] with the tool that makes what they match, from what installing on Debian was seen to
 /// leave behind. Only caches and records are here, nothing that people edit.
@@ -49,7 +50,9 @@ const PATTERNS: &[(&str, &str)] = &[
 
 /// The tool that makes this path.
 pub(super) fn tool(path: &[u8]) -> Option<&'static str> {
-    PATTERNS.iter().find(|(pattern, _)| matches(pattern.as_bytes(), path)).map(|(_, tool)| *tool)
+    static SET: LazyLock<GlobSet> =
+        LazyLock::new(|| GlobSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_bytes())));
+    SET.first(path, |_| true).map(|id| PATTERNS[id as usize].1)
 }
 
 #[cfg(test)]
