@@ -18,6 +18,8 @@ mod process_reader;
 pub mod processes;
 #[cfg(test)]
 mod processes_tests;
+#[cfg(test)]
+mod procfs_tests;
 mod release_files;
 mod sock_diag;
 pub mod sockets;
