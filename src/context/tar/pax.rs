@@ -1,7 +1,8 @@
 //! PAX records: `length key=value\n`, the length counting itself (POSIX.1-2001, "pax Extended Header").
 //!
 //! The length alone ends a record: values are binary, and a newline in a name or in
-//! `security.capability` is nothing special. (The `tar` crate splits at newlines.)
+//! `security.capability` is nothing special. The `tar` crate (0.4.46) refuses a record with a
+//! newline in its value and writes only keys that are UTF-8.
 
 use super::malformed;
 use std::io::{self, Write};
@@ -101,6 +102,14 @@ mod tests {
             assert_eq!(parsed[0].1.len(), length);
             assert_eq!(&*parsed[1].1, b"7");
         }
+    }
+
+    /// A reason why the reader is not the `tar` crate's: docs/decisions/0001-tar-reader.md.
+    #[test]
+    fn tar_crate_value_with_newline_is_malformed() {
+        let record = b"12 path=a\nb\n";
+        assert_eq!(&*parse(record).unwrap()[0].1, b"a\nb");
+        assert!(tar::PaxExtensions::new(record).next().is_some_and(|record| record.is_err()));
     }
 
     #[test]

@@ -489,16 +489,16 @@ fn cut_off() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::tar::header::NAME;
 
     /// A member as any program might write it, with the checksum right.
     fn member(kind: u8, name: &[u8], data: &[u8]) -> Vec<u8> {
-        let mut header = Header::new(kind);
-        header.set_text(NAME, name);
-        header.set_number(SIZE, data.len() as u64);
-        header.seal();
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.set_size(data.len() as u64);
+        header.set_cksum();
         let padding = vec![0; data.len().wrapping_neg() % BLOCK];
-        [&header.0, data, &padding].concat()
+        [header.as_bytes(), data, &padding].concat()
     }
 
     fn records(list: &[(&str, &[u8])]) -> Vec<u8> {

@@ -1,18 +1,29 @@
 //! Nodes to a tar archive.
 
-use super::header::{BLOCK, GID, Header, LINK, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE, UID};
+use super::header::BLOCK;
 use super::pax::{self, Records};
 use crate::model::digest::Sha256;
 use crate::model::escape;
 use crate::model::tree::{Kind, Node};
 use sha2::Digest;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use tar::{EntryType, Header};
 
 /// Read and written at a time.
 const BUFFER: usize = 128 << 10;
 
+/// Largest number that ustar holds in the 8 bytes of an owner or device: 7 octal digits and a NUL.
+const MAX_ID: u64 = 0o7_777_777;
+/// Largest number that ustar holds in the 12 bytes of a size or time.
+const MAX_SIZE: u64 = 0o77_777_777_777;
+
 /// Appends nodes to an archive: one ustar header each, with one PAX header before it where ustar cannot
 /// say it all. The bytes depend on nothing but the nodes and their contents.
+///
+/// The `tar` crate encodes the headers. Its `Builder` is not used: if it is dropped after an error,
+/// it writes the end marker, and the truncated archive looks complete.
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     inner: W,
@@ -41,7 +52,7 @@ impl Written {
 
 /// What a header says besides the node's owner, mode and time.
 struct Member<'a> {
-    kind: u8,
+    kind: EntryType,
     link: &'a [u8],
     size: u64,
     device: (u32, u32),
@@ -49,7 +60,7 @@ struct Member<'a> {
 }
 
 impl Member<'_> {
-    const fn new(kind: u8) -> Self {
+    const fn new(kind: EntryType) -> Self {
         Member { kind, link: b"", size: 0, device: (0, 0), xattrs: true }
     }
 }
@@ -66,11 +77,15 @@ impl<W: Write> Writer<W> {
     /// in a name, `=` in the name of an extended attribute, device numbers above 2097151.
     pub fn append(&mut self, node: &Node) -> io::Result<()> {
         let member = match &node.kind {
-            Kind::Directory => Member::new(b'5'),
-            Kind::Symlink(target) => Member { link: target, ..Member::new(b'2') },
-            Kind::Fifo => Member::new(b'6'),
-            Kind::CharDevice(major, minor) => Member { device: (*major, *minor), ..Member::new(b'3') },
-            Kind::BlockDevice(major, minor) => Member { device: (*major, *minor), ..Member::new(b'4') },
+            Kind::Directory => Member::new(EntryType::Directory),
+            Kind::Symlink(target) => Member { link: target, ..Member::new(EntryType::Symlink) },
+            Kind::Fifo => Member::new(EntryType::Fifo),
+            Kind::CharDevice(major, minor) => {
+                Member { device: (*major, *minor), ..Member::new(EntryType::Char) }
+            }
+            Kind::BlockDevice(major, minor) => {
+                Member { device: (*major, *minor), ..Member::new(EntryType::Block) }
+            }
             Kind::File { .. } => return Err(refused(node, "a file needs its content")),
             Kind::Socket => return Err(refused(node, "a socket has no place in an archive")),
         };
@@ -85,7 +100,7 @@ impl<W: Write> Writer<W> {
         let Kind::File { size, .. } = node.kind else {
             return Err(refused(node, "only a file has content"));
         };
-        self.write_headers(node, &Member { size, ..Member::new(b'0') })?;
+        self.write_headers(node, &Member { size, ..Member::new(EntryType::Regular) })?;
         let written = self.copy(size, content)?;
         self.pad(size)?;
         Ok(written)
@@ -93,7 +108,7 @@ impl<W: Write> Writer<W> {
 
     /// Appends one more name of the file whose first name, in this archive, is `first`.
     pub fn append_link(&mut self, node: &Node, first: &[u8]) -> io::Result<()> {
-        self.write_headers(node, &Member { link: first, xattrs: false, ..Member::new(b'1') })
+        self.write_headers(node, &Member { link: first, xattrs: false, ..Member::new(EntryType::Link) })
     }
 
     /// Ends the archive with two blocks of zeros and flushes.
@@ -104,7 +119,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_headers(&mut self, node: &Node, member: &Member<'_>) -> io::Result<()> {
-        let mut header = Header::new(member.kind);
+        let mut header = Header::new_ustar();
+        header.set_entry_type(member.kind);
         let mut records = Records::default();
         if str::from_utf8(&node.path).is_err() || str::from_utf8(member.link).is_err() {
             records.push(b"hdrcharset", b"BINARY"); // POSIX.1-2008; libarchive insists
@@ -123,20 +139,23 @@ impl<W: Write> Writer<W> {
         if !records.0.is_empty() {
             self.write_records(&records)?;
         }
-        header.seal();
-        self.inner.write_all(&header.0)
+        header.set_cksum();
+        self.inner.write_all(header.as_bytes())
     }
 
     fn write_records(&mut self, records: &Records) -> io::Result<()> {
         let size = records.0.len() as u64;
-        let mut header = Header::new(b'x');
-        header.set_text(NAME, b"././@PaxHeader");
-        for field in [MODE, UID, GID, MTIME, MAJOR, MINOR] {
-            header.set_number(field, 0);
-        }
-        header.set_number(SIZE, size);
-        header.seal();
-        self.inner.write_all(&header.0)?;
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::XHeader);
+        set_name(&mut header, b"././@PaxHeader");
+        header.set_mode(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(size);
+        header.set_device_major(0)?;
+        header.set_device_minor(0)?;
+        header.set_cksum();
+        self.inner.write_all(header.as_bytes())?;
         self.inner.write_all(&records.0)?;
         self.pad(size)
     }
@@ -196,40 +215,35 @@ fn set_path(header: &mut Header, records: &mut Records, node: &Node) -> io::Resu
     if node.kind == Kind::Directory {
         path.push(b'/');
     }
-    if let Some((prefix, name)) = split(&path).filter(|_| path.is_ascii()) {
-        header.set_text(PREFIX, prefix);
-        header.set_text(NAME, name);
-    } else {
-        header.set_text(NAME, &plain(&path));
+    // The crate drops what it takes for superfluous, such as `./`, so the result is compared.
+    let is_ustar = path.is_ascii() && header.set_path(OsStr::from_bytes(&path)).is_ok();
+    if !is_ustar || *header.path_bytes() != *path {
+        set_name(header, &plain(&path));
         records.push(b"path", &path);
     }
     Ok(())
 }
 
-/// The path as ustar holds it: up to 155 bytes, a slash that is not written, up to 100 bytes.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    if path.len() <= NAME.len() {
-        return Some((b"", path));
+/// Sets the name as it is and leaves the prefix empty. `name` fits into the field.
+fn set_name(header: &mut Header, name: &[u8]) {
+    if let Some(ustar) = header.as_ustar_mut() {
+        (ustar.name, ustar.prefix) = ([0; 100], [0; 155]);
+        ustar.name[..name.len()].copy_from_slice(name);
     }
-    let fits = |&slash: &usize| slash > 0 && slash <= PREFIX.len() && path.len() - slash - 1 <= NAME.len();
-    let slash = memchr::memchr_iter(b'/', &path[..path.len() - 1]).find(fits)?;
-    Some((&path[..slash], &path[slash + 1..]))
 }
 
-/// Something like the name for readers that know no PAX.
+/// An approximation of the name, for readers without PAX.
 fn plain(name: &[u8]) -> Vec<u8> {
-    name.iter().take(NAME.len()).map(|&byte| if byte.is_ascii() { byte } else { b'_' }).collect()
+    name.iter().take(100).map(|&byte| if byte.is_ascii() { byte } else { b'_' }).collect()
 }
 
 fn set_link(header: &mut Header, records: &mut Records, node: &Node, link: &[u8]) -> io::Result<()> {
     if link.contains(&0) {
         return Err(refused(node, "a NUL in its target"));
     }
-    if link.len() <= LINK.len() && link.is_ascii() {
-        header.set_text(LINK, link);
-    } else {
-        header.set_text(LINK, &plain(link));
+    if !link.is_ascii() || header.set_link_name_literal(link).is_err() {
         records.push(b"linkpath", link);
+        header.set_link_name_literal(plain(link))?;
     }
     Ok(())
 }
@@ -243,29 +257,89 @@ fn set_numbers(
     member: &Member<'_>,
 ) -> io::Result<()> {
     let stat = &node.stat;
-    header.set_number(MODE, u64::from(stat.mode & 0o7777));
-    let numbers = [(SIZE, "size", member.size), (UID, "uid", stat.uid.into()), (GID, "gid", stat.gid.into())];
-    for (field, key, value) in numbers {
-        let fits = value <= Header::limit(&field);
-        header.set_number(field, if fits { value } else { 0 });
-        if !fits {
+    header.set_mode(u32::from(stat.mode & 0o7777));
+    let mut fit = |key: &str, value: u64, max: u64| {
+        if value > max {
             records.push(key.as_bytes(), value.to_string().as_bytes());
         }
-    }
-    let seconds = u64::try_from(stat.mtime).ok().filter(|&seconds| seconds <= Header::limit(&MTIME));
-    header.set_number(MTIME, seconds.unwrap_or(0));
+        if value > max { 0 } else { value }
+    };
+    header.set_size(fit("size", member.size, MAX_SIZE));
+    header.set_uid(fit("uid", stat.uid.into(), MAX_ID));
+    header.set_gid(fit("gid", stat.gid.into(), MAX_ID));
+    let seconds = u64::try_from(stat.mtime).ok().filter(|&seconds| seconds <= MAX_SIZE);
+    header.set_mtime(seconds.unwrap_or(0));
     if seconds.is_none() || stat.mtime_nsec != 0 {
         records.push(b"mtime", pax::format_time(stat.mtime, stat.mtime_nsec).as_bytes());
     }
-    for (field, value) in [(MAJOR, member.device.0), (MINOR, member.device.1)] {
-        if u64::from(value) > Header::limit(&field) {
-            return Err(refused(node, "a device number above 2097151"));
-        }
-        header.set_number(field, value.into());
+    let (major, minor) = member.device;
+    if u64::from(major.max(minor)) > MAX_ID {
+        return Err(refused(node, "a device number above 2097151"));
     }
-    Ok(())
+    header.set_device_major(major)?;
+    header.set_device_minor(minor)
 }
 
 fn refused(node: &Node, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {why}", escape::display(&node.path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tar::Reader;
+    use crate::model::tree::{Stat, Xattrs};
+
+    fn fifo(path: &[u8]) -> Node {
+        Node { path: path.into(), kind: Kind::Fifo, stat: Stat::default(), group: 0, xattrs: None }
+    }
+
+    fn has_end_marker(archive: &[u8]) -> bool {
+        let mut reader = Reader::new(archive);
+        assert!(reader.next_entry().unwrap().is_some() && reader.next_entry().unwrap().is_none());
+        reader.has_end_marker()
+    }
+
+    /// The reason why `tar::Builder` is not used: docs/decisions/0001-tar-reader.md.
+    #[test]
+    fn writer_dropped_before_finish_leaves_no_end_marker() {
+        let (mut own, mut builder) = (Vec::new(), Vec::new());
+        Writer::new(&mut own).append(&fifo(b"x")).unwrap();
+        assert!(!has_end_marker(&own));
+        let header = Header::from_byte_slice(&own);
+        tar::Builder::new(&mut builder).append(header, io::empty()).unwrap();
+        assert!(has_end_marker(&builder), "tar::Builder can be used now");
+    }
+
+    #[test]
+    fn writer_attribute_name_not_utf8_comes_back() {
+        let mut node = fifo(b"x");
+        let name = b"user.\xff\n".as_slice().into();
+        node.xattrs = Some(Box::new(Xattrs::from([(name, b"\0\n".as_slice().into())])));
+        let mut writer = Writer::new(Vec::new());
+        writer.append(&node).unwrap();
+        let archive = writer.finish().unwrap();
+        assert_eq!(Reader::new(&*archive).next_entry().unwrap().unwrap().node, node);
+    }
+
+    #[test]
+    fn writer_path_that_the_crate_would_change_is_a_record() {
+        let (prefix, name) = ("p".repeat(155), "n".repeat(100));
+        let (prefix, name) = (prefix.as_bytes(), name.as_bytes());
+        for (path, has_record) in [
+            (&b"a/b"[..], false),
+            (b"a/./b", true),
+            (b"a//b", true),
+            (b"../b", true),
+            (b"/b", true),
+            (&[prefix, b"/", name].concat(), false),
+            (&[prefix, b"/n", name].concat(), true),
+            (&[b"p", prefix, b"/", name].concat(), true),
+        ] {
+            let mut writer = Writer::new(Vec::new());
+            writer.append(&fifo(path)).unwrap();
+            let archive = writer.finish().unwrap();
+            assert_eq!(archive[156] == b'x', has_record, "{}", escape::display(path));
+        }
+    }
 }
