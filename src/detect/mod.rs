@@ -20,7 +20,6 @@ pub mod processes;
 mod processes_tests;
 #[cfg(test)]
 mod procfs_tests;
-mod release_files;
 mod sock_diag;
 pub mod sockets;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which distribution this is: from `os-release(5)`, or from the release files of the time before it.
 
-use super::release_files;
+mod release_files;
+
 use crate::model::findings::Findings;
 use crate::system::root::Root;
 use serde::Serialize;
@@ -114,7 +115,7 @@ pub fn parse(text: &[u8]) -> OsRelease {
 }
 
 /// The assignments of a file in the manner of `os-release(5)` and `lsb-release`, in order, values unquoted.
-pub(super) fn assignments(text: &[u8]) -> Vec<(String, String)> {
+fn assignments(text: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(text);
     let pairs = text.lines().filter_map(|line| line.trim().split_once('='));
     pairs.map(|(name, value)| (name.trim_end().to_owned(), unquote(value.trim_start()))).collect()

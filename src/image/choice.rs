@@ -1,6 +1,6 @@
 //! Which image the context builds FROM, and what is known of it.
 
-use super::discovery::{Discovered, Discovery, Unavailable};
+use super::discovery::{BaseContents, Discovered, Discovery, Unavailable};
 use super::registry::Reference;
 use super::{BaseImage, Profile, images};
 use crate::compare::expected::BaseView;
@@ -10,7 +10,6 @@ use crate::model::digest::Digest;
 use crate::model::findings::Findings;
 use crate::model::merged_usr::{self, Link};
 use crate::model::tree::{self, Kind};
-use crate::pkg::dpkg::base::package_list::PackageList;
 use crate::pkg::plan::BasePackages;
 use crate::pkg::{Aliases, Family, Pin};
 use std::ffi::OsStr;
@@ -42,17 +41,6 @@ impl From<&OsStr> for BaseFrom {
             _ => BaseFrom::File(argument.into()),
         }
     }
-}
-
-/// What is known of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BaseContents {
-    /// Nothing.
-    Unknown,
-    /// Names and versions of its packages.
-    Packages(PackageList),
-    /// Every object in it.
-    Files(Box<BaseImage>),
 }
 
 /// The base image that was chosen.

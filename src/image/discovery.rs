@@ -1,7 +1,6 @@
 //! How it becomes known what a base image holds, from the best way down: the registry, published package lists, the rule by
 //! which such images are made, nothing.
 
-use super::choice::BaseContents;
 use super::closest::{self, Search};
 use super::registry::{Access, Reference};
 use super::{BaseImage, Profile};
@@ -12,6 +11,17 @@ use crate::pkg::dpkg::base::published;
 use crate::pkg::{Catalog, Pin, Repositories};
 use crate::transfer::net::Client;
 use std::collections::BTreeMap;
+
+/// What is known of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseContents {
+    /// Nothing.
+    Unknown,
+    /// Names and versions of its packages.
+    Packages(PackageList),
+    /// Every object in it.
+    Files(Box<BaseImage>),
+}
 
 /// What asking takes.
 pub struct Discovery<'a> {

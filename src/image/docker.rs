@@ -1,7 +1,7 @@
 //! What `docker save` wrote before version 25, and podman and skopeo still write as `docker-archive`
 //! (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
 
-use super::layout::{Layer, apply};
+use super::layer::{Layer, apply};
 use super::oci::{ImageConfig, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
 use super::store::{Store, digest_text, same_digest};
 use super::{BaseImage, Outcome, refused};

@@ -27,13 +27,14 @@ mod choice;
 pub mod closest;
 mod docker;
 mod images;
+mod layer;
 mod layout;
 pub(crate) mod oci;
 pub(crate) mod store;
 
 pub use crate::pkg::dpkg::base::profile::Profile;
-pub use choice::{Base, BaseContents, BaseFrom, choose};
-pub use discovery::Discovery;
+pub use choice::{Base, BaseFrom, choose};
+pub use discovery::{BaseContents, Discovery};
 pub use images::{Image, of as image_of};
 
 use crate::context::decompress;

@@ -2,7 +2,7 @@
 
 use super::connections::{Connection, Need, Text};
 use super::data;
-use super::decide::Draft;
+use super::draft::Draft;
 use super::listening::canonical;
 use super::model::{CompatibilityIssue, IssueSeverity, Name, Protocol, SecretFile, Service};
 use super::service_files::ServiceFiles;

@@ -2,7 +2,8 @@
 
 use super::command::Run;
 use super::connections::{self, Connection, Need, PeerService, Text};
-use super::listening::{self, Listening};
+use super::draft::Draft;
+use super::listening;
 use super::model::{CompatibilityIssue, Name, Restart, SecretFile, Service, SharedNetwork, Signal, Workload};
 use super::script::Step;
 use super::service_files::{ServiceFiles, relative};
@@ -23,16 +24,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 const LONGEST_STOP: Duration = Duration::from_secs(3600);
 /// Makes the certificate that Debian's services start with; every machine has its own.
 const SNAKEOIL: &[&str] = &["make-ssl-cert", "generate-default-snakeoil"];
-
-/// A service on its way to a container.
-pub(super) struct Draft<'a> {
-    pub(super) name: Name,
-    pub(super) candidate: &'a Candidate<'a>,
-    pub(super) run: Run,
-    pub(super) listening: Listening,
-    /// Configuration, without comments.
-    pub(super) texts: Vec<Text>,
-}
 
 /// Decides about every service.
 pub(super) fn decide(

@@ -15,6 +15,7 @@ mod command;
 mod daemons;
 mod data;
 mod decide;
+mod draft;
 mod listening;
 pub mod model;
 mod privileges;

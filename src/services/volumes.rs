@@ -2,7 +2,7 @@
 
 use super::connections::{Connection, Need};
 use super::data;
-use super::decide::Draft;
+use super::draft::Draft;
 use super::model::{Mount, Name, Purpose, Service, Volume};
 use super::service_files::{ServiceFiles, relative};
 use crate::model::tree::{self, Kind};

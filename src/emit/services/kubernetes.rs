@@ -2,7 +2,7 @@
 //!
 //! A pod that keeps data is a stateful set, so that there are never two at the same data; any other is a deployment.
 
-use super::pods::{Pod, pods};
+use super::pods::{Pod, environment, pods, secret_file};
 use super::{groups, image, yaml};
 use crate::services::model::{Name, Service, Volume, Workload};
 use serde_json::{Map, Value, json};
@@ -119,16 +119,6 @@ fn labels(name: &Name, project: &Name) -> Value {
         "app.kubernetes.io/name": name,
         "app.kubernetes.io/part-of": project,
     })
-}
-
-/// The name of the objects with a service's variables. No [`Name`] has two hyphens, so none of them is called the same.
-pub(super) fn environment(service: &Name) -> String {
-    format!("{service}--environment")
-}
-
-/// The name of the object with a withheld file.
-pub(super) fn secret_file(name: &str) -> String {
-    format!("file--{name}")
 }
 
 /// A service's name begins with a letter (RFC 1035).

@@ -138,7 +138,7 @@ impl<'a> Pod<'a> {
             .flat_map(|service| secret_files(workload, service).map(|(secret, _)| secret.name.as_str()))
             .collect();
         if !secrets.is_empty() {
-            let source = |name: &str| json!({"secret": {"name": super::kubernetes::secret_file(name), "items": [{"key": "content", "path": name}]}});
+            let source = |name: &str| json!({"secret": {"name": secret_file(name), "items": [{"key": "content", "path": name}]}});
             let sources: Vec<Value> = secrets.into_iter().map(source).collect();
             volumes.push(json!({"name": SECRET_SOURCE, "projected": {"sources": sources}}));
             volumes.push(json!({"name": SECRET_FILES, "emptyDir": {"medium": "Memory"}}));
@@ -149,12 +149,12 @@ impl<'a> Pod<'a> {
 
 fn container(workload: &Workload, service: &Service, memory: &mut Vec<String>) -> Value {
     let mut from = Vec::new();
-    let environment = super::kubernetes::environment(&service.name);
+    let variables = environment(&service.name);
     if image::environment(service).next().is_some() {
-        from.push(json!({"configMapRef": {"name": environment}}));
+        from.push(json!({"configMapRef": {"name": variables}}));
     }
     if !service.secrets.is_empty() {
-        from.push(json!({"secretRef": {"name": environment}}));
+        from.push(json!({"secretRef": {"name": variables}}));
     }
     let mut volume_mounts: Vec<Value> = mounts(workload, service)
         .map(|(volume, path)| json!({"name": volume.name, "mountPath": path}))
@@ -273,6 +273,16 @@ fn filler(workload: &Workload, service: &Service) -> Option<Value> {
 fn mounts<'a>(workload: &'a Workload, service: &'a Service) -> impl Iterator<Item = (&'a Volume, &'a str)> {
     let all = groups::mounts(workload, service);
     all.filter(|(_, path)| groups::plain_path(path.as_bytes()).is_some())
+}
+
+/// The name of the objects with a service's variables. No [`Name`] has two hyphens, so none of them is called the same.
+pub(super) fn environment(service: &Name) -> String {
+    format!("{service}--environment")
+}
+
+/// The name of the object with a withheld file.
+pub(super) fn secret_file(name: &str) -> String {
+    format!("file--{name}")
 }
 
 fn secret_files<'a>(

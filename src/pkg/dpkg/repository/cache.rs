@@ -3,7 +3,7 @@
 use super::address::list_name;
 use super::release::Release;
 use super::signed;
-use super::sources::Source;
+use super::source::Source;
 use crate::context::decompress;
 use crate::model::digest::Sha256;
 use crate::model::findings::Findings;

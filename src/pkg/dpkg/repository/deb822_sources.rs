@@ -1,6 +1,6 @@
 //! A stanza of fields a source (`sources.list(5)`, "deb822-style").
 
-use super::sources::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, boolean, signer, words};
+use super::source::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, boolean, signer, words};
 use crate::model::problem::Problem;
 use crate::model::problem::note;
 use crate::pkg::dpkg::deb822::{Stanza, parse_keyed};

@@ -4,7 +4,7 @@
 use super::cache::{Cache, Cached};
 use super::release::Release;
 use super::scan::Scan;
-use super::sources::Source;
+use super::source::Source;
 use crate::context::decompress;
 use crate::context::stream::{Hashing, read_ahead};
 use crate::model::digest::Sha256;

@@ -3,7 +3,7 @@
 //! As gpgv judges for apt: a key that is revoked or expired at `now`, and a signature by MD5, SHA-1 or RIPEMD-160, do
 //! not count; signatures by unknown keys do no harm beside a good one.
 
-use super::sources::{Signer, Source};
+use super::source::{Signer, Source};
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::system::root::Root;

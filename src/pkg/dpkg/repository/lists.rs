@@ -5,8 +5,8 @@ use super::index::{Scanned, Target, targets};
 use super::keyring::{Keyring, SignatureError};
 use super::release::{MAX_SIZE, Release};
 use super::scan::{Matches, PackageSet, Record};
-use super::sources::{self, Source};
-use super::{address, signed, snapshot};
+use super::source::Source;
+use super::{address, signed, snapshot_services, sources};
 use crate::model::digest::Sha256;
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
@@ -203,7 +203,7 @@ fn expanded(mut sources: Vec<Source>, question: &Query<'_>) -> Vec<Source> {
     for source in &mut sources {
         source.uri = source.uri.replace("$(ARCH)", own);
         source.suite = source.suite.replace("$(ARCH)", own);
-        snapshot::resolve(source);
+        snapshot_services::resolve(source);
     }
     sources
 }
@@ -221,7 +221,8 @@ impl Lists {
         let Answer { archive, scanned, findings: found } = answer;
         findings.extend(found);
         let present = scanned.iter().any(|part| part.present);
-        let is_kept = snapshot::is_kept(&archive);
+        let is_kept =
+            archive.unusable.is_none() && snapshot_services::is_kept(&archive.source, &archive.release);
         self.kept_names_are_all &= present || !is_kept;
         self.present |= present || archive.standing != RepositoryStatus::Cached;
         let mut records = Vec::new();

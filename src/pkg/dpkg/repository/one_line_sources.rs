@@ -1,6 +1,6 @@
 //! `deb [options] uri suite components`, one source a line (`sources.list(5)`, "one-line-style").
 
-use super::sources::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, signer, words};
+use super::source::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, signer, words};
 use crate::model::problem::Problem;
 use crate::model::problem::note;
 

@@ -1,12 +1,12 @@
 //! What no archive has any more: archives of releases that have ended, and those that keep every earlier state.
 
-use super::address::Address;
 use super::cache::Cache;
 use super::date;
 use super::lists::{KIND, Lists, NoRelease, Query, Repository, RepositoryStatus, SourceQuery};
 use super::release::{Release, SNAPSHOT_ID};
 use super::scan::{PackageSet, Record};
-use super::sources::{Source, Style};
+use super::snapshot_services::{KEEPERS, SnapshotService, earlier, kind};
+use super::source::Source;
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
 use crate::system::root::{self, Root};
@@ -19,57 +19,8 @@ const DAY: i64 = 86_400;
 /// After the machine's last change: what was built that day may have reached the archive only later.
 const LATER: [i64; 3] = [0, DAY, 7 * DAY];
 const INFO: &[u8] = b"var/lib/dpkg/info";
-/// Where the sources found here stand for the build, without the format's ending.
-const FILE: &str = "etc/apt/sources.list.d/vm2docker-self";
 
 const UNSOUGHT: &str = "packages that no archive has any more were not looked for";
-
-/// One of the distributions' archives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Debian,
-    DebianSecurity,
-    Ubuntu,
-}
-
-/// Who keeps what of an archive. As of November 2026, by debuerreotype (`.snapshot-url.sh`, `.debian-mirror.sh`), by
-/// apt 3.0 (`Acquire::Snapshots::URI`), and by Ubuntu's documentation of snapshot.ubuntu.com.
-pub(super) struct SnapshotService {
-    pub(super) kind: Kind,
-    /// The archive of releases that have ended.
-    pub(super) ended: &'static str,
-    /// Earlier states, with [`SNAPSHOT_ID`] in the address; the second is asked where the first has none.
-    pub(super) states: &'static [&'static str],
-    /// From when on there are states, in seconds since 1970.
-    pub(super) since: i64,
-}
-
-pub(super) const KEEPERS: [SnapshotService; 3] = [
-    SnapshotService {
-        kind: Kind::Debian,
-        ended: "http://archive.debian.org/debian/",
-        states: &[
-            "http://snapshot.debian.org/archive/debian/@SNAPSHOTID@/",
-            "http://snapshot.debian.org/archive/debian-archive/@SNAPSHOTID@/debian/",
-        ],
-        since: 1_110_585_600, // 2005-03-12
-    },
-    SnapshotService {
-        kind: Kind::DebianSecurity,
-        ended: "http://archive.debian.org/debian-security/",
-        states: &[
-            "http://snapshot.debian.org/archive/debian-security/@SNAPSHOTID@/",
-            "http://snapshot.debian.org/archive/debian-archive/@SNAPSHOTID@/debian-security/",
-        ],
-        since: 1_110_585_600,
-    },
-    SnapshotService {
-        kind: Kind::Ubuntu,
-        ended: "http://old-releases.ubuntu.com/ubuntu/",
-        states: &["https://snapshot.ubuntu.com/ubuntu/@SNAPSHOTID@/"],
-        since: 1_677_628_800, // 2023-03-01
-    },
-];
 
 /// When the machine last changed as far as packages go: the newest of apt's release files and of dpkg's lists of files.
 pub fn last_change(root: &Root, lists: &Lists) -> Option<i64> {
@@ -126,41 +77,6 @@ pub(super) fn search_keepers(
     }
 }
 
-/// Whether somebody keeps earlier states of the archive, and a build could use them.
-pub(super) fn is_kept(archive: &Repository) -> bool {
-    archive.unusable.is_none()
-        && (archive.release.snapshots.is_some() || kind(&archive.source, &archive.release).is_some())
-}
-
-/// A source that names a snapshot by its time (`Snapshot: 20240301T000000Z`) gets that snapshot's own address, which
-/// every apt understands.
-pub(super) fn resolve(source: &mut Source) {
-    let Some(stamp) =
-        source.option("Snapshot").filter(|id| id.starts_with(|first: char| first.is_ascii_digit()))
-    else {
-        return;
-    };
-    let keeper = KEEPERS.iter().find(|keeper| Some(keeper.kind) == kind(source, &Release::default()));
-    if let Some(keeper) = keeper {
-        let uri = keeper.states[0].replace(SNAPSHOT_ID, stamp);
-        let (file, style) = (source.file.clone(), source.style);
-        *source = Source { file, style, ..earlier(source, uri) };
-    }
-}
-
-/// A source as it was, elsewhere; its release file counts however old it is.
-fn earlier(source: &Source, uri: String) -> Source {
-    let ending = match source.style {
-        Style::OneLine => "list",
-        Style::Deb822 => "sources",
-    };
-    let file = format!("{FILE}.{ending}").into_bytes().into();
-    let mut source = Source { file, uri, ..source.clone() };
-    source.options.retain(|(field, _)| *field != "Snapshot");
-    source.set_option("Check-Valid-Until", "no");
-    source
-}
-
 fn addresses(keepers: &[SnapshotService], archive: &Repository, time: i64) -> Vec<String> {
     if let Some(snapshots) = &archive.release.snapshots {
         return vec![snapshots.clone()];
@@ -172,25 +88,6 @@ fn addresses(keepers: &[SnapshotService], archive: &Repository, time: i64) -> Ve
 fn keeper<'a>(keepers: &'a [SnapshotService], archive: &Repository) -> Option<&'a SnapshotService> {
     let kind = kind(&archive.source, &archive.release)?;
     keepers.iter().find(|keeper| keeper.kind == kind)
-}
-
-/// Which archive it is: by its release file, or else by the end of its address.
-fn kind(source: &Source, release: &Release) -> Option<Kind> {
-    match (release.origin.as_str(), release.label.as_str()) {
-        ("Debian", "Debian-Security") => return Some(Kind::DebianSecurity),
-        ("Debian" | "Debian Backports", _) => return Some(Kind::Debian),
-        ("Ubuntu", _) => return Some(Kind::Ubuntu),
-        ("", _) => {}
-        _ => return None,
-    }
-    let address = Address::parse(&source.uri)?;
-    match address.path.trim_end_matches('/').rsplit('/').next()? {
-        "debian" => Some(Kind::Debian),
-        "debian-security" => Some(Kind::DebianSecurity),
-        "" if address.host == "security.debian.org" => Some(Kind::DebianSecurity),
-        "ubuntu" | "ubuntu-ports" => Some(Kind::Ubuntu),
-        _ => None,
-    }
 }
 
 /// Suite and components of a release file with its date: what was looked through once is not fetched again.

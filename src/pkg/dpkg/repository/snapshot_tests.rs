@@ -6,9 +6,8 @@ use crate::pkg::dpkg::repository::lists::{Lists, Query, ask};
 use crate::pkg::dpkg::repository::mirror::{
     Fault, Files, Mirror, client, data, machine, now, packages, pin, pins,
 };
-use crate::pkg::dpkg::repository::snapshot::{
-    KEEPERS, Kind, SnapshotService, last_change, resolve, search_keepers,
-};
+use crate::pkg::dpkg::repository::snapshot::{last_change, search_keepers};
+use crate::pkg::dpkg::repository::snapshot_services::{KEEPERS, Kind, SnapshotService, resolve};
 use crate::pkg::dpkg::repository::sources::parse;
 use crate::pkg::dpkg::repository::written::write;
 use crate::system::root::Root;

@@ -1,6 +1,6 @@
 //! Sources as files for the build's apt, and the keys that they name.
 
-use super::sources::{OPTIONS, Selection, Signer, Source, Style};
+use super::source::{OPTIONS, Selection, Signer, Source, Style};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The files that name these sources, by their path below `etc/apt`; `sources.list` is always among them.

@@ -1,6 +1,6 @@
 //! The release files of the time before `os-release(5)`: one line of text, or `lsb-release`'s assignments.
 
-use super::os_release::{self, OsRelease};
+use super::{OsRelease, assignments};
 use crate::system::root::Root;
 
 /// Files with a line of text, those that only one distribution has first: the rebuilds of Red Hat's have its file too.
@@ -74,7 +74,7 @@ pub(super) fn load(root: &Root) -> Option<OsRelease> {
 /// `lsb-release`. Red Hat's has no name in it.
 fn lsb_release(text: &[u8], root: &Root) -> Option<OsRelease> {
     let mut os = OsRelease::default();
-    for (name, value) in os_release::assignments(text) {
+    for (name, value) in assignments(text) {
         match name.as_str() {
             "DISTRIB_ID" => {
                 os.id = value.to_ascii_lowercase();
@@ -88,7 +88,7 @@ fn lsb_release(text: &[u8], root: &Root) -> Option<OsRelease> {
     }
     // Linux Mint keeps its parent's file.
     let parent = root.read(b"etc/upstream-release/lsb-release").unwrap_or_default();
-    let parent = os_release::assignments(&parent);
+    let parent = assignments(&parent);
     let codename = parent.into_iter().find(|(name, _)| name == "DISTRIB_CODENAME");
     os.ubuntu_codename = codename.map(|(_, codename)| codename.to_ascii_lowercase()).unwrap_or_default();
     (!os.id.is_empty()).then_some(os)

@@ -1,0 +1,39 @@
+//! A layer of an image in a store: an archive, compressed or not, whose digests the image states.
+
+use super::Outcome;
+use super::image_layers::ImageLayers;
+use super::store::{Store, same_digest};
+use crate::context::decompress;
+use crate::context::stream::{Hashing, read_ahead};
+use crate::model::escape;
+use crate::model::digest::Sha256;
+use std::io;
+
+/// A layer: its member, and its blob's digest and size where something states them.
+pub(super) struct Layer {
+    pub(super) member: Vec<u8>,
+    pub(super) blob: Option<(Sha256, u64)>,
+}
+
+/// Verifies the blob before anything of it is parsed, and the archive in it afterwards.
+pub(super) fn apply(
+    store: &Store<'_>,
+    layer: &Layer,
+    diff_id: &Sha256,
+    tree: &mut ImageLayers<'_>,
+) -> Outcome<()> {
+    let shown = format!("layer {}", escape::escape(&layer.member));
+    if let Some((digest, size)) = &layer.blob {
+        store.verify(&layer.member, digest, Some(*size))?;
+    }
+    let named = |error: io::Error| match error.raw_os_error() {
+        Some(_) => error, // the disk's, not the layer's
+        None => io::Error::new(error.kind(), format!("{shown}: {error}")),
+    };
+    let (blob, _) = store.open(&layer.member)?;
+    let (_, plain) = decompress::decompress(blob).map_err(named)?;
+    let mut plain = Hashing::new(plain);
+    read_ahead(&mut plain, |archive| tree.apply(archive)).map_err(named)?;
+    let (found, _) = plain.finish();
+    same_digest(&format!("the archive of {shown}"), diff_id, &found)
+}
