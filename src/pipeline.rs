@@ -12,7 +12,7 @@ use crate::emit::{self, Emission, Sizes};
 use crate::error::{Code, Error, Result};
 use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::digest::Digest;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::plan::{self as package_plan, PackageMode, PackageVerdict};
 use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
@@ -238,7 +238,7 @@ fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findi
     let Some(family) = family else { return };
     if database_stamp(root, family) != was {
         let text = "packages were changed during the run; run again when the package manager has finished";
-        findings.loss("changed", family.manager().database(), text);
+        findings.loss(findings::Kind::Changed, family.manager().database(), text);
     }
 }
 
@@ -367,7 +367,7 @@ fn rewrite_files(
                     );
                 }
             }
-            Err(cause) => findings.loss("unreadable", &found.node.path, cause.to_string()),
+            Err(cause) => findings.loss(findings::Kind::Unreadable, &found.node.path, cause.to_string()),
         }
     }
     rewrite_links(tree, &mut rewritten);

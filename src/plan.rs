@@ -3,7 +3,7 @@
 use crate::compare::diff::{Change, Delta};
 use crate::model::digest::Sha256;
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::manifest::{ProvidedBy, Record, Verdict};
 use crate::model::tree::{self, Kind, Node};
 use crate::pkg::plan::PackageVerdict;
@@ -444,21 +444,25 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
     let reason = || facts.explain(decision.why);
     match (decision.verdict, decision.why) {
         (Verdict::Lost, Reason::Lost) if found.content == Content::Unread => {
-            findings.loss("unreadable", path, "its other names were gone before it could be read");
+            findings.loss(
+                findings::Kind::Unreadable,
+                path,
+                "its other names were gone before it could be read",
+            );
         }
         (Verdict::Lost, Reason::WhiteoutName | Reason::WhiteoutDevice) => {
-            findings.loss("unrepresentable", path, reason())
+            findings.loss(findings::Kind::Unrepresentable, path, reason())
         }
         (Verdict::Withhold, _) if found.node.kind != Kind::Directory => {
-            findings.note("withheld", path, reason())
+            findings.note(findings::Kind::Withheld, path, reason())
         }
-        (Verdict::Regenerate, _) => findings.note("regenerate", path, reason()),
+        (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
         // What package scripts made of published files is noise.
         (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {
             if let Some(likely) = found.secret.filter(|secret| !secret.certain) {
                 let text =
                     format!("{}; it is in the image: withhold it with --policy if it is one", likely.name());
-                findings.note("suspicious", path, text);
+                findings.note(findings::Kind::Suspicious, path, text);
             }
         }
         _ => {}

@@ -18,6 +18,7 @@ use crate::context::reader::{self, Context};
 use crate::context::tar;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
+use crate::model::findings;
 use crate::model::manifest::Record;
 use crate::model::tree::{self, Kind, Node};
 use crate::system::mounts;
@@ -97,7 +98,8 @@ fn look(
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;
-    if let Some(finding) = tree.findings.sorted().iter().find(|finding| finding.kind != "mount") {
+    if let Some(finding) = tree.findings.sorted().iter().find(|finding| finding.kind != findings::Kind::Mount)
+    {
         let what = format!("{}: {}", escape::display(&finding.path), finding.text);
         return Err(Error::new(Code::Failed, what).hint("nothing else may change this root meanwhile"));
     }

@@ -2,7 +2,7 @@
 //!
 //! Never through the C library: its name-service modules belong to the machine.
 
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::manifest::Names;
 use crate::model::tree;
 use crate::system::root::Root;
@@ -131,7 +131,7 @@ fn real(root: &Root, path: &[u8]) -> Vec<u8> {
 
 fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
     root.read(path).unwrap_or_else(|cause| {
-        findings.note("accounts", path, format!("owners have no names: {cause}"));
+        findings.note(findings::Kind::Accounts, path, format!("owners have no names: {cause}"));
         Vec::new()
     })
 }

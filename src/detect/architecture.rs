@@ -1,7 +1,7 @@
 //! Which processors the machine's programs are for. A kernel runs programs of more than one kind, and the files of a machine can lie
 //! on another one; so it is asked of a program that every machine has, not of the kernel and not of this program.
 
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::root::Root;
 use std::fs::File;
@@ -42,7 +42,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Architecture {
     let Some(found) = find(root) else {
         let text =
             format!("no program tells the machine's architecture, {} is assumed: this program's", OWN.docker);
-        findings.note("architecture", b"", text);
+        findings.note(findings::Kind::Architecture, b"", text);
         return OWN;
     };
     if !runs(OWN, found) {
@@ -51,7 +51,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Architecture {
              an emulator there; the program for {} needs none",
             found.docker, OWN.docker, found.docker
         );
-        findings.note("architecture", b"", text);
+        findings.note(findings::Kind::Architecture, b"", text);
     }
     found
 }

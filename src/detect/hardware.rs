@@ -1,7 +1,7 @@
 //! What the machine has: memory, processors, its kernel, and who emulates it. Read from `/proc` and `/sys` as bytes.
 
 use super::process_files::{decimal, words};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use serde::Serialize;
 use std::io;
@@ -87,7 +87,7 @@ impl Hardware {
     pub fn load(root: &Root, findings: &mut Findings) -> Hardware {
         let mut needed = |path: &[u8]| {
             root.read(path).unwrap_or_else(|cause| {
-                findings.note("hardware", path, cause.to_string());
+                findings.note(findings::Kind::Hardware, path, cause.to_string());
                 Vec::new()
             })
         };

@@ -3,7 +3,7 @@
 use crate::detect::fixtures::unpack;
 use crate::detect::hardware::*;
 use crate::detect::sysctl::{self, Setting};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use std::path::Path;
 
@@ -191,7 +191,10 @@ fn later_and_nearer_files_win_and_full_names_beat_patterns() {
             "vm.swappiness 20 20 etc/sysctl.conf",
         ]
     );
-    assert_eq!(findings.sorted().iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["withheld"]);
+    assert_eq!(
+        findings.sorted().iter().map(|finding| finding.kind).collect::<Vec<_>>(),
+        [findings::Kind::Withheld]
+    );
     std::os::unix::fs::symlink("../sysctl.conf", directory.path().join("etc/sysctl.d/99-sysctl.conf"))
         .unwrap();
     let linked = rows(&root, &mut findings);

@@ -26,7 +26,7 @@ pub mod sockets;
 mod sockets_tests;
 pub mod sysctl;
 
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::manifest::Names;
 use crate::system::mounts::Mounts;
 use crate::system::root::Root;
@@ -86,7 +86,7 @@ pub struct RuntimeState {
 pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_else(|cause| {
         findings.loss(
-            "mounts",
+            findings::Kind::Mounts,
             b"",
             format!("/proc/self/mountinfo cannot be read, mounts are not known: {cause}"),
         );
@@ -123,7 +123,7 @@ fn processes_and_sockets(findings: &mut Findings) -> (Processes, Sockets) {
     match Root::open(Path::new("/proc")) {
         Ok(proc) => (Processes::load(&proc, findings), Sockets::load(&proc, b"1/net", findings)),
         Err(cause) => {
-            findings.loss("processes", b"proc", format!("no service is known: {cause}"));
+            findings.loss(findings::Kind::Processes, b"proc", format!("no service is known: {cause}"));
             Default::default()
         }
     }

@@ -2,7 +2,7 @@
 
 mod release_files;
 
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ impl OsRelease {
                 Err(cause) => format!("the distribution is not known: {cause}"),
                 Ok(_) => "the distribution is not known: no ID".to_owned(),
             };
-            findings.note("os-release", b"etc/os-release", text);
+            findings.note(findings::Kind::OsRelease, b"etc/os-release", text);
         }
         os
     }

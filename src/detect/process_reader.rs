@@ -2,7 +2,7 @@
 
 use super::processes::{FileRef, Mapped, Namespaces, OpenFile, Process, Target, Words};
 use super::{cgroup, process_files as parse};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::mounts::{self, Class, Mounts};
 use crate::system::root::{self, Root};
@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
         for ((name, cause), (count, first)) in self.failures {
             let path = tree::join(format!("proc/{first}").as_bytes(), name.as_bytes());
             let others = if count > 1 { format!(" (and {} more times)", count - 1) } else { String::new() };
-            findings.loss("processes", &path, format!("{cause}{others}"));
+            findings.loss(findings::Kind::Processes, &path, format!("{cause}{others}"));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::cgroup::Container;
 use super::process_files::decimal;
 use super::process_reader::Reader;
 use crate::model::escape::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -297,19 +297,19 @@ impl FromIterator<Process> for Processes {
 
 fn process_numbers(proc: &Root, findings: &mut Findings) -> Vec<u32> {
     let names = proc.list(b"").unwrap_or_else(|cause| {
-        findings.loss("processes", b"proc", format!("no process is known: {cause}"));
+        findings.loss(findings::Kind::Processes, b"proc", format!("no process is known: {cause}"));
         Vec::new()
     });
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| decimal(name)).collect();
     numbers.sort_unstable();
     if numbers.len() > MAX_PROCESSES {
         let text = format!("{} processes, of which {MAX_PROCESSES} are looked at", numbers.len());
-        findings.loss("processes", b"proc", text);
+        findings.loss(findings::Kind::Processes, b"proc", text);
         numbers.truncate(MAX_PROCESSES);
     }
     if !numbers.is_empty() && !numbers.contains(&1) {
         findings.note(
-            "processes",
+            findings::Kind::Processes,
             b"proc/1",
             "not shown: processes of others are hidden (hidepid of proc(5))",
         );

@@ -5,7 +5,7 @@
 //! the module is already there.
 
 use super::process_files::words;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 use std::collections::BTreeMap;
@@ -36,7 +36,11 @@ pub(super) fn unix_peers(root: &Root, findings: &mut Findings) -> BTreeMap<u64, 
         false => Err("the kernel's module unix_diag is not loaded".to_owned()),
     };
     peers.unwrap_or_else(|cause| {
-        findings.note("sockets", b"", format!("who talks to whom over unix sockets is not known: {cause}"));
+        findings.note(
+            findings::Kind::Sockets,
+            b"",
+            format!("who talks to whom over unix sockets is not known: {cause}"),
+        );
         BTreeMap::new()
     })
 }

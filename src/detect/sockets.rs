@@ -2,7 +2,7 @@
 
 use super::process_files::{decimal, split_fields, words};
 use crate::model::escape::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::root::Root;
 use rustix::io::Errno;
@@ -130,7 +130,7 @@ impl Sockets {
             let path = tree::join(folder, name.as_bytes());
             proc.read(&path).unwrap_or_else(|cause| {
                 if Errno::from_io_error(&cause) != Some(Errno::NOENT) {
-                    findings.loss("sockets", &tree::join(b"proc", &path), cause.to_string());
+                    findings.loss(findings::Kind::Sockets, &tree::join(b"proc", &path), cause.to_string());
                 }
                 Vec::new()
             })
@@ -141,7 +141,7 @@ impl Sockets {
         let mut report = |name: &str, bad: usize| {
             if bad > 0 {
                 let path = tree::join(&tree::join(b"proc", folder), name.as_bytes());
-                findings.loss("sockets", &path, format!("{bad} lines are not understood"));
+                findings.loss(findings::Kind::Sockets, &path, format!("{bad} lines are not understood"));
             }
         };
         for (name, protocol, text) in inet {

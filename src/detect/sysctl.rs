@@ -2,7 +2,7 @@
 
 use crate::glob::{self, Dialect, Glob};
 use crate::model::escape::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::root::Root;
 use serde::{Serialize, Serializer};
@@ -90,7 +90,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Sysctl> {
         let text = match root.read(&file) {
             Ok(text) => text,
             Err(cause) => {
-                findings.note("sysctl", &file, cause.to_string());
+                findings.note(findings::Kind::Sysctl, &file, cause.to_string());
                 continue;
             }
         };
@@ -121,7 +121,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Sysctl> {
         if is_secret {
             let name = escape(&swap_separators(path));
             findings.note(
-                "withheld",
+                findings::Kind::Withheld,
                 file,
                 format!("the kernel parameter {name} holds a key and was left out"),
             );
@@ -197,7 +197,7 @@ fn files(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     for directory in DIRECTORIES {
         let names = root.list(directory.as_bytes()).unwrap_or_else(|cause| {
             if cause.kind() != ErrorKind::NotFound {
-                findings.note("sysctl", directory.as_bytes(), cause.to_string());
+                findings.note(findings::Kind::Sysctl, directory.as_bytes(), cause.to_string());
             }
             Vec::new()
         });

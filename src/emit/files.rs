@@ -4,7 +4,7 @@ use crate::context::reader::SECRETS;
 use crate::context::tar::Writer;
 use crate::detect::mappings::Mappings;
 use crate::model::digest::Sha256;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::manifest::{ProvidedBy, Verdict};
 use crate::model::tree::{self, Kind, Node};
 use crate::plan::{Plan, PlanInput};
@@ -71,7 +71,7 @@ impl<'a> ArchiveBuilder<'a> {
             if mappings.holds(identity, &[root, b"/", path].concat()) {
                 let text = "a process writes to it through memory, which leaves no trace; what the image has may be half \
                             of a change: run again when that service is stopped, or make it a volume (--policy)";
-                self.findings.loss("unstable", path, text);
+                self.findings.loss(findings::Kind::Unstable, path, text);
             }
         }
     }
@@ -135,7 +135,11 @@ impl<'a> ArchiveBuilder<'a> {
             };
             match lost {
                 Some(cause) => {
-                    self.findings.loss("unstable", &node.path, format!("{cause}; it is not in {SECRETS}"));
+                    self.findings.loss(
+                        findings::Kind::Unstable,
+                        &node.path,
+                        format!("{cause}; it is not in {SECRETS}"),
+                    );
                 }
                 None => drop(leaders.entry(node.group).or_insert(&node.path)),
             }
@@ -186,7 +190,11 @@ impl<'a> ArchiveBuilder<'a> {
             Ok(Some(now)) => self.note(index, node, now),
             Ok(None) => self.lose(index, "changed each time it was read"),
             Err(AttemptError::Read(cause)) if cause.kind() == io::ErrorKind::NotFound => {
-                self.findings.note("vanished", &node.path, "removed before it could be archived");
+                self.findings.note(
+                    findings::Kind::Vanished,
+                    &node.path,
+                    "removed before it could be archived",
+                );
                 self.mark_lost(index);
             }
             Err(AttemptError::Read(cause)) => self.lose(index, &cause.to_string()),
@@ -331,7 +339,7 @@ impl<'a> ArchiveBuilder<'a> {
             return;
         }
         let text = "changed between the walk and the archive; the image has it as it was later";
-        self.findings.note("changed", &walked.path, text);
+        self.findings.note(findings::Kind::Changed, &walked.path, text);
         for index in self.names(index) {
             let path = self.facts.tree.found[index].node.path.clone();
             self.changes.insert(index, ArchiveOutcome::Newer(Node { path, ..now.clone() }));
@@ -340,7 +348,7 @@ impl<'a> ArchiveBuilder<'a> {
 
     fn lose(&mut self, index: usize, text: &str) {
         let path = &self.facts.tree.found[index].node.path;
-        self.findings.loss("unstable", path, format!("{text}; it is not in the image"));
+        self.findings.loss(findings::Kind::Unstable, path, format!("{text}; it is not in the image"));
         self.mark_lost(index);
     }
 

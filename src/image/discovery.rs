@@ -5,7 +5,7 @@ use super::closest::{self, Search};
 use super::registry::{Access, Reference};
 use super::{BaseImage, Profile};
 use crate::detect::Inventory;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::dpkg::base::package_list::PackageList;
 use crate::pkg::dpkg::base::published;
 use crate::pkg::{Catalog, Pin, Repositories};
@@ -225,5 +225,5 @@ impl Discovery<'_> {
 }
 
 fn note(findings: &mut Findings, reference: &str, why: &str) {
-    findings.note("base-image", b"", format!("{reference}: {why}"));
+    findings.note(findings::Kind::BaseImage, b"", format!("{reference}: {why}"));
 }

@@ -5,8 +5,8 @@ use super::image_layers::ImageLayers;
 use super::store::{Store, same_digest};
 use crate::context::decompress;
 use crate::context::stream::{Hashing, read_ahead};
-use crate::model::escape;
 use crate::model::digest::Sha256;
+use crate::model::escape;
 use std::io;
 
 /// A layer: its member, and its blob's digest and size where something states them.

@@ -16,6 +16,76 @@ pub enum Severity {
     Note,
 }
 
+macro_rules! kinds {
+    ($($kind:ident $name:literal [$($severity:ident)+]: $meaning:literal;)+) => {
+        /// The kind of a [`Finding`], for programs: in JSON its name in lower case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = $meaning] $kind,)+
+        }
+
+        impl Kind {
+            /// Every kind, by name.
+            pub const ALL: &[Kind] = &[$(Kind::$kind),+];
+
+            /// The name in JSON.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name),+ }
+            }
+
+            /// What happened, for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Kind::$kind => $meaning),+ }
+            }
+
+            /// The severities that findings of this kind can have.
+            pub fn severities(self) -> &'static [Severity] {
+                match self { $(Kind::$kind => &[$(Severity::$severity),+]),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    Accounts "accounts" [Note]: "Names of users or groups are unknown; the numbers are used.";
+    AptSource "apt-source" [Note]: "An apt source or its key cannot be used in the build.";
+    Architecture "architecture" [Note]: "The architecture is unknown or differs from this binary's.";
+    BaseImage "base-image" [Note]: "The contents of the base image are not known exactly.";
+    BasePackages "base-packages" [Note]: "Files of the base image's packages are unknown.";
+    Changed "changed" [Loss Note]: "A file changed between the walk and the archive, or packages did.";
+    Cron "cron" [Note]: "A line or file of cron is not understood or never run.";
+    Dangling "dangling" [Note]: "A unit file is a link to a file that does not exist.";
+    Disabled "disabled" [Note]: "A package enables this unit or module; it was disabled later.";
+    Environment "environment" [Note]: "An environment file that a service needs does not exist.";
+    Growing "growing" [Note]: "A file grew while it was read; the image has its first state.";
+    Hardware "hardware" [Note]: "Memory, CPUs or limits are unknown.";
+    Mount "mount" [Loss Note]: "A mounted file system is not part of the image.";
+    Mounted "mounted" [Loss]: "A file system was mounted here during the walk.";
+    Mounts "mounts" [Loss]: "The mount table cannot be read.";
+    OsRelease "os-release" [Note]: "The distribution is unknown.";
+    OwnPackage "own-package" [Note]: "The package database lists vm2docker-self itself.";
+    PackageDatabase "package-database" [Loss Note]: "A part of the package database is not understood.";
+    PackageIndex "package-index" [Note]: "A package repository or its index cannot be used.";
+    Processes "processes" [Loss Note]: "Processes cannot be read completely.";
+    Regenerate "regenerate" [Note]: "A file is unique to each machine and is generated again.";
+    Sockets "sockets" [Loss Note]: "Sockets cannot be read completely.";
+    Suspicious "suspicious" [Note]: "A file that is in the image may be a secret.";
+    Sysctl "sysctl" [Note]: "A kernel parameter is not understood.";
+    Tmpfiles "tmpfiles" [Note]: "A line of tmpfiles.d(5) is not understood.";
+    Unit "unit" [Loss Note]: "A unit or a setting of it is not understood or supported.";
+    Unreadable "unreadable" [Loss Note]: "An object cannot be read.";
+    Unrepresentable "unrepresentable" [Loss]: "An image layer cannot hold an object of this name or type.";
+    Unstable "unstable" [Loss]: "An object kept changing while it was read.";
+    Vanished "vanished" [Note]: "An object was removed during the run.";
+    Withheld "withheld" [Note]: "A secret is left out of the image.";
+}
+
+impl Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// One object and what happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -23,8 +93,8 @@ pub struct Finding {
     pub path: Box<[u8]>,
     /// Decides the exit code.
     pub severity: Severity,
-    /// The kind of finding, for programs: `unreadable`, `unstable`, `withheld`, ...
-    pub kind: &'static str,
+    /// For programs.
+    pub kind: Kind,
     /// The same for people; never a file's content.
     pub text: String,
 }
@@ -35,16 +105,17 @@ pub struct Findings(Vec<Finding>);
 
 impl Findings {
     /// Something of the machine is missing from the result.
-    pub fn loss(&mut self, kind: &'static str, path: &[u8], text: impl Into<String>) {
+    pub fn loss(&mut self, kind: Kind, path: &[u8], text: impl Into<String>) {
         self.push(Severity::Loss, kind, path, text.into());
     }
 
     /// Something that people should know.
-    pub fn note(&mut self, kind: &'static str, path: &[u8], text: impl Into<String>) {
+    pub fn note(&mut self, kind: Kind, path: &[u8], text: impl Into<String>) {
         self.push(Severity::Note, kind, path, text.into());
     }
 
-    fn push(&mut self, severity: Severity, kind: &'static str, path: &[u8], text: String) {
+    fn push(&mut self, severity: Severity, kind: Kind, path: &[u8], text: String) {
+        debug_assert!(kind.severities().contains(&severity), "{kind:?} as {severity:?}");
         self.0.push(Finding { path: path.into(), severity, kind, text });
     }
 
@@ -72,10 +143,29 @@ impl Serialize for Finding {
         use serde::ser::SerializeStruct;
         let mut line = serializer.serialize_struct("Finding", 4)?;
         line.serialize_field("severity", &self.severity)?;
-        line.serialize_field("kind", self.kind)?;
+        line.serialize_field("kind", &self.kind)?;
         let path = (!self.path.is_empty()).then(|| escape::display(&self.path));
         line.serialize_field("path", &path)?;
         line.serialize_field("text", &self.text)?;
         line.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_all_are_sorted_and_kebab_case() {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert!(names.is_sorted());
+        let kebab = |kind: &Kind| {
+            let mut name = format!("{kind:?}");
+            let inner: Vec<usize> =
+                name.match_indices(char::is_uppercase).map(|(at, _)| at).skip(1).collect();
+            inner.iter().rev().for_each(|at| name.insert(*at, '-'));
+            name.to_ascii_lowercase()
+        };
+        assert_eq!(Kind::ALL.iter().map(kebab).collect::<Vec<_>>(), names);
     }
 }

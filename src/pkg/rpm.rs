@@ -1,6 +1,6 @@
 //! Where rpm has its database, and whether that names this program.
 
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use memchr::memmem;
 
@@ -30,7 +30,7 @@ pub fn note_own_entry(root: &Root, findings: &mut Findings) {
         let text = format!(
             "says that the package {NAME} is installed; in the image, `rpm -e --justdb {NAME}` takes that out of it"
         );
-        findings.note("own-package", database.as_bytes(), text);
+        findings.note(findings::Kind::OwnPackage, database.as_bytes(), text);
     }
 }
 

@@ -24,7 +24,7 @@ pub fn losses(findings: &Findings) -> String {
 /// Every finding, a line each.
 pub fn findings(findings: &Findings) -> String {
     let line = |finding: &Finding| {
-        format!("{}: {}: {}\n", finding.kind, escape::display(&finding.path), finding.text)
+        format!("{}: {}: {}\n", finding.kind.name(), escape::display(&finding.path), finding.text)
     };
     findings.sorted().iter().map(line).collect()
 }
@@ -32,13 +32,14 @@ pub fn findings(findings: &Findings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::findings::Kind;
 
     #[test]
     fn losses_are_named_and_escaped() {
         let mut findings = Findings::default();
         assert_eq!(losses(&findings), "");
-        findings.loss("unreadable", b"a\x1b[2J", "Input/output error");
-        findings.note("withheld", b"b", "secret");
+        findings.loss(Kind::Unreadable, b"a\x1b[2J", "Input/output error");
+        findings.note(Kind::Withheld, b"b", "secret");
         assert_eq!(
             losses(&findings),
             "incomplete: 1 objects could not be read or kept\n  /a\\x1b[2J: Input/output error\n"

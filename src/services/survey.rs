@@ -14,7 +14,7 @@ use crate::detect::units::{
 };
 use crate::detect::{RuntimeState, cgroup};
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::Catalog;
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,7 +164,7 @@ impl<'a> Surveyor<'a, '_> {
             candidate.service = Some(ServiceUnit::new(&loaded, &self.host, findings));
             candidate.sources = sources(&loaded);
         } else {
-            findings.note("unit", b"", format!("{} has no unit file", escape::escape(name)));
+            findings.note(findings::Kind::Unit, b"", format!("{} has no unit file", escape::escape(name)));
         }
         candidate
     }

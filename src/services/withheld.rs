@@ -8,7 +8,7 @@ use crate::compare::diff::{Change, Delta};
 use crate::detect::RuntimeState;
 use crate::detect::units::environment;
 use crate::detect::units::exec::Word;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree::Kind;
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::root::Root;
@@ -135,7 +135,7 @@ impl Secrets {
                     let why = format!(
                         "withheld: it could not be searched for secrets that processes have: {cause}"
                     );
-                    findings.loss("unreadable", &found.node.path, why);
+                    findings.loss(findings::Kind::Unreadable, &found.node.path, why);
                     holders.insert(index);
                 }
             }

@@ -6,7 +6,7 @@
 
 use super::cache_neutral::CacheNeutralReader;
 use super::mounts::{self, Class};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::{escape, tree};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -64,7 +64,7 @@ impl Root {
             && ![&b"proc"[..], b"sys"].iter().any(|directory| tree::is_within(path, directory))
         {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-            faults.loss("unreadable", path, cause.to_string());
+            faults.loss(findings::Kind::Unreadable, path, cause.to_string());
         }
         result
     }

@@ -13,7 +13,7 @@ mod attributes;
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
 use crate::policy::content::{Detection, Kind as Sort};
 use crate::policy::{self, Action, Policy, RuleId, Sign};
@@ -258,7 +258,11 @@ impl Walker<'_> {
         let known = stat.st_dev == here.device || self.scope.mounts.at(&path).is_some() || self.on_btrfs();
         if !known {
             self.findings(|findings| {
-                findings.loss("mounted", &path, "another file system appeared here during the walk")
+                findings.loss(
+                    findings::Kind::Mounted,
+                    &path,
+                    "another file system appeared here during the walk",
+                )
             });
             return self.found([self.untouched(&path)]);
         }
@@ -420,7 +424,7 @@ impl Walker<'_> {
         self.scope.progress.bytes.fetch_add(read.size, Relaxed);
         if read.growing {
             let text = "grew while it was read; the image has what it was when the reading began";
-            self.findings(|findings| findings.note("growing", path, text));
+            self.findings(|findings| findings.note(findings::Kind::Growing, path, text));
         }
         let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
@@ -444,12 +448,12 @@ impl Walker<'_> {
             Ok(Reading::Changing(stat)) => {
                 let text =
                     "changed each time it was read; stop what writes it, or leave it out with --exclude";
-                self.findings(|findings| findings.loss("unstable", &path, text));
+                self.findings(|findings| findings.loss(findings::Kind::Unstable, &path, text));
                 Some(self.lost(&path, &stat, rule, group))
             }
             Ok(Reading::Replaced) => {
                 self.findings(|findings| {
-                    findings.loss("unstable", &path, "replaced by another object while read")
+                    findings.loss(findings::Kind::Unstable, &path, "replaced by another object while read")
                 });
                 None
             }
@@ -483,7 +487,7 @@ impl Walker<'_> {
         self.findings(|findings| {
             record(
                 findings,
-                "mount",
+                findings::Kind::Mount,
                 &mount.point,
                 format!("{text} ({})", escape::escape(mount.fstype.as_bytes())),
             )
@@ -506,7 +510,7 @@ impl Walker<'_> {
     fn node(&self, path: &[u8], kind: Kind, stat: &fs::Stat, xattrs: io::Result<Option<Xattrs>>) -> Node {
         let xattrs = xattrs.unwrap_or_else(|cause| {
             self.findings(|findings| {
-                findings.loss("unreadable", path, format!("extended attributes: {cause}"))
+                findings.loss(findings::Kind::Unreadable, path, format!("extended attributes: {cause}"))
             });
             None
         });
@@ -530,8 +534,10 @@ impl Walker<'_> {
             self.scope.progress.faults.fetch_add(1, Relaxed);
         }
         self.findings(|findings| match cause.kind() {
-            io::ErrorKind::NotFound => findings.note("vanished", path, "removed while the machine was read"),
-            _ => findings.loss("unreadable", path, cause.to_string()),
+            io::ErrorKind::NotFound => {
+                findings.note(findings::Kind::Vanished, path, "removed while the machine was read")
+            }
+            _ => findings.loss(findings::Kind::Unreadable, path, cause.to_string()),
         });
     }
 

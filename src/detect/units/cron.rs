@@ -2,7 +2,7 @@
 
 use super::environment::Variables;
 use super::load::{list, read};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::problem::{Problem, note};
 use crate::model::tree;
 use crate::system::root::Root;
@@ -93,7 +93,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Cron {
         let (jobs, problems) = parse(&text, &path, user.as_deref());
         cron.jobs.extend(jobs);
         for problem in problems {
-            findings.note("cron", &path, problem.to_string());
+            findings.note(findings::Kind::Cron, &path, problem.to_string());
         }
     }
     for (directory, time) in SCRIPTS {
@@ -119,7 +119,7 @@ fn entries(root: &Root, directory: &str, is_debian: bool, findings: &mut Finding
         if counts(&name, is_debian) {
             paths.push(path);
         } else if !name.starts_with(b".") {
-            findings.note("cron", &path, "cron passes over files of such a name");
+            findings.note(findings::Kind::Cron, &path, "cron passes over files of such a name");
         }
     }
     paths
@@ -141,11 +141,11 @@ fn is_executable(root: &Root, path: &[u8], findings: &mut Findings) -> bool {
     match mode {
         Ok(mode) if mode & 0o111 != 0 => true,
         Ok(_) => {
-            findings.note("cron", path, "not executable, so it is not run");
+            findings.note(findings::Kind::Cron, path, "not executable, so it is not run");
             false
         }
         Err(cause) => {
-            findings.note("cron", path, format!("not run: {cause}"));
+            findings.note(findings::Kind::Cron, path, format!("not run: {cause}"));
             false
         }
     }

@@ -10,7 +10,7 @@ use super::service::Relations;
 use super::socket::SocketUnit;
 use super::specifiers::Host;
 use super::timer::TimerUnit;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a boot goes to; the others only if there is no link for it.
@@ -55,7 +55,7 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
         }
         if seen.len() >= MAX_UNITS {
             findings.loss(
-                "unit",
+                findings::Kind::Unit,
                 b"",
                 format!("more than {MAX_UNITS} units pull each other in, the rest is left out"),
             );

@@ -6,7 +6,7 @@ use super::load;
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
 use crate::glob::{self, Dialect, Glob};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::root::Root;
 use std::fmt;
@@ -119,19 +119,27 @@ impl EnvironmentFile {
             vec![self.path.clone()]
         };
         if paths.is_empty() && !self.optional {
-            findings.note("environment", &self.path, "a service needs this file, and it is not there");
+            findings.note(
+                findings::Kind::Environment,
+                &self.path,
+                "a service needs this file, and it is not there",
+            );
         }
         for path in paths {
             match root.read(&path) {
                 Ok(text) => variables.extend(&parse_file(&text)),
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                     if !self.optional {
-                        findings.note("environment", &path, "a service needs this file, and it is not there");
+                        findings.note(
+                            findings::Kind::Environment,
+                            &path,
+                            "a service needs this file, and it is not there",
+                        );
                     }
                 }
                 Err(cause) => {
                     findings.loss(
-                        "unreadable",
+                        findings::Kind::Unreadable,
                         &path,
                         format!("a service's environment is not known: {cause}"),
                     );

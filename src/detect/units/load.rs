@@ -2,7 +2,7 @@
 
 use super::names;
 use super::parse::Unit;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,7 +149,11 @@ impl<'a> Units<'a> {
             }
             Some((_, Entry::Alias(target))) => {
                 let target = crate::model::escape::escape(target);
-                findings.note("unit", name, format!("the names of this unit lead in a circle, by {target}"));
+                findings.note(
+                    findings::Kind::Unit,
+                    name,
+                    format!("the names of this unit lead in a circle, by {target}"),
+                );
                 return None;
             }
             None => {}
@@ -307,7 +311,11 @@ pub(super) fn list(root: &Root, directory: &[u8], findings: &mut Findings) -> Ve
         Ok(names) => names,
         Err(cause) => {
             if !matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-                findings.loss("unreadable", directory, format!("services in it are not known: {cause}"));
+                findings.loss(
+                    findings::Kind::Unreadable,
+                    directory,
+                    format!("services in it are not known: {cause}"),
+                );
             }
             Vec::new()
         }
@@ -319,11 +327,15 @@ pub(super) fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Option<
     match root.read(path) {
         Ok(text) => Some(text),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            findings.note("dangling", path, "a service's file is not there");
+            findings.note(findings::Kind::Dangling, path, "a service's file is not there");
             None
         }
         Err(cause) => {
-            findings.loss("unreadable", path, format!("a service's file cannot be read: {cause}"));
+            findings.loss(
+                findings::Kind::Unreadable,
+                path,
+                format!("a service's file cannot be read: {cause}"),
+            );
             None
         }
     }
@@ -333,7 +345,7 @@ pub(super) fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Option<
 fn parse(path: &[u8], text: &[u8], findings: &mut Findings) -> Unit {
     let (unit, problems) = Unit::parse(text);
     for problem in problems {
-        findings.note("unit", path, problem.to_string());
+        findings.note(findings::Kind::Unit, path, problem.to_string());
     }
     unit
 }

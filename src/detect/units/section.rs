@@ -6,7 +6,7 @@ use super::load::Loaded;
 use super::specifiers::{Host, Specifiers};
 use super::words;
 use crate::model::escape::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 
 /// A reader of the assignments in one section.
 ///
@@ -105,7 +105,7 @@ impl<'a> Section<'a> {
     /// Notes that a key's value does not count.
     pub(super) fn mistake(&mut self, key: &str, what: &str) {
         let path = self.loaded.path.as_deref().unwrap_or(&self.loaded.name);
-        self.findings.note("unit", path, format!("[{}] {key}=: {what}", self.name));
+        self.findings.note(findings::Kind::Unit, path, format!("[{}] {key}=: {what}", self.name));
     }
 
     /// Notes the specifiers that could not be replaced.
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
             let letters: Vec<String> =
                 self.specifiers.unknown.iter().map(|letter| format!("%{}", escape(&[*letter]))).collect();
             let text = format!("specifiers that only a boot tells, or nobody: {}", letters.join(" "));
-            self.findings.note("unit", path, text);
+            self.findings.note(findings::Kind::Unit, path, text);
         }
     }
 }

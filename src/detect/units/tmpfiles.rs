@@ -3,7 +3,7 @@
 use super::load::{list, read};
 use super::specifiers::{Host, Specifiers};
 use super::words;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::problem::{Problem, note};
 use crate::model::tree;
 use crate::system::root::Root;
@@ -80,7 +80,7 @@ pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, 
         let Some(text) = read(root, &path, findings) else { continue };
         let (lines, problems) = parse(&text);
         for problem in problems {
-            findings.note("tmpfiles", &path, problem.to_string());
+            findings.note(findings::Kind::Tmpfiles, &path, problem.to_string());
         }
         let mut specifiers = Specifiers::new(b"", host);
         for mut line in lines {
@@ -91,7 +91,7 @@ pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, 
         if !specifiers.unknown.is_empty() {
             let letters = crate::model::escape::escape(&specifiers.unknown);
             findings.note(
-                "tmpfiles",
+                findings::Kind::Tmpfiles,
                 &path,
                 format!("specifiers that only a boot tells, or nobody: {letters}"),
             );

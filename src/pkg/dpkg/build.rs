@@ -5,7 +5,7 @@ use super::database;
 use super::repository::{Source, keyring, written};
 use crate::context::MOUNT;
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::manifest::Names;
 use crate::pkg::manager::{BuildFile, BuildInput};
 use crate::pkg::plan::{PackageVerdict, PlannedPackages};
@@ -128,7 +128,7 @@ fn certificates(files: &mut Files, root: &Root, sources: &[Source], findings: &m
         Err(cause) => {
             let text =
                 format!("the build asks sources over TLS and trusts nobody but its base image does: {cause}");
-            findings.note("apt-source", BUNDLE, text);
+            findings.note(findings::Kind::AptSource, BUNDLE, text);
             false
         }
     }
@@ -187,9 +187,13 @@ fn keys(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findi
             Ok(content) if keyring::is_public(&content) => {
                 files.add(&format!("root/{}", escape::escape(&path)), content);
             }
-            Ok(_) => findings.note("apt-source", &path, "not a public key: the build does not get it"),
+            Ok(_) => {
+                findings.note(findings::Kind::AptSource, &path, "not a public key: the build does not get it")
+            }
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-            Err(cause) => findings.note("unreadable", &path, format!("key of a repository: {cause}")),
+            Err(cause) => {
+                findings.note(findings::Kind::Unreadable, &path, format!("key of a repository: {cause}"))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::dependencies;
 use super::files::{self, Owner, Rules};
 use super::filters::PathFilters;
 use super::status::{self, MultiArch, StatusEntry};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::problem::Problem;
 use crate::pkg::aliases::{Aliases, normal};
 use crate::pkg::alternatives::Alternative;
@@ -16,9 +16,6 @@ use crate::system::root::Root;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::io::ErrorKind::NotFound;
-
-/// The kind of the findings about a damaged database.
-const KIND: &str = "package-database";
 
 /// A package and, where it comes from `status.d`, its file's path there.
 type Entry = (StatusEntry, Option<Vec<u8>>);
@@ -85,7 +82,7 @@ fn read_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Ve
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == NotFound => None,
         Err(error) => {
-            findings.loss("unreadable", path, error.to_string());
+            findings.loss(findings::Kind::Unreadable, path, error.to_string());
             None
         }
     }
@@ -97,7 +94,7 @@ fn list_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Ve
         Ok(names) => Some(names),
         Err(error) if error.kind() == NotFound => None,
         Err(error) => {
-            findings.loss("unreadable", path, error.to_string());
+            findings.loss(findings::Kind::Unreadable, path, error.to_string());
             None
         }
     }
@@ -105,7 +102,7 @@ fn list_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Ve
 
 fn report(findings: &mut Findings, path: &[u8], problems: &[Problem]) {
     for problem in problems {
-        findings.loss(KIND, path, problem.to_string());
+        findings.loss(findings::Kind::PackageDatabase, path, problem.to_string());
     }
 }
 
@@ -200,7 +197,9 @@ fn mark_automatic(root: &Root, native: &str, entries: &mut [Entry], findings: &m
     let path = b"var/lib/apt/extended_states";
     let Some(bytes) = read_optional(root, path, findings) else { return };
     let (stanzas, problems) = deb822::parse(&bytes);
-    problems.iter().for_each(|problem| findings.note(KIND, path, problem.to_string()));
+    problems
+        .iter()
+        .for_each(|problem| findings.note(findings::Kind::PackageDatabase, path, problem.to_string()));
     let automatic: std::collections::HashSet<(&[u8], &[u8])> = stanzas
         .iter()
         .filter(|stanza| stanza.get("Auto-Installed") == Some(b"1"))
@@ -240,7 +239,7 @@ fn read_alternatives(root: &Root, aliases: &Aliases, findings: &mut Findings) ->
                 alternative.current = root.read_link(&link).ok().map(Vec::into_boxed_slice);
                 alternatives.push(alternative);
             }
-            Err(problem) => findings.note(KIND, &path, problem.to_string()),
+            Err(problem) => findings.note(findings::Kind::PackageDatabase, &path, problem.to_string()),
         }
     }
     alternatives
@@ -276,24 +275,28 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
     };
     let (sums_path, sums) = sums.unwrap_or_default();
     let (sums, problems) = files::parse_md5sums(&sums, rules.aliases);
-    problems.iter().for_each(|problem| findings.note(KIND, &sums_path, problem.to_string()));
+    problems
+        .iter()
+        .for_each(|problem| findings.note(findings::Kind::PackageDatabase, &sums_path, problem.to_string()));
     let list = match single {
         Some(_) => (sums_path, sums.keys().flat_map(|path| [b"/", &**path, b"\n"].concat()).collect()),
         None => read_info(root, package, "list", &mut findings).unwrap_or_else(|| {
             if findings.losses() == 0 {
                 let text = format!("{} is installed without a list of its files", package.name);
-                findings.note(KIND, b"var/lib/dpkg/info", text);
+                findings.note(findings::Kind::PackageDatabase, b"var/lib/dpkg/info", text);
             }
             Default::default()
         }),
     };
     let owner = Owner { package: PackageId::new(index), name: &package.name, conffiles: &package.conffiles };
     let (files, problems) = files::read(&list.1, &sums, &owner, rules);
-    problems.iter().for_each(|problem| findings.note(KIND, &list.0, problem.to_string()));
+    problems
+        .iter()
+        .for_each(|problem| findings.note(findings::Kind::PackageDatabase, &list.0, problem.to_string()));
     (files, findings)
 }
 
-/// `info/NAME.KIND` or `info/NAME:ARCHITECTURE.KIND` with its path: the latter where several architectures can be installed.
+/// `info/NAME.findings::Kind::PackageDatabase` or `info/NAME:ARCHITECTURE.findings::Kind::PackageDatabase` with its path: the latter where several architectures can be installed.
 fn read_info(
     root: &Root,
     package: &StatusEntry,

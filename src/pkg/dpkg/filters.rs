@@ -2,7 +2,7 @@
 
 use super::deb822::trim;
 use crate::glob::{Dialect, Glob};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use std::io::ErrorKind::NotFound;
 
@@ -29,13 +29,15 @@ impl PathFilters {
                 paths.splice(..0, names.map(|name| [b"etc/dpkg/dpkg.cfg.d/".as_slice(), name].concat()));
             }
             Err(error) if error.kind() == NotFound => {}
-            Err(error) => findings.loss("unreadable", b"etc/dpkg/dpkg.cfg.d", error.to_string()),
+            Err(error) => {
+                findings.loss(findings::Kind::Unreadable, b"etc/dpkg/dpkg.cfg.d", error.to_string())
+            }
         }
         for path in paths {
             match root.read(&path) {
                 Ok(bytes) => filters.add(&bytes),
                 Err(error) if error.kind() == NotFound => {}
-                Err(error) => findings.loss("unreadable", &path, error.to_string()),
+                Err(error) => findings.loss(findings::Kind::Unreadable, &path, error.to_string()),
             }
         }
         filters

@@ -8,7 +8,7 @@ use super::build;
 use super::repository::{self, Lists, Query, Source, snapshot};
 use crate::detect::os_release::OsRelease;
 use crate::model::digest::Digest;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::manager::{BuildFile, BuildInput, Repositories};
 use crate::pkg::plan::{Availability, VersionSource};
 use crate::pkg::{Catalog, Pin};
@@ -127,13 +127,13 @@ fn note_unusable(lists: &Lists, findings: &mut Findings) {
     for archive in &lists.archives {
         if let Some(why) = archive.unusable {
             let text = format!("{} {why}: what only it has travels in the context", archive.source.name());
-            findings.note("apt-source", &archive.source.file, text);
+            findings.note(findings::Kind::AptSource, &archive.source.file, text);
         }
     }
     if !lists.present {
         let text = "no package lists: whether the archive still has these versions is not known; \
                     run `apt-get update` on the machine, or use --packages carry";
-        findings.note("package-index", b"var/lib/apt/lists", text);
+        findings.note(findings::Kind::PackageIndex, b"var/lib/apt/lists", text);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::profile::Profile;
 use crate::model::digest::{Digest, Md5};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::merged_usr;
 use crate::model::tree;
 use crate::pkg::claim::ClaimState;
@@ -44,7 +44,7 @@ pub fn fetch_heads(packages: &[&Pin], lists: &Lists, client: &Client, findings: 
         let text = format!(
             "what {missing} packages of the base image hold is not known ({why}); their files are carried"
         );
-        findings.note("base-packages", b"", text);
+        findings.note(findings::Kind::BasePackages, b"", text);
     }
     heads
 }

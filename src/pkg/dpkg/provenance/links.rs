@@ -2,7 +2,7 @@
 //! administrator's, and what is on record and gone the administrator took away.
 
 use super::{Provenance, ProvenanceInput};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ impl Links {
                     && let Some(package) = &package
                 {
                     findings.note(
-                        "disabled",
+                        findings::Kind::Disabled,
                         &link,
                         format!("package {package} enabled this unit; the administrator disabled it"),
                     );
@@ -66,7 +66,7 @@ impl Links {
             match tree::file_name(tree::parent(path)) {
                 b"enabled_by_maint" => drop(links.markers.insert(path.to_vec())),
                 b"disabled_by_admin" => findings.note(
-                    "disabled",
+                    findings::Kind::Disabled,
                     path,
                     "a package enables this module; the administrator disabled it",
                 ),

@@ -204,7 +204,7 @@ fn units_are_told_by_what_deb_systemd_helper_noted() {
     let disabled: Vec<(String, String)> = findings
         .sorted()
         .into_iter()
-        .filter(|finding| finding.kind == "disabled")
+        .filter(|finding| finding.kind == crate::model::findings::Kind::Disabled)
         .map(|finding| (String::from_utf8(finding.path.to_vec()).unwrap(), finding.text.clone()))
         .collect();
     let text = "package daemons enabled this unit; the administrator disabled it".to_owned();

@@ -6,7 +6,7 @@ use super::signed;
 use super::source::Source;
 use crate::context::decompress;
 use crate::model::digest::Sha256;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::root::Root;
 use sha2::Digest;
@@ -35,7 +35,7 @@ impl<'a> Cache<'a> {
     pub fn open(root: &'a Root, findings: &mut Findings) -> Self {
         let names = root.list(DIRECTORY).unwrap_or_else(|cause| {
             if cause.kind() != NotFound {
-                findings.note("unreadable", DIRECTORY, cause.to_string());
+                findings.note(findings::Kind::Unreadable, DIRECTORY, cause.to_string());
             }
             Vec::new()
         });

@@ -5,7 +5,7 @@
 
 use super::source::{Signer, Source};
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
@@ -103,7 +103,9 @@ impl Keyring {
         match root.read(path) {
             Ok(content) => self.0.extend(Keyring::parse(&content).0),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-            Err(cause) => findings.note("unreadable", path, format!("key of a repository: {cause}")),
+            Err(cause) => {
+                findings.note(findings::Kind::Unreadable, path, format!("key of a repository: {cause}"))
+            }
         }
     }
 

@@ -8,15 +8,13 @@ use super::scan::{Matches, PackageSet, Record};
 use super::source::Source;
 use super::{address, signed, snapshot_services, sources};
 use crate::model::digest::Sha256;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::Pin;
 use crate::system::root::Root;
 use crate::transfer::net::{Client, Failure, Request};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The kind of the findings about archives and their indexes.
-pub(super) const KIND: &str = "package-index";
 const CLOSED: &str = "needs a password";
 
 /// A package in an archive.
@@ -170,7 +168,7 @@ pub fn ask(root: &Root, question: &Query<'_>, client: Option<&Client>, findings:
     let sources = sources::load(root, findings);
     if client.is_none() && !sources.is_empty() {
         let text = "the archives were not asked: what they offer is known by apt's lists alone";
-        findings.note(KIND, b"var/lib/apt/lists", text);
+        findings.note(findings::Kind::PackageIndex, b"var/lib/apt/lists", text);
     }
     ask_sources(root, expanded(sources, question), question, client, findings)
 }
@@ -229,7 +227,9 @@ impl Lists {
         for part in scanned {
             records.extend(part.found.records);
             self.kept_names.extend(part.found.names.into_iter().filter(|_| is_kept));
-            part.notes.into_iter().for_each(|(path, text)| findings.note(KIND, &path, text));
+            part.notes
+                .into_iter()
+                .for_each(|(path, text)| findings.note(findings::Kind::PackageIndex, &path, text));
         }
         self.add(archive, records);
     }
@@ -251,7 +251,7 @@ impl SourceQuery<'_> {
         if let Some((client, Ok(release))) = answer {
             if release.is_expired(self.question.now) && !source.may_be_expired() {
                 let text = format!("{}: its release file has expired; used all the same", source.name());
-                findings.note(KIND, &source.file, text);
+                findings.note(findings::Kind::PackageIndex, &source.file, text);
             }
             let scanned = self.scan(&source, &release, client);
             let archive = Repository { source, standing: RepositoryStatus::Current, release, unusable };
@@ -269,7 +269,7 @@ impl SourceQuery<'_> {
                 true => format!("archives are known by apt's lists alone: {refused}"),
                 false => format!("{} is known by apt's lists alone: {refused}", source.name()),
             };
-            findings.note(KIND, &source.file, text);
+            findings.note(findings::Kind::PackageIndex, &source.file, text);
         }
         let targets = targets(&source, self.question.architectures);
         let remembered = |target: &Target| target.remembered(self.cache, self.asked);

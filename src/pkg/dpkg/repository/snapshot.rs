@@ -2,12 +2,12 @@
 
 use super::cache::Cache;
 use super::date;
-use super::lists::{KIND, Lists, NoRelease, Query, Repository, RepositoryStatus, SourceQuery};
+use super::lists::{Lists, NoRelease, Query, Repository, RepositoryStatus, SourceQuery};
 use super::release::{Release, SNAPSHOT_ID};
 use super::scan::{PackageSet, Record};
 use super::snapshot_services::{KEEPERS, SnapshotService, earlier, kind};
 use super::source::Source;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::pkg::Pin;
 use crate::system::root::{self, Root};
 use crate::transfer::net::Client;
@@ -138,7 +138,9 @@ impl Search<'_> {
                 Ok(release) => {
                     let scanned = inquiry.scan(&source, &release, self.client);
                     let notes = scanned.iter().flat_map(|part| &part.notes);
-                    notes.for_each(|(path, text)| findings.note(KIND, path, text.as_str()));
+                    notes.for_each(|(path, text)| {
+                        findings.note(findings::Kind::PackageIndex, path, text.as_str())
+                    });
                     let records = scanned.into_iter().flat_map(|part| part.found.records).collect();
                     let archive =
                         Repository { source, standing: RepositoryStatus::Current, release, unusable: None };
@@ -151,7 +153,7 @@ impl Search<'_> {
                         true => format!("{UNSOUGHT}: {refused}"),
                         false => format!("{UNSOUGHT} in {}: {refused}", source.name()),
                     };
-                    findings.note(KIND, b"", text);
+                    findings.note(findings::Kind::PackageIndex, b"", text);
                     break;
                 }
             }

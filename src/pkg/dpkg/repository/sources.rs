@@ -3,13 +3,11 @@
 use super::address::Address;
 use super::source::Source;
 use super::{deb822_sources, one_line_sources};
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::problem::Problem;
 use crate::system::root::Root;
 use std::io::ErrorKind::NotFound;
 
-/// The kind of the findings about sources.
-pub(super) const KIND: &str = "apt-source";
 const LIST: &[u8] = b"etc/apt/sources.list";
 const PARTS: &[u8] = b"etc/apt/sources.list.d";
 
@@ -24,12 +22,18 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Source> {
             Ok(content) => content,
             Err(cause) if cause.kind() == NotFound => continue,
             Err(cause) => {
-                findings.loss("unreadable", &path, format!("apt source, not used in the build: {cause}"));
+                findings.loss(
+                    findings::Kind::Unreadable,
+                    &path,
+                    format!("apt source, not used in the build: {cause}"),
+                );
                 continue;
             }
         };
         let (mut found, problems) = parse(&path, &content);
-        problems.iter().for_each(|problem| findings.note(KIND, &path, problem.to_string()));
+        problems
+            .iter()
+            .for_each(|problem| findings.note(findings::Kind::AptSource, &path, problem.to_string()));
         for source in &mut found {
             let address = Address::parse(&source.uri);
             source.has_credentials |= address.is_some_and(|address| address.is_in_auth(&auth));

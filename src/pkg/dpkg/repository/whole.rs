@@ -2,9 +2,9 @@
 
 use super::cache::Cache;
 use super::index::targets;
-use super::lists::{KIND, Lists, Repository, RepositoryStatus};
+use super::lists::{Lists, Repository, RepositoryStatus};
 use super::scan::Scan;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use crate::transfer::net::Client;
 use rayon::prelude::*;
@@ -49,7 +49,9 @@ impl Whole<'_> {
         let scanned: Vec<_> = indexes.par_iter().map(read).collect();
         let mut found = Vec::new();
         for part in scanned {
-            part.notes.into_iter().for_each(|(path, text)| findings.note(KIND, &path, text));
+            part.notes
+                .into_iter()
+                .for_each(|(path, text)| findings.note(findings::Kind::PackageIndex, &path, text));
             found.extend(part.present.then_some(part.found));
         }
         found
