@@ -225,7 +225,7 @@ pub enum Command {
         root: PathBuf,
         /// Which layer of the image this is
         #[arg(long, value_enum, default_value_t = BuildStage::System)]
-        layer: BuildStage,
+        stage: BuildStage,
         /// What most actions take.
         #[command(flatten)]
         common: Common,

@@ -2,8 +2,10 @@
 
 use crate::detect::Inventory;
 use crate::image::Base;
+use crate::model::document::{Schema, SchemaId};
 use crate::model::escape;
-use crate::model::manifest::{ProvidedBy, Verdict};
+use crate::model::findings::Finding;
+use crate::model::manifest::{self, ProvidedBy, Verdict};
 use crate::model::tree::{self, Kind, Node};
 use crate::pkg::plan::{PackageMode, PackageVerdict, VersionSource};
 use crate::pkg::{PackageId, PlannedPackages};
@@ -13,17 +15,13 @@ use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Version of the schema of `plan.json`; fields may be added without changing it. 2: every package with its reason.
-/// 3: `workload` in place of the one service.
-const SCHEMA: u32 = 3;
-
 /// Every decision about the machine as a whole; those about single paths are in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Version of this document's schema.
-    pub schema: u32,
-    /// Version of this program.
-    pub version: &'static str,
+    /// Version of the vm2docker-self that made the plan.
+    pub program_version: &'static str,
+    /// Schemas of the context's files that hold one JSON object per line, by file name.
+    pub line_schemas: BTreeMap<&'static str, SchemaId>,
     /// What was converted.
     pub machine: Inventory,
     /// What the image builds on.
@@ -32,14 +30,20 @@ pub struct Summary {
     pub packages: Option<PackageSummary>,
     /// What becomes of the paths.
     pub files: FileSummary,
-    /// What the delta carries because it is the administrator's.
-    pub own: LocalFiles,
+    /// Local files: those in the delta that no package ships.
+    pub local_files: LocalFiles,
     /// Directories of live data that need a volume, with what to do.
     pub volumes: BTreeMap<String, String>,
     /// The containers.
     pub workload: Workload,
     /// Unpacked size of the layers, foreseen.
     pub forecast: Forecast,
+}
+
+// 2: every package with its reason. 3: `workload` in place of the one service. 4: names of fields, see CHANGELOG.md.
+impl Schema for Summary {
+    const NAME: &'static str = "vm2docker-self/plan";
+    const VERSION: u32 = 4;
 }
 
 /// The base image.
@@ -54,8 +58,8 @@ pub struct BaseSummary {
     pub merged_usr: BTreeMap<String, String>,
     /// Why this one.
     pub reason: String,
-    /// How it is known what it holds.
-    pub learned: String,
+    /// What its contents are determined from.
+    pub contents_source: String,
     /// Whether its files were seen.
     pub known: bool,
     /// Digest of its configuration (Docker's image ID), where it was seen.
@@ -67,8 +71,8 @@ pub struct BaseSummary {
 /// The packages by what becomes of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PackageSummary {
-    /// How the layer is filled.
-    pub way: PackageMode,
+    /// The value of `--packages` that holds for this image.
+    pub mode: PackageMode,
     /// On the machine.
     pub installed: usize,
     /// In the base image at the machine's version.
@@ -99,7 +103,7 @@ pub struct PackageDecision {
     /// The base image's, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_version: Option<String>,
-    /// `base`, `archive`, `snapshot`, `context`, or `nowhere` if it is not in the image.
+    /// `base`, `repository`, `snapshot`, `context`, or `nowhere` if it is not in the image.
     pub from: &'static str,
     /// Why from there.
     pub reason: String,
@@ -203,8 +207,11 @@ pub fn summarise(
         top_at_most: files.delta.bytes + files.generated.bytes,
     };
     Summary {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
+        program_version: env!("CARGO_PKG_VERSION"),
+        line_schemas: BTreeMap::from([
+            ("findings.jsonl", SchemaId::of::<Finding>()),
+            ("manifest.jsonl", SchemaId::of::<manifest::Line>()),
+        ]),
         machine: inventory.clone(),
         base: BaseSummary {
             reference: base.reference.clone(),
@@ -215,14 +222,14 @@ pub fn summarise(
                 .map(|(name, target)| (escape::display(name), escape::display(target)))
                 .collect(),
             reason: base.reason.clone(),
-            learned: base.learned.clone(),
+            contents_source: base.contents_source.clone(),
             known: base.image().is_some(),
             config_digest: base.image().and_then(|image| image.config_digest.clone()),
             manifest_digest: base.image().and_then(|image| image.manifest_digest.clone()),
         },
         packages: facts.packages.map(packages),
         files,
-        own: own(facts, plan),
+        local_files: local_files(facts, plan),
         volumes: plan::volumes(facts, plan),
         workload,
         forecast,
@@ -238,7 +245,7 @@ fn packages(packages: PlannedPackages<'_>) -> PackageSummary {
         changed.filter(|(id, base)| manager.compare_versions(&catalog[**id].version, base) == wanted).count()
     };
     PackageSummary {
-        way: plan.mode,
+        mode: plan.mode,
         installed: catalog.installed().count(),
         in_base: plan.count(|role| *role == PackageVerdict::Base),
         to_install: plan.count(|role| matches!(role, PackageVerdict::Install(_))),
@@ -258,7 +265,7 @@ fn decision(packages: PlannedPackages<'_>, id: PackageId) -> (String, PackageDec
     let (from, reason) = match plan.verdict(id) {
         PackageVerdict::Base => ("base", "the base image has this version"),
         PackageVerdict::Install(source @ VersionSource::Snapshot) => ("snapshot", source.reason()),
-        PackageVerdict::Install(source) => ("archive", source.reason()),
+        PackageVerdict::Install(source) => ("repository", source.reason()),
         PackageVerdict::Carry(reason) => ("context", &**reason),
         PackageVerdict::Drop(reason) => ("nowhere", *reason),
         PackageVerdict::Absent => ("nowhere", "not installed"),
@@ -293,7 +300,7 @@ fn files(facts: PlanInput<'_>, plan: &Plan) -> FileSummary {
     files
 }
 
-fn own(facts: PlanInput<'_>, plan: &Plan) -> LocalFiles {
+fn local_files(facts: PlanInput<'_>, plan: &Plan) -> LocalFiles {
     let mut own = LocalFiles::default();
     let mut seen: HashSet<u32> = HashSet::new();
     // Directories of the administrator's, and the place that they are in.

@@ -262,7 +262,7 @@ fn each_sort_of_path_has_its_fate() {
     assert_eq!((&plan["packages"]["carried"], &plan["packages"]["dropped"]), (&1.into(), &1.into()));
     assert_eq!(plan["volumes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/srv/db"]);
     let places: Vec<_> =
-        plan["own"]["places"].as_array().unwrap().iter().map(|place| &place["path"]).collect();
+        plan["local_files"]["places"].as_array().unwrap().iter().map(|place| &place["path"]).collect();
     assert!(places.iter().any(|path| **path == "/usr/local"), "{places:?}");
     assert!(!places.iter().any(|path| path.as_str().unwrap().starts_with("/var/lib/dpkg")), "{places:?}");
 }

@@ -117,7 +117,7 @@ fn an_entry_script_does_what_the_unit_says() {
     ] {
         assert!(dockerfile.contains(variable), "no {variable} in\n{dockerfile}");
     }
-    let notes: Vec<&str> = plan["workload"]["fit"]
+    let notes: Vec<&str> = plan["workload"]["compatibility"]
         .as_array()
         .unwrap()
         .iter()
@@ -166,8 +166,8 @@ fn what_is_broken_is_told_and_ends_nothing() {
     let (place, plan) = converted(&[]);
     let findings = text(&place, "findings.jsonl");
     assert!(findings.contains("broken.service"), "{findings}");
-    assert!(plan["workload"]["left_out"].to_string().contains("inbox.path"));
-    let fit = plan["workload"]["fit"].to_string();
+    assert!(plan["workload"]["skipped"].to_string().contains("inbox.path"));
+    let fit = plan["workload"]["compatibility"].to_string();
     assert!(fit.contains("/nonexistent/program"), "{fit}");
 }
 

@@ -317,7 +317,7 @@ fn a_conversion_delivers_what_it_made() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
     let ran = convert(&place, &store, &["--json"]).ends(0);
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(document["receipt"]["proof"], "read-back");
+    assert_eq!(document["receipt"]["confirmation"], "read-back");
     let archive = store.object("/in/ctx.tar").unwrap();
     assert_eq!(document["receipt"]["bytes"], archive.len());
     let files = unpack(&archive);

@@ -5,6 +5,7 @@ use crate::compare::equal::{self, View};
 use crate::context::reader::Context;
 use crate::context::{decompress, tar};
 use crate::error::{Code, Error, Result};
+use crate::model::document::Schema;
 use crate::model::escape;
 use crate::model::manifest::Record;
 use crate::model::tree::Node;
@@ -35,6 +36,11 @@ pub struct Verified {
     pub differences: Vec<String>,
     /// Paths with attributes that the archive's format could not show.
     pub unseen: usize,
+}
+
+impl Schema for Verified {
+    const NAME: &'static str = "vm2docker-self/verify";
+    const VERSION: u32 = 1;
 }
 
 /// Compares `subject` with what the context describes.

@@ -8,9 +8,9 @@ use crate::system::console;
 use crate::{apply, report};
 use std::path::Path;
 
-pub(super) fn run(context: &Path, root: &Path, layer: BuildStage, common: &Common) -> Result<Code> {
+pub(super) fn run(context: &Path, root: &Path, stage: BuildStage, common: &Common) -> Result<Code> {
     let root = open(root)?;
-    match layer {
+    match stage {
         BuildStage::MergedUsr => {
             let moved = apply::merge(context, &root, threads(common))?;
             console::tell(&format!("merged /usr: {moved} objects moved\n"));

@@ -5,22 +5,50 @@ use super::{remove_self, threads};
 use crate::cli::Convert;
 use crate::context::output::CleanupHandle;
 use crate::context::output::sent::Stream;
+use crate::emit::Sizes;
 use crate::error::{Code, Error, Result};
+use crate::model::document::{Document, Schema};
+use crate::model::findings::Finding;
 use crate::pipeline::{self, Options, Outcome};
 use crate::policy::{self, Rule};
 use crate::report;
 use crate::report::progress::ProgressMode;
+use crate::summary::Summary;
+use crate::system::sandbox::Sandbox;
 use crate::system::{console, throttle};
-use crate::transfer::net::Settings;
+use crate::transfer::net::{Settings, Stats};
 use crate::transfer::upload::Form;
 use crate::transfer::upload::child::UploadChild;
 use crate::transfer::upload::token::Token;
 use age::x25519::Recipient;
 use remove_self::SelfRemoval;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
+
+/// What a conversion prints with `--json`.
+#[derive(Serialize)]
+pub(super) struct Conversion<'a> {
+    /// The plan, as `plan.json` has it.
+    plan: Document<'a, Summary>,
+    /// Sizes of the context's archives; `null` with `--dry-run`.
+    sizes: Option<Sizes>,
+    /// Use of the network; `null` with `--offline`.
+    network: Option<&'a Stats>,
+    /// Everything skipped, unstable, unreadable or withheld.
+    findings: Vec<Finding>,
+    /// What the kernel refuses to this process.
+    sandbox: &'a Sandbox,
+    /// The receipt of the upload, as `upload --json` prints it; `null` without one.
+    receipt: Option<&'a Value>,
+}
+
+impl Schema for Conversion<'_> {
+    const NAME: &'static str = "vm2docker-self/conversion";
+    const VERSION: u32 = 2;
+}
 
 pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     let begun = Instant::now();
@@ -39,13 +67,14 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     };
     let delivered = courier.map(UploadChild::finish).transpose()?;
     if args.common.json {
-        let findings = outcome.findings.sorted();
-        let network = outcome.traffic;
-        let receipt = delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref());
-        console::json(&json!({
-            "plan": outcome.summary, "archives": outcome.sizes, "network": network, "findings": findings,
-            "guard": outcome.sandbox, "receipt": receipt
-        }));
+        console::json(&Conversion {
+            plan: Document::new(&outcome.summary),
+            sizes: outcome.sizes,
+            network: outcome.traffic.as_ref(),
+            findings: outcome.findings.sorted(),
+            sandbox: &outcome.sandbox,
+            receipt: delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref()),
+        });
     } else if !args.common.quiet {
         tell(&outcome, options.out.as_deref(), begun);
         if args.common.verbose {

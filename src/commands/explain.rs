@@ -3,9 +3,11 @@
 use crate::cli::Common;
 use crate::context::reader::Context;
 use crate::error::{Code, Error, Result};
+use crate::model::document::Schema;
 use crate::model::manifest::{self, Names, ProvidedBy, Record, Verdict};
 use crate::model::{escape, tree};
 use crate::system::console;
+use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,7 +15,7 @@ pub(super) fn run(context: &Path, path: &Path, common: &Common) -> Result<Code> 
     let asked = path.as_os_str().as_bytes();
     let record = find(&Context::open(context)?, asked)?;
     if common.json {
-        console::json(&as_json(&record));
+        console::json(&Explained(manifest::line(&record, &Names::default())));
     } else {
         console::answer(&describe(&record, asked));
     }
@@ -71,10 +73,12 @@ fn describe(record: &Record, asked: &[u8]) -> String {
     text
 }
 
-/// The record as the manifest has it, one JSON object.
-fn as_json(record: &Record) -> serde_json::Value {
-    let mut line = Vec::new();
-    // NOTE(unwrap): writing to memory cannot fail, and what was written is JSON.
-    let written = manifest::write(&mut line, record, &Names::default());
-    written.ok().and_then(|()| serde_json::from_slice(&line).ok()).unwrap_or_default()
+/// The path's line of the manifest.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Explained(manifest::Line);
+
+impl Schema for Explained {
+    const NAME: &'static str = "vm2docker-self/explain";
+    const VERSION: u32 = 1;
 }

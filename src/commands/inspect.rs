@@ -2,16 +2,42 @@
 
 use super::open;
 use crate::cli::Common;
+use crate::detect::Inventory;
 use crate::error::{Code, Result};
+use crate::model::document::Schema;
 use crate::model::escape;
-use crate::model::findings::Findings;
+use crate::model::findings::{Finding, Findings};
 use crate::pkg::Family;
+use crate::report::inspect::MountLine;
+use crate::services::model::SkippedService;
 use crate::services::{self, Selection};
 use crate::system::console;
 use crate::system::sandbox::Sandbox;
 use crate::{detect, report};
-use serde_json::json;
+use serde::Serialize;
 use std::path::Path;
+
+/// What `inspect --json` prints.
+#[derive(Serialize)]
+pub(super) struct Inspection<'a> {
+    /// The machine.
+    machine: &'a Inventory,
+    /// Its mounts.
+    mounts: Vec<MountLine>,
+    /// Its packages as `NAME:ARCHITECTURE=VERSION`; `null` without a package database.
+    packages: Option<&'a [String]>,
+    /// The units and programs that become containers.
+    services: Vec<String>,
+    /// Those that do not.
+    skipped: &'a [SkippedService],
+    /// What could not be read or understood.
+    findings: Vec<Finding>,
+}
+
+impl Schema for Inspection<'_> {
+    const NAME: &'static str = "vm2docker-self/inspect";
+    const VERSION: u32 = 2;
+}
 
 pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
     Sandbox::enter(false)?;
@@ -29,14 +55,17 @@ pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
             catalog.installed().map(|id| format!("{}={}", catalog.label(id), catalog[id].version)).collect();
         (installed, catalog.owned.len())
     });
-    let installed = packages.as_ref().map(|(installed, _)| installed);
+    let installed = packages.as_ref().map(|(installed, _)| installed.as_slice());
     let mounts: Vec<_> = inventory.mounts.iter().map(report::inspect::mount).collect();
     if common.json {
-        let findings = findings.sorted();
-        console::json(
-            &json!({ "machine": inventory, "mounts": mounts, "packages": installed, "services": services,
-                     "left_out": survey.left_out, "findings": findings }),
-        );
+        console::json(&Inspection {
+            machine: &inventory,
+            mounts,
+            packages: installed,
+            services,
+            skipped: &survey.skipped,
+            findings: findings.sorted(),
+        });
     } else {
         console::answer(&report::inspect::inspected(
             &inventory,

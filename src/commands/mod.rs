@@ -24,7 +24,7 @@ pub fn run(cli: Cli, scratch: &CleanupHandle) -> Code {
         None => convert::run(&cli.convert, scratch),
         Some(Command::Inspect { root, common }) => inspect::run(&root, &common),
         Some(Command::Verify { context, subject, common }) => verify::run(&context, subject, &common),
-        Some(Command::Apply { context, root, layer, common }) => apply::run(&context, &root, layer, &common),
+        Some(Command::Apply { context, root, stage, common }) => apply::run(&context, &root, stage, &common),
         Some(Command::Upload { context, url, delivery, ca_file, common }) => {
             Token::find(delivery.token_file.as_deref())
                 .map(|token| upload::server(url, token, ca_file, &common))

@@ -6,7 +6,6 @@ use crate::system::sandbox::Sandbox;
 use crate::system::{child, console};
 use crate::transfer::upload::token::Token;
 use crate::transfer::upload::{self, Form, Receipt, RetryPolicy, Server};
-use serde_json::json;
 use std::path::PathBuf;
 
 pub(super) fn upload(
@@ -51,7 +50,7 @@ fn send_context(context: PathBuf, delivery: DeliveryArgs, server: Server, common
 
 fn tell_receipt(receipt: &Receipt, common: &Common) {
     if common.json {
-        console::json(&json!(receipt));
+        console::json(receipt);
     } else if !common.quiet {
         console::tell(&receipt.text());
     }

@@ -19,6 +19,7 @@ use crate::context::reader::{
 use crate::detect::Inventory;
 use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
+use crate::model::document::Document;
 use crate::model::findings::Findings;
 use crate::model::manifest::{self, ProvidedBy, Record, Verdict};
 use crate::pkg::Repositories;
@@ -120,7 +121,7 @@ fn build_files(sink: &mut ContextWriter, emission: &Emission<'_>, findings: &mut
 
 /// Bytes that the archives need at least: what compresses well needs less than it holds.
 fn least(summary: &Summary) -> u64 {
-    let carried = summary.packages.as_ref().is_some_and(|packages| packages.way == PackageMode::Carry);
+    let carried = summary.packages.as_ref().is_some_and(|packages| packages.mode == PackageMode::Carry);
     let packages = if carried { summary.files.packages.bytes } else { 0 };
     // The least that zstd has ever left of a whole system is about a fifth.
     (summary.forecast.top_at_most + packages) / 5
@@ -275,7 +276,8 @@ fn descriptions(sink: &mut ContextWriter, emission: &Emission<'_>) -> Result<()>
         sink.names().filter(|name| reader::is_archive(name, stem)).map(str::to_owned).collect()
     };
     let (packages, others) = (named(PACKAGES), [named(DELTA), named(MANIFEST)].concat());
-    let mut json = serde_json::to_vec_pretty(summary).map_err(|cause| Error::io(PLAN, cause.into()))?;
+    let mut json =
+        serde_json::to_vec_pretty(&Document::new(summary)).map_err(|cause| Error::io(PLAN, cause.into()))?;
     json.push(b'\n');
     sink.write(PLAN, &json)?;
     sink.write("Dockerfile", text::dockerfile(summary, &packages).as_bytes())?;

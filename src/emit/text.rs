@@ -17,24 +17,24 @@ pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
     let from = &summary.base.from;
     let mut text = format!(
         "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {from} AS base\n\nFROM base AS packages\n",
-        summary.version
+        summary.program_version
     );
     let bind = |name: &str| format!("--mount=type=bind,source={name},target={MOUNT}/{name}");
     let mut mounts = vec![bind(BINARY)];
     if !summary.base.merged_usr.is_empty() {
         let mounts = [&*mounts, &[bind("packages")]].concat().join(" \\\n    ");
-        let command = format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"merged-usr\", \"{MOUNT}\"]");
+        let command = format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--stage\", \"merged-usr\", \"{MOUNT}\"]");
         text += &format!("RUN {mounts} \\\n    {command}\n");
     }
     mounts.extend(archives.iter().map(|name| bind(name)));
-    match summary.packages.as_ref().map(|packages| packages.way) {
+    match summary.packages.as_ref().map(|packages| packages.mode) {
         Some(PackageMode::Install) => {
             mounts.push(bind("packages"));
             text += &format!("RUN {} \\\n    sh {MOUNT}/packages/install.sh\n", mounts.join(" \\\n    "));
         }
         Some(PackageMode::Carry) if !archives.is_empty() => {
             let command =
-                format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--layer\", \"packages\", \"{MOUNT}\"]");
+                format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--stage\", \"packages\", \"{MOUNT}\"]");
             text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
         }
         _ => {}
@@ -102,7 +102,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
          | from | paths | bytes |\n|---|---|---|\n",
         code(&machine.os.pretty_name),
         machine.architecture,
-        summary.version,
+        summary.program_version,
     );
     let base = summary.base.reference.as_deref().unwrap_or("scratch");
     let rows = [
@@ -114,7 +114,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
     for (from, count) in rows {
         let _ = writeln!(text, "| {from} | {} | {} |", count.paths, bytes(count.bytes));
     }
-    text += &own(&summary.own, delta);
+    text += &local_files(&summary.local_files, delta);
     text += "\n## What is not in it, and why\n\n| reason | paths | bytes |\n|---|---|---|\n";
     for (reason, count) in &files.dropped {
         let _ = writeln!(text, "| {} | {} | {} |", cell(reason), count.paths, bytes(count.bytes));
@@ -138,7 +138,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
 }
 
 /// The administrator's files: what a person looks for first.
-fn own(own: &LocalFiles, delta: &str) -> String {
+fn local_files(own: &LocalFiles, delta: &str) -> String {
     /// So many places are shown; `plan.json` has more.
     const SHOWN: usize = 20;
     if own.places.is_empty() {

@@ -57,7 +57,7 @@ pub struct Base {
     /// Why this one, for people.
     pub reason: String,
     /// How it is known what it holds, for people.
-    pub learned: String,
+    pub contents_source: String,
 }
 
 impl Base {
@@ -174,7 +174,7 @@ pub fn choose(
     let Discovered { contents, how, dated } = learned;
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
-    let base = Base { reference, contents, profile, merged_usr: Vec::new(), reason, learned: how };
+    let base = Base { reference, contents, profile, merged_usr: Vec::new(), reason, contents_source: how };
     // Who named an image wants that one, and of a file only its own image is known.
     let is_bound = wanted.is_some() || matches!(from, BaseFrom::File(_));
     Ok(if is_bound { base } else { closest(base, ladder, findings) })
@@ -187,7 +187,7 @@ fn scratch(reason: &str) -> Base {
         profile: Profile::default(),
         merged_usr: Vec::new(),
         reason: reason.to_owned(),
-        learned: "there is none".to_owned(),
+        contents_source: "there is none".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A finding never ends the run; it is listed in `findings.jsonl` and decides
 //! between exit codes 0 and 3.
 
+use super::document::Schema;
 use super::escape;
 use serde::Serialize;
 
@@ -136,6 +137,11 @@ impl Findings {
     pub fn losses(&self) -> usize {
         self.sorted().iter().filter(|finding| finding.severity == Severity::Loss).count()
     }
+}
+
+impl Schema for Finding {
+    const NAME: &'static str = "vm2docker-self/finding";
+    const VERSION: u32 = 1;
 }
 
 impl Serialize for Finding {

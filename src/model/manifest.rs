@@ -2,6 +2,7 @@
 //!
 //! Paths, link targets and owner names are escaped as [`crate::model::escape`] does, attribute values are hexadecimal.
 
+use super::document::Schema;
 use super::escape;
 use super::tree::{Kind, Node, Stat, Xattrs};
 use crate::error::{Code, Error, Result};
@@ -76,7 +77,7 @@ pub struct Names {
 
 /// A line, field by field in the order in which it is written.
 #[derive(Serialize, Deserialize)]
-struct Line {
+pub struct Line {
     path: String,
     #[serde(rename = "type")]
     kind: String,
@@ -109,6 +110,11 @@ struct Line {
     reason: String,
 }
 
+impl Schema for Line {
+    const NAME: &'static str = "vm2docker-self/manifest-line";
+    const VERSION: u32 = 1;
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -138,7 +144,8 @@ pub fn read(input: impl BufRead) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-fn line(record: &Record, names: &Names) -> Line {
+/// Returns the record as it is written.
+pub fn line(record: &Record, names: &Names) -> Line {
     let node = &record.node;
     let name = |names: &BTreeMap<u32, Vec<u8>>, id: u32| names.get(&id).map(|name| escape::escape(name));
     let (mut size, mut sha256, mut target, mut device) = (None, None, None, None);

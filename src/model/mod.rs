@@ -4,9 +4,11 @@
 //! - [`digest`]: a digest of a file with its algorithm.
 //! - [`findings`]: everything that was skipped, unstable, unreadable or withheld; [`problem`]: a line that a parser could not use.
 //! - [`merged_usr`]: the links that make `/bin` and its like part of `/usr`.
+//! - [`document`]: the schema that each JSON document names.
 //! - [`escape`] and [`size`]: bytes and sizes for people.
 
 pub mod digest;
+pub mod document;
 pub mod escape;
 pub mod findings;
 pub mod manifest;

@@ -18,7 +18,7 @@ pub fn summary(summary: &Summary) -> String {
     let mut lines = vec![("machine", machine_line(machine))];
     let reference = summary.base.reference.as_deref().unwrap_or("scratch: nothing");
     lines.push(("base image", format!("{reference}: {}", summary.base.reason)));
-    lines.push(("", format!("its content: {}", summary.base.learned)));
+    lines.push(("", format!("its content: {}", summary.base.contents_source)));
     lines.push((
         "packages",
         summary
@@ -36,9 +36,9 @@ pub fn summary(summary: &Summary) -> String {
     if files.generated.paths > 0 {
         lines.push(("", format!("and {} that package scripts make", count(files.generated))));
     }
-    if !summary.own.places.is_empty() {
-        let places: Vec<String> = summary.own.places.iter().map(|place| place.path.clone()).collect();
-        lines.push(("administrator's", format!("{}: {}", count(summary.own.all), cut(&places))));
+    if !summary.local_files.places.is_empty() {
+        let places: Vec<String> = summary.local_files.places.iter().map(|place| place.path.clone()).collect();
+        lines.push(("administrator's", format!("{}: {}", count(summary.local_files.all), cut(&places))));
     }
     lines.push(("dropped by rule", count(files.dropped_in_all())));
     lines.push(("withheld", format!("{} secrets: see SECRETS.todo", files.withheld.paths)));
@@ -73,9 +73,9 @@ fn workload(workload: &Workload) -> Vec<(&'static str, String)> {
         let network = service.network.as_ref().map_or_else(String::new, |name| format!(" in {name}"));
         lines.push(("service", format!("{}{ports}{network}", service.name)));
     }
-    for fit in workload.fit.iter().filter(|fit| fit.gravity != IssueSeverity::Info) {
-        let who = fit.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
-        lines.push((fit.gravity.as_str(), format!("{who}{}: {}", fit.evidence, fit.advice)));
+    for issue in workload.compatibility.iter().filter(|issue| issue.severity != IssueSeverity::Info) {
+        let who = issue.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        lines.push((issue.severity.as_str(), format!("{who}{}: {}", issue.evidence, issue.advice)));
     }
     lines
 }
@@ -144,5 +144,5 @@ pub fn sandbox(sandbox: &Sandbox) -> String {
         refused(sandbox.writes, "writes outside --out"),
         refused(sandbox.calls, "programs, mode and owner changes, sockets"),
     ];
-    format!("guard              {}\n", lines.join(", "))
+    format!("sandbox            {}\n", lines.join(", "))
 }

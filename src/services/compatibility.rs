@@ -82,7 +82,7 @@ impl CompatibilityIssue {
     /// A unit of which nobody can tell how it is started.
     pub(super) fn unknown_start(unit: &[u8]) -> Self {
         CompatibilityIssue {
-            gravity: IssueSeverity::Blocker,
+            severity: IssueSeverity::Blocker,
             service: None,
             kind: "unknown-start",
             evidence: format!(
@@ -119,13 +119,13 @@ impl Own {
 impl WalkedEntry {
     fn add(
         &mut self,
-        gravity: IssueSeverity,
+        severity: IssueSeverity,
         service: Option<&Name>,
         kind: &'static str,
         evidence: String,
         advice: &'static str,
     ) {
-        self.0.push(CompatibilityIssue { gravity, service: service.cloned(), kind, evidence, advice });
+        self.0.push(CompatibilityIssue { severity, service: service.cloned(), kind, evidence, advice });
     }
 
     /// What the unit runs, and what became of it.

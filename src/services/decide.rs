@@ -33,7 +33,7 @@ pub(super) fn decide(
     live_data: &BTreeMap<Vec<u8>, String>,
 ) -> Workload {
     let live = inventory.live.as_ref();
-    let mut workload = Workload { left_out: survey.left_out.clone(), ..Workload::default() };
+    let mut workload = Workload { skipped: survey.skipped.clone(), ..Workload::default() };
     let mut drafts = drafts(survey, live, &ground, &mut workload);
     let needs = needs(&drafts, inventory);
     workload.secret_files = secret_files(&drafts, &ground);
@@ -47,7 +47,7 @@ pub(super) fn decide(
         drafts.iter().map(|draft| service(draft, survey, live, &ground, &workload.secret_files)).collect();
     workload.volumes = volumes::volumes(&drafts, &mut services, &ground, live_data, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
-    workload.fit.extend(compatibility::fit(
+    workload.compatibility.extend(compatibility::fit(
         &drafts,
         &services,
         survey,
@@ -56,8 +56,8 @@ pub(super) fn decide(
         &needs,
         &workload.secret_files,
     ));
-    workload.fit.sort();
-    workload.fit.dedup();
+    workload.compatibility.sort();
+    workload.compatibility.dedup();
     workload.services = services;
     workload
 }
@@ -71,7 +71,7 @@ fn drafts<'a>(
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for candidate in &survey.candidates {
         let Some(run) = Run::of(candidate, survey) else {
-            workload.fit.push(CompatibilityIssue::unknown_start(&candidate.unit));
+            workload.compatibility.push(CompatibilityIssue::unknown_start(&candidate.unit));
             continue;
         };
         let name = Name::from_bytes(candidate.stem());

@@ -103,9 +103,9 @@ pub struct Workload {
     /// Files that are withheld from the image and that a container cannot start without.
     pub secret_files: Vec<SecretFile>,
     /// Units and processes that do not become containers, with the reason; by unit.
-    pub left_out: Vec<SkippedService>,
+    pub skipped: Vec<SkippedService>,
     /// What will not work in a container and what to do; the gravest first.
-    pub fit: Vec<CompatibilityIssue>,
+    pub compatibility: Vec<CompatibilityIssue>,
 }
 
 /// One container.
@@ -365,7 +365,7 @@ impl IssueSeverity {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CompatibilityIssue {
     /// How grave.
-    pub gravity: IssueSeverity,
+    pub severity: IssueSeverity,
     /// Which service; none: the machine as a whole.
     pub service: Option<Name>,
     /// What kind, for programs: `kernel-module`, `dynamic-ports`, ...

@@ -67,7 +67,7 @@ pub struct Survey<'a> {
     /// What becomes containers, by unit.
     pub candidates: Vec<Candidate<'a>>,
     /// What does not.
-    pub left_out: Vec<SkippedService>,
+    pub skipped: Vec<SkippedService>,
     /// Units that belong to the machine, for what they may hold.
     pub machines: Vec<Candidate<'a>>,
     /// Jobs of cron that no package ships.
@@ -104,7 +104,7 @@ pub fn survey<'a>(
     jobs.jobs.retain(|job| catalog.is_none_or(|catalog| catalog.owned.get(&job.file).is_none()));
     let survey = Survey {
         candidates: Vec::new(),
-        left_out: Vec::new(),
+        skipped: Vec::new(),
         machines: Vec::new(),
         jobs,
         tmpfiles: tmpfiles::load(root, &host, findings),
@@ -332,8 +332,8 @@ impl<'a> Surveyor<'a, '_> {
                 None => self.survey.candidates.push(candidate),
             }
         }
-        self.survey.left_out.sort();
-        self.survey.left_out.dedup();
+        self.survey.skipped.sort();
+        self.survey.skipped.dedup();
         self.survey
     }
 
@@ -363,7 +363,7 @@ impl<'a> Surveyor<'a, '_> {
     }
 
     fn leave_out(&mut self, unit: &[u8], reason: &str) {
-        self.survey.left_out.push(SkippedService { unit: escape::escape(unit), reason: reason.to_owned() });
+        self.survey.skipped.push(SkippedService { unit: escape::escape(unit), reason: reason.to_owned() });
     }
 }
 

@@ -1,11 +1,12 @@
 //! Standard output and standard error: the only place that writes to them.
 
+use crate::model::document::{Document, Schema};
 use serde::Serialize;
 use std::io::Write;
 
 /// One JSON document on standard output.
-pub fn json(document: &impl Serialize) {
-    match serde_json::to_string_pretty(document) {
+pub fn json(content: &(impl Schema + Serialize)) {
+    match serde_json::to_string_pretty(&Document::new(content)) {
         Ok(text) => answer(&text),
         Err(cause) => tell(&format!("error: the result cannot be written as JSON: {cause}")),
     }

@@ -116,7 +116,7 @@ impl Place {
         self.copy("base", built);
         let ctx_path = self.path(ctx);
         if ctx_path.join("packages.tar.zst").exists() || ctx_path.join("packages").exists() {
-            self.apply(ctx, built, &["--layer", "packages"]).ends(0);
+            self.apply(ctx, built, &["--stage", "packages"]).ends(0);
         }
         self.apply(ctx, built, &[])
     }

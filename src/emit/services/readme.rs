@@ -18,7 +18,7 @@ pub(super) fn readme(workload: &Workload, project: &Name) -> String {
         text += &unwritable(workload);
     }
     text += &fit(workload);
-    text += &left_out(workload);
+    text += &skipped(workload);
     text
 }
 
@@ -156,20 +156,21 @@ fn unwritable(workload: &Workload) -> String {
 
 fn fit(workload: &Workload) -> String {
     let mut text = String::new();
-    for fit in &workload.fit {
-        let gravity = format!("{:?}", fit.gravity).to_lowercase();
-        let service = fit.service.as_ref().map_or(String::new(), |name| format!("`{name}`"));
-        let _ = writeln!(text, "| {gravity} | {service} | {} | {} |", cell(&fit.evidence), cell(fit.advice));
+    for issue in &workload.compatibility {
+        let severity = format!("{:?}", issue.severity).to_lowercase();
+        let service = issue.service.as_ref().map_or(String::new(), |name| format!("`{name}`"));
+        let _ =
+            writeln!(text, "| {severity} | {service} | {} | {} |", cell(&issue.evidence), cell(issue.advice));
     }
     let head =
         "\n## What is different in a container\n\n| | service | seen | what to do |\n|---|---|---|---|\n";
     if text.is_empty() { text } else { format!("{head}{text}") }
 }
 
-fn left_out(workload: &Workload) -> String {
+fn skipped(workload: &Workload) -> String {
     let mut text = String::new();
-    for left_out in &workload.left_out {
-        let _ = writeln!(text, "| {} | {} |", cell(&left_out.unit), cell(&left_out.reason));
+    for skipped in &workload.skipped {
+        let _ = writeln!(text, "| {} | {} |", cell(&skipped.unit), cell(&skipped.reason));
     }
     let head = "\n## What does not become a container\n\n| unit | why |\n|---|---|\n";
     if text.is_empty() { text } else { format!("{head}{text}") }

@@ -172,12 +172,12 @@ pub(super) fn full() -> Workload {
             path: b"/etc/ssl/private/site.key".to_vec(),
             owner: (0, 115, 0o640),
         }],
-        left_out: vec![SkippedService {
+        skipped: vec![SkippedService {
             unit: "cron.service".to_owned(),
             reason: "runs others' programs by the clock".to_owned(),
         }],
-        fit: vec![CompatibilityIssue {
-            gravity: IssueSeverity::Warning,
+        compatibility: vec![CompatibilityIssue {
+            severity: IssueSeverity::Warning,
             service: Some(name("unbound")),
             kind: "port-taken",
             evidence: "port 53".to_owned(),

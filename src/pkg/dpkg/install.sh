@@ -42,4 +42,4 @@ sort "$here/keep.list" | comm -23 /tmp/present - >/tmp/surplus
 xargs -r dpkg --purge --force-all </tmp/surplus
 apt-get clean
 
-exec "$here/../vm2docker-self" apply --layer packages "$here/.."
+exec "$here/../vm2docker-self" apply --stage packages "$here/.."

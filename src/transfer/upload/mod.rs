@@ -20,6 +20,7 @@ mod tus;
 use super::net::{self, Address, Client, Failure, Settings, Timeouts};
 use crate::context::reader::{BINARY, COMPLETE, Context};
 use crate::error::{Code, Error, Result};
+use crate::model::document::Schema;
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::system::console;
@@ -109,7 +110,12 @@ pub struct Receipt {
     /// Bytes there.
     pub bytes: u64,
     /// How the server has shown that it has them; the weakest of all objects.
-    pub proof: Confirmation,
+    pub confirmation: Confirmation,
+}
+
+impl Schema for Receipt {
+    const NAME: &'static str = "vm2docker-self/receipt";
+    const VERSION: u32 = 1;
 }
 
 impl Receipt {
@@ -117,7 +123,7 @@ impl Receipt {
     pub fn text(&self) -> String {
         let objects =
             if self.objects == 1 { "object".to_owned() } else { format!("{} objects", self.objects) };
-        format!("sent to {}: {objects}, {}; {}\n", self.url, bytes(self.bytes), self.proof.text())
+        format!("sent to {}: {objects}, {}; {}\n", self.url, bytes(self.bytes), self.confirmation.text())
     }
 }
 
@@ -266,16 +272,21 @@ impl<'a> Uploader<'a> {
         let payload = Payload::archive(context, name)?;
         if let Some(offer) = tus::offer(self, address)? {
             let proof = tus::send(self, address, &offer, &payload)?;
-            return Ok(Receipt { url: address.shown(), objects: 1, bytes: payload.length, proof });
+            return Ok(Receipt {
+                url: address.shown(),
+                objects: 1,
+                bytes: payload.length,
+                confirmation: proof,
+            });
         }
         let target = if address.is_directory() { address.child(&payload.name)? } else { address.clone() };
         let proof = put::put(self, &target, &payload)?;
-        Ok(Receipt { url: target.shown(), objects: 1, bytes: payload.length, proof })
+        Ok(Receipt { url: target.shown(), objects: 1, bytes: payload.length, confirmation: proof })
     }
 
     fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, Undelivered> {
         let mut receipt =
-            Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Confirmation::ReadBack };
+            Receipt { url: address.shown(), objects: 0, bytes: 0, confirmation: Confirmation::ReadBack };
         // What is not complete on the server has no COMPLETE there.
         let names = context.names().chain([COMPLETE]);
         let payloads: Vec<Payload> = names.map(|name| Payload::file(context, name)).collect::<Result<_>>()?;
@@ -283,7 +294,7 @@ impl<'a> Uploader<'a> {
             let proof = put::put(self, &address.child(&payload.name)?, payload)?;
             receipt.objects += 1;
             receipt.bytes += payload.length;
-            receipt.proof = receipt.proof.max(proof);
+            receipt.confirmation = receipt.confirmation.max(proof);
         }
         Ok(receipt)
     }

@@ -19,7 +19,8 @@ const LONGEST_LINE: u64 = 8 << 10;
 pub fn stream(server: &Server, mut input: impl BufRead) -> Result<Option<Receipt>> {
     let address = server.check(Form::Files)?;
     let uploader = Uploader::new(server)?;
-    let mut receipt = Receipt { url: address.shown(), objects: 0, bytes: 0, proof: Confirmation::ReadBack };
+    let mut receipt =
+        Receipt { url: address.shown(), objects: 0, bytes: 0, confirmation: Confirmation::ReadBack };
     loop {
         let next = next(&mut input).map_err(|cause| Error::io("what is to be sent", cause))?;
         let Some((name, content)) = next else { return Ok(None) };
@@ -42,7 +43,7 @@ fn send(
     let proof = put::put(uploader, &address.child(name)?, &payload)?;
     receipt.objects += 1;
     receipt.bytes += payload.length;
-    receipt.proof = receipt.proof.max(proof);
+    receipt.confirmation = receipt.confirmation.max(proof);
     Ok(())
 }
 
