@@ -2,6 +2,7 @@
 
 use crate::model::size::bytes;
 use crate::system::console::tell;
+use crate::system::throttle;
 use crate::walk::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -68,7 +69,7 @@ fn show_bar(stop: &AtomicBool, progress: &Progress, total: u64) {
         bar.set_length(total.max(objects));
         bar.set_position(objects);
         let rate = read as f64 / begun.elapsed().as_secs_f64().max(0.1);
-        bar.set_message(format!("{}, {}/s", bytes(read), bytes(rate as u64)));
+        bar.set_message(format!("{}, {}/s{}", bytes(read), bytes(rate as u64), throttled()));
         std::thread::park_timeout(Duration::from_millis(100));
     }
     bar.finish_and_clear();
@@ -81,8 +82,13 @@ fn show_lines(stop: &AtomicBool, progress: &Progress, total: u64) {
             shown = Instant::now();
             let (objects, read) = (progress.objects.load(Relaxed), progress.bytes.load(Relaxed));
             let of_about = if total == 0 { String::new() } else { format!(" of about {total}") };
-            tell(&format!("reading: {objects}{of_about} paths, {}", bytes(read)));
+            tell(&format!("reading: {objects}{of_about} paths, {}{}", bytes(read), throttled()));
         }
         std::thread::park_timeout(Duration::from_millis(200));
     }
+}
+
+/// Returns why the run is slow, if it is: a run next to busy processes looks like one that hangs.
+fn throttled() -> String {
+    throttle::throttled().map(|reason| format!(", {reason}")).unwrap_or_default()
 }

@@ -8,15 +8,24 @@
 //! `Documentation/accounting/psi.rst` of Linux) *and* somebody else than this process moves data. Waiting alone means nothing:
 //! whoever reads from a disk waits for it. Then the rate halves with every look, down to 1 MiB/s, and doubles again when the
 //! need is over.
+//!
+//! The CPU is shared by weight (sched(7)): at nice 19 a run next to two busy processes per CPU
+//! has 0.7 % of it and does not end. [`NICENESS`] leaves it a fifth, and the others four.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
+/// The weight of nice 3 is 526, that of nice 0 is 1024: next to two busy processes per CPU a run
+/// has 20 % of it, so that it ends within 6 times its undisturbed time.
+const NICENESS: i32 = 3;
 /// Between two looks at the machine.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The share of the time that somebody waits, from which on it is need.
 const NEED: f64 = 0.10;
+/// The share of the time that some process waits for a CPU, from which on other processes want
+/// it: the threads of a run that has the machine for itself wait for each other less.
+const BUSY: f64 = 0.50;
 /// Bytes a second that others move, from which on they are there at all: some fifty small reads.
 const OTHERS: f64 = 200_000.0;
 /// Nanoseconds of rest for each mebibyte: the first step, about a tenth of a disk's time, and the last, 1 MiB/s.
@@ -31,12 +40,14 @@ static REST: AtomicU64 = AtomicU64::new(0);
 static POLITE: AtomicBool = AtomicBool::new(false);
 /// Whether somebody else moves data: supposed, until it is known.
 static OTHERS_ARE_THERE: AtomicBool = AtomicBool::new(true);
+/// Whether other processes want the CPU.
+static CPU_IS_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Takes the back seat for processor, disk and memory, and begins to look after the machine's need. What the kernel does not
 /// let this process do is left out: none of it is needed for the result.
 pub fn lower_priority() {
     POLITE.store(true, Relaxed);
-    let _ = rustix::process::setpriority_process(None, 19);
+    let _ = rustix::process::setpriority_process(None, NICENESS);
     let _ = idle_io::set();
     // When memory runs out, this process is the one to end (proc_pid_oom_score_adj(5)).
     let _ = std::fs::write("/proc/self/oom_score_adj", "800");
@@ -48,6 +59,7 @@ pub fn lower_priority() {
             let now = Sample::take();
             let seen = Seen::between(&before, &now, &mut writing);
             OTHERS_ARE_THERE.store(seen.others >= OTHERS, Relaxed);
+            CPU_IS_WANTED.store(seen.cpu >= BUSY, Relaxed);
             REST.store(next(REST.load(Relaxed), &seen), Relaxed);
             before = now;
         }
@@ -59,6 +71,17 @@ pub fn lower_priority() {
 /// Whether this process takes the back seat.
 pub fn is_throttled() -> bool {
     POLITE.load(Relaxed)
+}
+
+/// What the progress line says while the run is slower than the machine allows.
+pub fn throttled() -> Option<&'static str> {
+    if REST.load(Relaxed) > 0 {
+        Some("throttled: other processes use the disk")
+    } else if CPU_IS_WANTED.load(Relaxed) {
+        Some("throttled: other processes use the CPU")
+    } else {
+        None
+    }
 }
 
 /// Rests, if others are in need, for as long as so many bytes that were read are worth.
@@ -84,6 +107,8 @@ struct Sample {
     when: Instant,
     /// Microseconds that some task has waited for a disk; nothing where the kernel does not tell.
     waited: Option<u64>,
+    /// Microseconds that some task has waited for a CPU; 0 where the kernel does not tell.
+    waited_for_cpu: u64,
     /// Bytes that all processes have moved from and to disks.
     read: u64,
     written: u64,
@@ -99,6 +124,7 @@ impl Sample {
         Sample {
             when: Instant::now(),
             waited: waited(&text("/proc/pressure/io")),
+            waited_for_cpu: waited(&text("/proc/pressure/cpu")).unwrap_or(0),
             read: counter(&all, "pgpgin ") << 10,
             written: counter(&all, "pgpgout ") << 10,
             own_read: counter(&own, "read_bytes: "),
@@ -111,6 +137,8 @@ impl Sample {
 struct Seen {
     /// The share of the time that somebody waited for a disk.
     waiting: f64,
+    /// The share of the time that some process waited for a CPU.
+    cpu: f64,
     /// Bytes a second that others moved.
     others: f64,
 }
@@ -130,7 +158,8 @@ impl Seen {
             // Where the kernel does not tell, whoever moves data is taken to be in need.
             _ => 1.0,
         };
-        Seen { waiting, others: (read + written - own) as f64 / seconds }
+        let cpu = now.waited_for_cpu.saturating_sub(before.waited_for_cpu) as f64 / 1e6 / seconds;
+        Seen { waiting, cpu, others: (read + written - own) as f64 / seconds }
     }
 }
 
@@ -172,7 +201,15 @@ mod tests {
     }
 
     fn zero() -> Sample {
-        Sample { when: Instant::now(), waited: Some(0), read: 0, written: 0, own_read: 0, own_written: 0 }
+        Sample {
+            when: Instant::now(),
+            waited: Some(0),
+            waited_for_cpu: 0,
+            read: 0,
+            written: 0,
+            own_read: 0,
+            own_written: 0,
+        }
     }
 
     fn seen(before: &Sample, change: impl Fn(&mut Sample), writing: &mut u64) -> Seen {
@@ -193,6 +230,13 @@ mod tests {
         assert_eq!((now.others, writing), (0.0, 1 << 20));
         let later = seen(&zero(), |now| now.written = 3 << 19, &mut writing);
         assert_eq!((later.others, writing), (f64::from(1 << 19) / INTERVAL.as_secs_f64(), 0));
+    }
+
+    #[test]
+    fn seen_cpu_pressure_is_share_of_interval() {
+        let busy = seen(&zero(), |now| now.waited_for_cpu = 80_000, &mut 0);
+        let idle = seen(&zero(), |now| now.waited_for_cpu = 5_000, &mut 0);
+        assert!(busy.cpu >= BUSY && idle.cpu < BUSY, "{} {}", busy.cpu, idle.cpu);
     }
 
     #[test]
