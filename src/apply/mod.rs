@@ -95,6 +95,7 @@ fn look(
         claimed: &|_| None,
         content,
         published: &|_, _| false,
+        digest: &|_| true,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;

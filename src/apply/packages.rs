@@ -135,6 +135,7 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
         claimed: &|_| None,
         content: &|_| false,
         published: &|_, _| false,
+        digest: &|_| true,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;

@@ -1,7 +1,7 @@
 //! Reads that give way to others and leave the page cache as they found it.
 
 use super::throttle;
-use rustix::fs::{self, Advice};
+use rustix::fs::{self, Advice, SeekFrom, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
@@ -24,6 +24,16 @@ pub struct CacheNeutralReader {
     cold_from: Option<u64>,
     /// Whether the kernel and the file system can tell, and anybody asks.
     tells: bool,
+    /// How long the file is and where its next data are, if it has holes.
+    holes: Option<Holes>,
+}
+
+/// The data that follow the last hole that was found.
+#[derive(Debug)]
+struct Holes {
+    size: u64,
+    from: u64,
+    until: u64,
 }
 
 impl CacheNeutralReader {
@@ -33,7 +43,50 @@ impl CacheNeutralReader {
             // No reading ahead, which is 8 MiB on some machines: what the disk has begun makes all others wait.
             let _ = fs::fadvise(&file, 0, None::<NonZeroU64>, Advice::Random);
         }
-        CacheNeutralReader { file, position: 0, cold_from: None, tells: throttle::is_throttled() }
+        CacheNeutralReader {
+            file,
+            position: 0,
+            cold_from: None,
+            tells: throttle::is_throttled(),
+            holes: None,
+        }
+    }
+
+    /// A file of which only the data are read, and zeros in place of holes that cost no reading.
+    pub fn with_holes(file: File, stat: &Stat) -> Self {
+        let size = stat.st_size as u64;
+        // Blocks of 512 bytes, whatever the file system's are (stat(2)).
+        let has_holes = (stat.st_blocks as u64).saturating_mul(512) < size;
+        let holes = has_holes.then_some(Holes { size, from: 0, until: 0 });
+        CacheNeutralReader { holes, ..CacheNeutralReader::new(file) }
+    }
+
+    /// Moves to the end of the hole that begins here, and returns its length.
+    pub fn skip_hole(&mut self) -> u64 {
+        let length = self.hole();
+        self.position += length;
+        length
+    }
+
+    /// The length of the hole that begins here; 0 if there are data.
+    fn hole(&mut self) -> u64 {
+        let Some(holes) = &mut self.holes else { return 0 };
+        if self.position >= holes.until {
+            match fs::seek(&self.file, SeekFrom::Data(self.position)) {
+                Ok(from) => {
+                    let until = fs::seek(&self.file, SeekFrom::Hole(from)).unwrap_or(holes.size);
+                    (holes.from, holes.until) = (from, until);
+                }
+                // No more data (lseek(2)).
+                Err(Errno::NXIO) => (holes.from, holes.until) = (holes.size, holes.size),
+                // The file system does not know: everything is read.
+                Err(_) => {
+                    self.holes = None;
+                    return 0;
+                }
+            }
+        }
+        holes.from.min(holes.size).saturating_sub(self.position)
     }
 
     /// The file itself.
@@ -79,6 +132,13 @@ impl AsFd for CacheNeutralReader {
 impl Read for CacheNeutralReader {
     /// One read that no signal cuts short.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let hole = self.hole();
+        if hole > 0 {
+            let zeros = (buffer.len() as u64).min(hole) as usize;
+            buffer[..zeros].fill(0);
+            self.position += zeros as u64;
+            return Ok(zeros);
+        }
         let got = loop {
             match self.read_once(buffer) {
                 Err(Errno::INTR) => {}

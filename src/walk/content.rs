@@ -19,6 +19,18 @@ thread_local! {
     static BYTES: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
 }
 
+/// What is determined from a file's content in one read.
+#[derive(Clone, Copy, Debug)]
+pub struct Aspects {
+    /// Whether the SHA-256 is needed. Else the holes of the file are not read, and a file with
+    /// holes has none.
+    pub sha256: bool,
+    /// Algorithm of the digest that a package claims for it.
+    pub claimed: Option<Algorithm>,
+    /// As which kind of file it is searched for secrets.
+    pub search: Option<Kind>,
+}
+
 /// A file that stayed the same while its content was read.
 #[derive(Debug)]
 pub struct StableFile {
@@ -28,8 +40,8 @@ pub struct StableFile {
     pub stat: fs::Stat,
     /// Bytes read; equal to the size.
     pub size: u64,
-    /// SHA-256 of the content.
-    pub sha256: Sha256,
+    /// SHA-256 of the content; `None` if holes were not read.
+    pub sha256: Option<Sha256>,
     /// The digest that a package claims for the content, by the algorithm that was asked for; `None` for SHA-256.
     pub claimed: Option<Digest>,
     /// The secret that it holds, if it was searched.
@@ -51,15 +63,10 @@ pub enum Reading {
 
 /// Reads the regular file `name` in `directory`, again if it changes meanwhile or the disk cannot give it, and searches the
 /// same bytes for secrets if told what kind of file it is.
-pub fn read(
-    directory: BorrowedFd<'_>,
-    name: &[u8],
-    claimed: Option<Algorithm>,
-    search: Option<Kind>,
-) -> io::Result<Reading> {
+pub fn read(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Result<Reading> {
     let mut pauses = PAUSES.iter();
     loop {
-        let reading = read_once(directory, name, claimed, search);
+        let reading = read_once(directory, name, aspects);
         let may_pass = match &reading {
             Ok(reading) => matches!(reading, Reading::Changing(_)),
             Err(cause) => is_fault(cause),
@@ -71,34 +78,31 @@ pub fn read(
     }
 }
 
-fn read_once(
-    directory: BorrowedFd<'_>,
-    name: &[u8],
-    claimed: Option<Algorithm>,
-    search: Option<Kind>,
-) -> io::Result<Reading> {
+fn read_once(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Result<Reading> {
     let Some((file, before)) =
         open_with_stat(directory, name).map_or_else(not_regular, |opened| Ok(Some(opened)))?
     else {
         return Ok(Reading::Replaced);
     };
     let began = Moment::now();
-    let mut source = CacheNeutralReader::new(File::from(file));
-    let Digested { size, sha256, claimed: digest, secret } =
-        digest(&mut source, before.st_size as u64, claimed, search)?;
+    let mut source = CacheNeutralReader::with_holes(File::from(file), &before);
+    let Digested { size, sha256, claimed, secret } = digest(&mut source, before.st_size as u64, aspects)?;
     // What its package ships is not read again; everything else is, for the archive.
-    let file = if claimed.is_some() { source.forget() } else { source.keep() };
+    let file = if aspects.claimed.is_some() { source.forget() } else { source.keep() };
     let after = fs::fstat(&file)?;
     let is_whole = size == before.st_size as u64;
     let is_old = is_unchanged(&before, &after) && began.is_long_after(&after);
-    if is_whole && (is_old || reads_again(&file, &before, &sha256)?) {
+    // Without a digest there is nothing to compare a second reading with: it is tried again until
+    // its change is old.
+    let is_stable = is_old || sha256.map_or(Ok(false), |sha256| reads_again(&file, &before, &sha256))?;
+    if is_whole && is_stable {
         let (stat, growing) = (before, fs::fstat(&file)?.st_size > before.st_size);
         return Ok(Reading::Stable(Box::new(StableFile {
             file,
             stat,
             size,
             sha256,
-            claimed: digest,
+            claimed,
             secret,
             growing,
         })));
@@ -147,24 +151,26 @@ impl ClaimedHasher {
 
 struct Digested {
     size: u64,
-    sha256: Sha256,
+    sha256: Option<Sha256>,
     claimed: Option<Digest>,
     secret: Option<Detection>,
 }
 
 /// At `expected` bytes the file is taken to end, though it may have grown since.
-fn digest(
-    file: &mut CacheNeutralReader,
-    expected: u64,
-    claimed: Option<Algorithm>,
-    search: Option<Kind>,
-) -> io::Result<Digested> {
+fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io::Result<Digested> {
     let mut sha256 = sha2::Sha256::new();
-    let mut claimed = claimed.and_then(ClaimedHasher::new);
-    let mut search = search.map(Search::new);
-    let mut size = 0;
+    let mut claimed = aspects.claimed.and_then(ClaimedHasher::new);
+    let mut search = aspects.search.map(Search::new);
+    let skips_holes = !aspects.sha256 && aspects.claimed.is_none();
+    let (mut size, mut skipped) = (0, 0);
     BYTES.with_borrow_mut(|buffer| {
         loop {
+            let hole = if skips_holes { file.skip_hole() } else { 0 };
+            if hole > 0 {
+                (size, skipped) = (size + hole, skipped + hole);
+                // What is before and after it must not look like one word.
+                search.iter_mut().for_each(|search| search.feed(&[0; 64]));
+            }
             let rest = expected.saturating_sub(size).min(buffer.len() as u64) as usize;
             let got = file.read(&mut buffer[..rest])?;
             let bytes = &buffer[..got];
@@ -187,7 +193,7 @@ fn digest(
     })?;
     Ok(Digested {
         size,
-        sha256: sha256.finalize().into(),
+        sha256: (skipped == 0).then(|| sha256.finalize().into()),
         claimed: claimed.map(ClaimedHasher::finish),
         secret: search.and_then(Search::finish),
     })
@@ -201,6 +207,8 @@ mod tests {
     use std::io::{Seek, Write};
     use std::os::fd::AsFd;
     use std::time::Duration;
+
+    const CONTENT: Aspects = Aspects { sha256: true, claimed: None, search: None };
 
     fn directory() -> (tempfile::TempDir, File) {
         let dir = tempfile::tempdir().unwrap();
@@ -233,8 +241,7 @@ mod tests {
                     std::thread::sleep(Duration::from_micros(100));
                 }
             });
-            let readings: Vec<Reading> =
-                (0..5).map(|_| read(fd.as_fd(), b"log", None, None).unwrap()).collect();
+            let readings: Vec<Reading> = (0..5).map(|_| read(fd.as_fd(), b"log", CONTENT).unwrap()).collect();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             let mut grew = 0;
             for reading in readings {
@@ -250,20 +257,54 @@ mod tests {
     fn one_read_gives_both_digests() {
         let (dir, fd) = directory();
         std::fs::write(dir.path().join("f"), "abc").unwrap();
-        let Reading::Stable(read) = read(fd.as_fd(), b"f", Some(Algorithm::Md5), None).unwrap() else {
+        let Reading::Stable(read) =
+            read(fd.as_fd(), b"f", Aspects { claimed: Some(Algorithm::Md5), ..CONTENT }).unwrap()
+        else {
             panic!("not stable")
         };
         let Some(Digest::Md5(md5)) = read.claimed else { panic!("no MD5") };
         assert_eq!(hex(&md5), "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(hex(&read.sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hex(&read.sha256.unwrap()),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(read.size, 3);
-        let read = |algorithm| match super::read(fd.as_fd(), b"f", Some(algorithm), None).unwrap() {
-            Reading::Stable(read) => read.claimed,
+        let read = |algorithm| match super::read(
+            fd.as_fd(),
+            b"f",
+            Aspects { claimed: Some(algorithm), ..CONTENT },
+        ) {
+            Ok(Reading::Stable(read)) => read.claimed,
             other => panic!("{other:?}"),
         };
         let Some(Digest::Sha1(sha1)) = read(Algorithm::Sha1) else { panic!("no SHA-1") };
         assert_eq!(hex(&sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(read(Algorithm::Sha256), None);
+    }
+
+    #[test]
+    fn read_file_with_holes_reads_only_its_data() {
+        // Not every file system in memory says where its holes are.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let fd = File::open(dir.path()).unwrap();
+        let mut content = vec![0; 3 << 20];
+        let file = File::create(dir.path().join("f")).unwrap();
+        for (at, text) in [(0, "begin"), (1 << 20, "middle")] {
+            std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), at as u64).unwrap();
+            content[at..at + text.len()].copy_from_slice(text.as_bytes());
+        }
+        file.set_len(3 << 20).unwrap();
+        file.sync_all().unwrap();
+        let read = |aspects| match read(fd.as_fd(), b"f", aspects).unwrap() {
+            Reading::Stable(read) => (read.size, read.sha256),
+            other => panic!("{other:?}"),
+        };
+        let digest: Sha256 = sha2::Sha256::digest(&content).into();
+        assert_eq!(read(CONTENT), (3 << 20, Some(digest)));
+        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (3 << 20, None));
+        let terabytes = File::options().write(true).open(dir.path().join("f")).unwrap();
+        terabytes.set_len(4 << 40).unwrap();
+        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (4 << 40, None), "at once");
     }
 
     #[test]
@@ -274,11 +315,11 @@ mod tests {
         std::fs::create_dir(dir.path().join("dir")).unwrap();
         for name in ["link", "fifo", "dir"] {
             assert!(
-                matches!(read(fd.as_fd(), name.as_bytes(), None, None).unwrap(), Reading::Replaced),
+                matches!(read(fd.as_fd(), name.as_bytes(), CONTENT).unwrap(), Reading::Replaced),
                 "{name}"
             );
         }
-        assert_eq!(read(fd.as_fd(), b"none", None, None).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read(fd.as_fd(), b"none", CONTENT).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -302,7 +343,7 @@ mod tests {
                 }
             });
             begun.wait();
-            let reading = read(fd.as_fd(), b"busy", None, None).unwrap();
+            let reading = read(fd.as_fd(), b"busy", CONTENT).unwrap();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(matches!(reading, Reading::Changing(_)), "{reading:?}");
         });

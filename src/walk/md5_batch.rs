@@ -1,7 +1,7 @@
 //! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
 
-use super::content::{Reading, StableFile};
-use crate::model::digest::{Algorithm, Digest, Md5};
+use super::content::{Aspects, Reading, StableFile};
+use crate::model::digest::{Algorithm, Digest, Md5, Sha256};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::file::{Moment, is_unchanged, open_with_stat};
 use md5::Digest as _;
@@ -16,6 +16,9 @@ use std::sync::Arc;
 const CHUNK: usize = 64 << 10;
 /// The most that MD5 adds to a message.
 const PADDING: usize = 2 * BLOCK;
+
+/// What is wanted of every file.
+const ALONE: Aspects = Aspects { sha256: true, claimed: Some(Algorithm::Md5), search: None };
 
 /// A file to be read.
 pub trait Wanted {
@@ -116,7 +119,7 @@ fn done_alone<T: Wanted>(
     wanted: T,
     done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>),
 ) {
-    let reading = super::content::read(directory.as_fd(), wanted.name(), Some(Algorithm::Md5), None);
+    let reading = super::content::read(directory.as_fd(), wanted.name(), ALONE);
     done(directory.as_fd(), wanted, reading);
 }
 
@@ -214,12 +217,12 @@ impl<T> Lane<T> {
             .filter(|after| is_unchanged(&before, after) && after.st_size as u64 == size)
             .filter(|after| began.is_long_after(after));
         let reading = stat.map(|stat| {
-            let sha256 = sha256.finalize().into();
+            let sha256: Sha256 = sha256.finalize().into();
             Reading::Stable(Box::new(StableFile {
                 file,
                 stat,
                 size,
-                sha256,
+                sha256: Some(sha256),
                 claimed: Some(Digest::Md5(md5)),
                 secret: None,
                 growing: false,
@@ -284,7 +287,7 @@ mod tests {
         for (name, reading) in seen {
             assert_eq!(
                 reading,
-                show(crate::walk::content::read(fd.as_fd(), name.as_bytes(), Some(Algorithm::Md5), None)),
+                show(crate::walk::content::read(fd.as_fd(), name.as_bytes(), ALONE)),
                 "{name}"
             );
         }

@@ -21,7 +21,7 @@ use crate::system::file;
 use crate::system::mounts::{Class, Mount, Mounts};
 use crate::system::root::{self, Root};
 use attributes::{attributes, attributes_of};
-use content::{Reading, StableFile};
+use content::{Aspects, Reading, StableFile};
 use md5_batch::{Md5Batch, Wanted};
 use rustix::fs::{self, FileType, OFlags};
 use std::collections::HashMap;
@@ -52,6 +52,8 @@ pub struct Scope<'a> {
     pub claimed: &'a (dyn Fn(&[u8]) -> Option<Algorithm> + Sync),
     /// Paths whose content is of interest; others are only listed.
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Paths whose digest is used. Another file with holes has none, and they are not read.
+    pub digest: &'a (dyn Fn(&[u8]) -> bool + Sync),
     /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
     /// published files hold no secrets, so they are not searched for any.
     pub published: &'a (dyn Fn(&[u8], Option<&WalkedEntry>) -> bool + Sync),
@@ -350,6 +352,7 @@ impl Walker<'_> {
         let own = rayon::current_thread_index().and_then(|thread| self.abreast.get(thread));
         let mut abreast = own.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
         for pending in batch {
+            let sha256 = (self.scope.digest)(&pending.path);
             let claimed = (self.scope.claimed)(&pending.path);
             let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
             match &mut abreast {
@@ -359,7 +362,8 @@ impl Walker<'_> {
                     abreast.add(Arc::clone(directory), pending)
                 }
                 _ => {
-                    let reading = content::read(directory.as_fd(), pending.name(), claimed, search);
+                    let reading =
+                        content::read(directory.as_fd(), pending.name(), Aspects { sha256, claimed, search });
                     found.extend(self.read(directory.as_fd(), pending, reading));
                 }
             }
@@ -399,12 +403,9 @@ impl Walker<'_> {
                     return Some(found);
                 }
                 // Not what its package ships: read again and searched, so that what is searched is what is digested.
-                let again = content::read(
-                    directory,
-                    tree::file_name(&path),
-                    found.claimed.as_deref().map(Digest::algorithm),
-                    search,
-                );
+                let claimed = found.claimed.as_deref().map(Digest::algorithm);
+                let aspects = Aspects { sha256: true, claimed, search };
+                let again = content::read(directory, tree::file_name(&path), aspects);
                 match again {
                     Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
                     other => self.unstable(directory, path, rule, group, other),
@@ -426,7 +427,7 @@ impl Walker<'_> {
             let text = "grew while it was read; the image has what it was when the reading began";
             self.findings(|findings| findings.note(findings::Kind::Growing, path, text));
         }
-        let kind = Kind::File { size: read.size, sha256: Some(read.sha256) };
+        let kind = Kind::File { size: read.size, sha256: read.sha256 };
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
         let mut found = WalkedEntry::new(node, rule, Content::Known);

@@ -58,6 +58,7 @@ impl Fixture {
             mounts: &Mounts::default(),
             ours: &[],
             claimed: &|_| None,
+            digest: &|_| true,
             content: &|_| true,
             published: &|_, _| false,
             progress: &Progress::default(),
