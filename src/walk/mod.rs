@@ -27,13 +27,15 @@ use rustix::fs::{self, FileType, OFlags};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A batch of files for one thread ends at this many bytes or names.
 const BATCH_BYTES: u64 = 8 << 20;
 const BATCH_FILES: usize = 64;
+/// Batches per thread that may wait: else a directory of a million names is in memory twice.
+const MOST_WAITING: usize = 64;
 /// A file of this size is read alone at once: side by side with others it would be the last to end, by seconds.
 const ALONE: u64 = 32 << 20;
 
@@ -128,7 +130,8 @@ pub struct Tree {
 /// Walks everything under `root` with `threads` threads; the result is the same for any number.
 pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> {
     let abreast = (0..threads).map(|_| Mutex::default()).collect();
-    let walker = Walker { scope, abreast, inodes: Mutex::default(), tree: Mutex::default() };
+    let (inodes, tree, waiting) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+    let walker = Walker { scope, abreast, inodes, tree, waiting, most_waiting: threads * MOST_WAITING };
     let top =
         Directory { parent: Arc::new(root.open_directory_exactly(b"")?), path: Vec::new(), inside: None };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other)?;
@@ -177,6 +180,9 @@ struct Walker<'a> {
     abreast: Vec<Mutex<Md5Batch<Pending>>>,
     inodes: Mutex<HashMap<(u64, u64), Inode>>,
     tree: Mutex<Tree>,
+    /// Batches that wait for a thread, and how many may.
+    waiting: AtomicUsize,
+    most_waiting: usize,
 }
 
 impl Walker<'_> {
@@ -242,10 +248,19 @@ impl Walker<'_> {
     }
 
     fn spawn_batch<'s>(&'s self, tasks: &rayon::Scope<'s>, here: &Here, batch: Vec<Pending>) {
-        if !batch.is_empty() {
-            let fd = Arc::clone(&here.fd);
-            tasks.spawn(move |_| self.read_batch(&fd, batch));
+        if batch.is_empty() {
+            return;
         }
+        // This task holds no lock of its thread, so it may read a batch itself.
+        if self.waiting.load(Relaxed) >= self.most_waiting {
+            return self.read_batch(&here.fd, batch);
+        }
+        self.waiting.fetch_add(1, Relaxed);
+        let fd = Arc::clone(&here.fd);
+        tasks.spawn(move |_| {
+            self.waiting.fetch_sub(1, Relaxed);
+            self.read_batch(&fd, batch)
+        });
     }
 
     fn subdirectory<'s>(
