@@ -5,125 +5,159 @@ use crate::pkg::plan::PackageMode;
 use crate::report::progress::ProgressMode;
 use crate::services::Selection;
 use crate::transfer::upload::{Form, child};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Turns the machine it runs on into a container image that is provably that machine.
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(version = VERSION, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version = VERSION, about = ABOUT, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
-    /// What to do instead of converting.
+    /// What to do; without one, convert.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The default action.
+    /// Options of a conversion.
     #[command(flatten)]
     pub convert: Convert,
 }
 
-/// The version, and of which commit and for which target this program was built.
+impl Cli {
+    /// Parses the command line; `None` if it is empty and no variable names an output either.
+    pub fn from_command_line() -> Option<Self> {
+        match Cli::try_parse() {
+            Ok(cli) => Some(cli),
+            Err(error)
+                if error.kind() == ErrorKind::MissingRequiredArgument && std::env::args_os().len() <= 1 =>
+            {
+                None
+            }
+            Err(error) => error.exit(),
+        }
+    }
+}
+
+/// The version, with the commit and the target that the binary was built from and for.
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("V2D_COMMIT"), ", ", env!("V2D_TARGET"), ")");
 
-// No line wider than a terminal: what is wrapped is no table.
+const ABOUT: &str = "Turn a Linux machine into container images whose files match it";
+
+/// What the command prints if nothing was typed.
+pub const SHORT_HELP: &str = "\
+vm2docker-self turns this Linux machine into container images.
+
+  1. Look         vm2docker-self inspect
+  2. Plan         sudo vm2docker-self --out /tmp/ctx --dry-run
+  3. Convert      sudo vm2docker-self --out /tmp/ctx
+  4. Build        /tmp/ctx/build.sh    (with Docker, Podman or Buildah)
+  5. Start        cd /tmp/ctx && docker compose up
+
+All options: vm2docker-self --help";
+
+// A wrapped table is not readable: lines of at most 80 columns.
 const EXAMPLES: &str = "\
 Examples:
   sudo vm2docker-self --out /tmp/ctx --dry-run
-          what would be done, and how large it gets
+          Show the plan and the size forecast
   sudo vm2docker-self --out /tmp/ctx
-          this machine as a build context
+          Write a build context for this machine
   sudo vm2docker-self --upload https://HOST/DIR/ --token-file FILE --remove-self
-          the same, sent and kept nowhere here; then this program goes
+          Stream the context to a server, keep nothing here, remove the binary
   /tmp/ctx/build.sh
-          the context as an image
+          Build the images
   docker export CONTAINER | vm2docker-self verify ctx --tar -
-          is that image this machine?
+          Compare a container with the machine
 
 Exit codes:
     0  complete
     1  failed
-    2  usage
+    2  usage error
     3  done, but some objects could not be read or kept; they are listed
-    5  not equal
-   10  no space
-   11  another run has the same output
-   12  not delivered; what --out names is complete
-   13  all done, but this program could not be removed
-   20  refused before any work
+    5  verification failed: the file system differs
+   10  no space left
+   11  another run uses the same output directory
+   12  upload failed; the context in --out is complete
+   13  done, but vm2docker-self could not be removed
+   20  not started: precondition failed
 128+N  ended by signal N";
 
-/// The subcommand of the process that removes this program at the end of a run.
+/// The subcommand of the process that removes the executable at the end of a run.
 pub const REMOVE_SELF: &str = "remove-self";
 
-/// Converting a machine.
+/// Options of a conversion.
 #[derive(Args, Debug)]
 pub struct Convert {
-    /// Where the context goes; must not exist or be empty. Without it, --upload sends all of it and keeps nothing here
+    /// Write the context to DIR (empty or new); optional with --upload
     #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT", required_unless_present = "upload")]
     pub out: Option<PathBuf>,
-    /// The file system to convert instead of /
+    /// Convert the file system that is mounted at DIR
     #[arg(long, value_name = "DIR", env = "VM2DOCKER_ROOT", default_value = "/")]
     pub root: PathBuf,
-    /// Which base image.
+    /// Options about the base image.
     #[command(flatten)]
     pub base: BaseArgs,
-    /// How the network is used.
+    /// Options about the network.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// How the package layer is filled: by the distribution's archive, or with package files in the context
-    #[arg(long, value_enum, value_name = "WAY", env = "VM2DOCKER_PACKAGES", default_value_t = Packages::Install)]
+    /// Install packages in the build, or include package files in the context
+    #[arg(long, value_enum, value_name = "MODE", env = "VM2DOCKER_PACKAGES", default_value_t = Packages::Install)]
     pub packages: Packages,
-    /// Which services become containers: those that the machine is there for, none, or these units
+    /// Select services to run as containers: all, none or a list of units
     #[arg(long, value_name = "all|none|NAME,...", env = "VM2DOCKER_SERVICES", default_value = "all")]
     pub services: Selection,
-    /// Rules that come before the built-in ones: lines of keep|drop|withhold|volume PATTERN [REASON]
+    /// Apply the rules in FILE before the built-in ones
+    ///
+    /// One rule per line: keep|drop|withhold|volume PATTERN [REASON].
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_POLICY")]
     pub policy: Option<PathBuf>,
-    /// Put the withheld files into the context too, encrypted to this key (age1..., of age or rage)
-    #[arg(long, value_name = "RECIPIENT", env = "VM2DOCKER_INCLUDE_SECRETS")]
+    /// Include withheld files, encrypted to the OpenPGP public key in KEYFILE
+    #[arg(long, value_name = "KEYFILE", env = "VM2DOCKER_INCLUDE_SECRETS")]
     pub include_secrets: Option<String>,
-    /// Leave out what matches; adds to the built-in rules
+    /// Exclude paths that match GLOB, in addition to the built-in rules (repeatable)
     #[arg(long, value_name = "GLOB", env = "VM2DOCKER_EXCLUDE")]
     pub exclude: Vec<String>,
-    /// How the archives are packed: zstd, gzip or none, the first two with a level (zstd:9)
+    /// Compress archives with zstd, gzip or none; with a level: zstd:9
     #[arg(long, value_name = "FORMAT[:LEVEL]", env = "VM2DOCKER_COMPRESS", default_value = "zstd")]
     pub compress: Compression,
-    /// Send the context there: https://HOST/DIRECTORY/, a signed address, or a tus server's
+    /// Upload the context to URL: https://HOST/DIR/, a presigned URL or a tus server
     #[arg(long, value_name = "URL", env = "VM2DOCKER_UPLOAD", hide_env_values = true)]
     pub upload: Option<String>,
-    /// How it is sent.
+    /// Options about the upload.
     #[command(flatten)]
     pub delivery: DeliveryArgs,
-    /// At the very end of a run that did everything, remove this program, or the package that it came in
+    /// Remove vm2docker-self or its package after a complete and successful run
     #[arg(long, env = "VM2DOCKER_REMOVE_SELF", conflicts_with = "dry_run")]
     pub remove_self: bool,
-    /// Refuse to run where the machine's file systems cannot be made read-only for this process
+    /// Require a read-only view of all file systems; otherwise exit with 20
     #[arg(long, env = "VM2DOCKER_REQUIRE_READONLY")]
     pub require_readonly: bool,
-    /// Write to a file system that keeps no owners and permissions (FAT): whoever has it can read the context
+    /// Allow --out on a file system without owners and permissions (FAT)
     #[arg(long, env = "VM2DOCKER_ALLOW_INSECURE_TARGET")]
     pub allow_insecure_target: bool,
-    /// Take as much of processor and disk as there is, instead of giving way to others
+    /// Run at normal CPU and I/O priority [default: lowest priority, throttled]
     #[arg(long, env = "VM2DOCKER_FULL_SPEED")]
     pub full_speed: bool,
-    /// Work out the plan and the forecast, write nothing
+    /// Show the plan and the size forecast; write nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
-    /// What most actions take.
+    /// Options that most commands have.
     #[command(flatten)]
     pub common: Common,
-    /// A bar on a terminal (auto), lines (plain) or nothing
+    /// Show progress as a bar on terminals (auto), as lines (plain) or not (none)
     #[arg(long, value_enum, value_name = "MODE", env = "VM2DOCKER_PROGRESS", default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
 }
 
-/// Which base image, and what is known of it.
+/// Options about the base image.
 #[derive(Args, Debug)]
 pub struct BaseArgs {
-    /// Base image to build FROM, instead of the one that os-release maps to
+    /// Build FROM the image REF instead of the one that os-release maps to
     #[arg(long, value_name = "REF", env = "VM2DOCKER_BASE")]
     pub base: Option<String>,
-    /// How to learn what the base image holds: from the registry, from published package lists, not at all, or from a
-    /// file (rootfs tar, `docker save` tar, OCI layout); `auto` takes the first of these that answers
+    /// Determine the base image's contents from the registry, package lists or FILE
+    ///
+    /// auto uses the first that is available: registry, packages, none. FILE is a tar archive of a
+    /// root file system, the output of `docker save`, or an OCI layout.
     #[arg(
         long,
         value_name = "auto|registry|packages|none|FILE",
@@ -133,44 +167,44 @@ pub struct BaseArgs {
     pub base_from: PathBuf,
 }
 
-/// How the network is used.
+/// Options about the network.
 #[derive(Args, Debug)]
 pub struct NetworkArgs {
-    /// Fetch nothing from the network
+    /// Use no network
     #[arg(long, env = "VM2DOCKER_OFFLINE")]
     pub offline: bool,
-    /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+    /// Trust the CA certificates (PEM) in FILE, in addition to the system's
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Talk HTTP without TLS to the registry; loopback registries need no flag
+    /// Use HTTP without TLS for the registry [default: only on loopback]
     #[arg(long, env = "VM2DOCKER_PLAIN_HTTP")]
     pub plain_http: bool,
 }
 
-/// How a context is sent.
+/// Options about the upload.
 #[derive(Args, Debug)]
 pub struct DeliveryArgs {
-    /// Send it as one archive, or file by file [default: tar; files where --out keeps none]
+    /// Upload one tar archive or single files [default: tar; files without --out]
     #[arg(long, value_enum, value_name = "FORM", env = "VM2DOCKER_UPLOAD_AS")]
     pub upload_as: Option<Form>,
-    /// What the server is shown: a bearer's token, or a scheme and its value (Basic ...); else VM2DOCKER_TOKEN has it
+    /// Read the token or Authorization value from FILE, not from VM2DOCKER_TOKEN
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }
 
-/// What most actions take.
+/// Options that most commands have.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Worker threads; the result does not depend on it [default: one a processor]
+    /// Use N worker threads; the result is the same [default: number of CPUs]
     #[arg(long, value_name = "N", env = "VM2DOCKER_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// One JSON document on standard output and nothing else
+    /// Print one JSON document to standard output and nothing else
     #[arg(long)]
     pub json: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(long, short)]
     pub quiet: bool,
-    /// Show every finding
+    /// Print every finding
     #[arg(long, short)]
     pub verbose: bool,
 }
@@ -178,9 +212,9 @@ pub struct Common {
 /// `--packages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Packages {
-    /// The distribution's archive, pinned to the machine's versions: a small context.
+    /// Install from the distribution's repositories, pinned to the machine's versions
     Install,
-    /// The package files travel in the context: no archive is needed where it is built.
+    /// Include the package files in the context; the build needs no repository
     Carry,
 }
 
@@ -193,125 +227,125 @@ impl From<Packages> for PackageMode {
     }
 }
 
-/// The other actions.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what it sees of the machine; writes nothing
+    /// Show what is detected on the machine; write nothing
     Inspect {
-        /// The file system to look at instead of /
+        /// Inspect the file system that is mounted at DIR
         #[arg(long, value_name = "DIR", env = "VM2DOCKER_ROOT", default_value = "/")]
         root: PathBuf,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// Is this file system the machine that CONTEXT describes?
+    /// Compare a file system with CONTEXT
     Verify {
-        /// The context
+        /// Read the context in the directory CONTEXT
         context: PathBuf,
-        /// What is verified.
+        /// The file system to compare.
         #[command(flatten)]
         subject: SubjectArgs,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// Make a root the machine that CONTEXT describes; the generated Dockerfile runs this inside the build
+    /// Change a root file system to match CONTEXT; the Dockerfile runs this
     Apply {
-        /// The context
+        /// Read the context in the directory CONTEXT
         context: PathBuf,
-        /// The root to change
+        /// Change the root file system at DIR
         #[arg(long, value_name = "DIR", default_value = "/")]
         root: PathBuf,
-        /// Which layer of the image this is
+        /// Run one stage of the build
         #[arg(long, value_enum, default_value_t = BuildStage::System)]
         stage: BuildStage,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// Send a finished context to a server, again or for the first time
+    /// Upload a finished context
     Upload {
-        /// The context
+        /// Read the context in the directory CONTEXT
         context: PathBuf,
-        /// Where to: https://HOST/DIRECTORY/, a signed address, or a tus server's
+        /// Upload to https://HOST/DIR/, a presigned URL or a tus server
         url: String,
-        /// How it is sent.
+        /// Options about the upload.
         #[command(flatten)]
         delivery: DeliveryArgs,
-        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        /// Trust the CA certificates (PEM) in FILE, in addition to the system's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// The same, when a line on standard input says so: what a conversion begins before its doors close
+    /// Upload CONTEXT when standard input requests it; a conversion starts this
     #[command(name = child::DELIVER, hide = true)]
     Deliver {
-        /// The context
+        /// Read the context in the directory CONTEXT
         context: PathBuf,
-        /// How it is sent.
+        /// Options about the upload.
         #[command(flatten)]
         delivery: DeliveryArgs,
-        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        /// Trust the CA certificates (PEM) in FILE, in addition to the system's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// Send what comes over standard input: what a conversion without --out begins before its doors close
+    /// Upload standard input; a conversion without --out starts this
     #[command(name = child::SEND, hide = true)]
     Send {
-        /// Certificates (PEM) to trust beside the machine's own and Mozilla's
+        /// Trust the CA certificates (PEM) in FILE, in addition to the system's
         #[arg(long, value_name = "FILE", env = "VM2DOCKER_CA_FILE")]
         ca_file: Option<PathBuf>,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
-    /// Remove this program, when a line on standard input says so: what a conversion begins before its doors close
+    /// Remove the executable when standard input requests it; a run starts this
     #[command(name = REMOVE_SELF, hide = true)]
     RemoveSelf,
-    /// Remove what killed runs have left beside their --out, and only what is provably theirs
+    /// Remove partial directories left by interrupted runs
     Clean {
-        /// The output directory of those runs
+        /// Clean up for runs with this --out
         #[arg(long, short, value_name = "DIR", env = "VM2DOCKER_OUT")]
         out: PathBuf,
     },
-    /// What happened to this path, and why
+    /// Show what happened to PATH and why
     Explain {
-        /// The context
+        /// Read the context in the directory CONTEXT
         context: PathBuf,
-        /// The path, as it is on the machine
+        /// Explain this path of the machine
         path: PathBuf,
-        /// What most actions take.
+        /// Options that most commands have.
         #[command(flatten)]
         common: Common,
     },
 }
 
-/// What is verified.
+/// The file system to compare.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub struct SubjectArgs {
-    /// A mounted file system
+    /// Compare the file system that is mounted at DIR
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// A root file system's archive; - is standard input
+    /// Compare the root file system in a tar archive; - reads standard input
     #[arg(long, value_name = "FILE")]
     pub tar: Option<PathBuf>,
 }
 
-/// The layer that `apply` makes.
+/// A step of the build that `apply` carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BuildStage {
-    /// The base image with the machine's merged `/usr`, for packages to unpack to.
+    /// Move /bin, /lib and /sbin into /usr before packages are installed
     MergedUsr,
-    /// What the base image and the packages give, without what no image should hold.
+    /// Unpack package files, remove caches and logs, check all versions
     Packages,
-    /// The machine.
+    /// Write, fix and delete files until the root matches the manifest
     System,
 }
 
@@ -319,6 +353,63 @@ pub enum BuildStage {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// The verbs that help texts start with.
+    const VERBS: &[&str] = &[
+        "Allow",
+        "Apply",
+        "Build",
+        "Change",
+        "Clean",
+        "Compare",
+        "Compress",
+        "Convert",
+        "Determine",
+        "Exclude",
+        "Explain",
+        "Generate",
+        "Include",
+        "Inspect",
+        "Install",
+        "Print",
+        "Read",
+        "Remove",
+        "Require",
+        "Run",
+        "Select",
+        "Show",
+        "Trust",
+        "Turn",
+        "Upload",
+        "Use",
+        "Write",
+    ];
+
+    /// Returns what is wrong with the help of a command and of its subcommands.
+    fn faults(command: &mut clap::Command) -> Vec<String> {
+        let mut texts = vec![command.get_about().map(ToString::to_string)];
+        texts.extend(command.get_arguments().map(|argument| argument.get_help().map(ToString::to_string)));
+        let is_good = |text: &String| {
+            let verb = text.split_whitespace().next().unwrap_or_default();
+            VERBS.contains(&verb) && !text.ends_with('.') && text.chars().count() <= 80
+        };
+        let mut found: Vec<String> =
+            texts.into_iter().map(Option::unwrap_or_default).filter(|text| !is_good(text)).collect();
+        let help = command.render_long_help().to_string();
+        // clap breaks no word: a list of values or `[env: NAME=]` can be longer.
+        let is_wide = |line: &&str| line.chars().count() > 80 && line.split_whitespace().count() > 1;
+        found.extend(help.lines().filter(is_wide).map(str::to_owned));
+        found.extend(command.get_subcommands_mut().flat_map(self::faults));
+        found
+    }
+
+    #[test]
+    fn help_every_text_is_an_imperative_sentence_within_80_columns() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        assert_eq!(faults(&mut command), [""; 0]);
+        assert!(SHORT_HELP.lines().all(|line| line.chars().count() <= 80));
+    }
 
     #[test]
     fn the_definition_is_sound() {

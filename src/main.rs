@@ -1,11 +1,10 @@
 //! Parses the command line, runs it, turns the result into an exit code.
 
-use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
-use vm2docker_self::cli::Cli;
+use vm2docker_self::cli::{Cli, SHORT_HELP};
 use vm2docker_self::commands;
 use vm2docker_self::context::output::{self, CleanupHandle};
 use vm2docker_self::error::Code;
@@ -16,7 +15,10 @@ const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 
 fn main() -> ExitCode {
     no_backtrace::keep_off();
-    let cli = Cli::parse();
+    let Some(cli) = Cli::from_command_line() else {
+        console::answer(SHORT_HELP);
+        return Code::Done.into();
+    };
     let scratch = CleanupHandle::default();
     clean_up_on_signals(&scratch);
     clean_up_on_panic(&scratch);

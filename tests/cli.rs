@@ -37,7 +37,6 @@ fn is_empty(directory: PathBuf) -> bool {
 
 /// Command line, exit code, what standard error says. `FILE` is a text file.
 const BAD: &[(&[&str], i32, &[&str])] = &[
-    (&[], 2, &["--out <DIR>"]),
     (&["--root", "MACHINE"], 2, &["--out <DIR>"]),
     (&["--out", "CTX", "--frobnicate"], 2, &["--frobnicate"]),
     (&["--out", "CTX", "--compress", "zstd:20"], 2, &["levels of zstd go from 1 to 19"]),
@@ -265,6 +264,14 @@ fn nothing_but_text_goes_to_a_pipe() {
     }
     let quiet = place.convert("ctx4", &["--quiet"]).ends(0);
     assert_eq!((quiet.err.as_str(), quiet.out.as_str()), ("", ""));
+}
+
+#[test]
+fn command_without_arguments_prints_short_help() {
+    let ran = run([""; 0]).ends(0);
+    let steps = ["inspect", "--dry-run", "build.sh", "docker compose up", "--help"];
+    assert!(steps.iter().all(|step| ran.out.contains(step)), "{}", ran.out);
+    assert_eq!(ran.err, "");
 }
 
 #[test]
