@@ -308,6 +308,12 @@ pub enum Command {
     /// Remove the executable when standard input requests it; a run starts this
     #[command(name = REMOVE_SELF, hide = true)]
     RemoveSelf,
+    /// Generate man pages, shell completions or JSON Schema
+    Generate {
+        /// What is generated.
+        #[command(subcommand)]
+        what: Generated,
+    },
     /// Remove partial directories left by interrupted runs
     Clean {
         /// Clean up for runs with this --out
@@ -324,6 +330,24 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// What `generate` writes.
+#[derive(Debug, Subcommand)]
+pub enum Generated {
+    /// Write the man pages to a directory
+    Man {
+        /// Write to this directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// Select the shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of all JSON documents
+    Schema,
 }
 
 /// The file system to compare.

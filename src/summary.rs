@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Every decision about the machine as a whole; those about single paths are in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Version of the vm2docker-self that made the plan.
     pub program_version: &'static str,
@@ -48,6 +49,7 @@ impl Schema for Summary {
 
 /// The base image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BaseSummary {
     /// Its name; none: `scratch`.
     pub reference: Option<String>,
@@ -70,6 +72,7 @@ pub struct BaseSummary {
 
 /// The packages by what becomes of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PackageSummary {
     /// The value of `--packages` that holds for this image.
     pub mode: PackageMode,
@@ -97,6 +100,7 @@ pub struct PackageSummary {
 
 /// Where the image gets a package from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PackageDecision {
     /// The machine's version.
     pub version: String,
@@ -113,6 +117,7 @@ pub struct PackageDecision {
 
 /// A number of paths and their bytes; the names of one inode count their bytes once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Count {
     /// Paths.
     pub paths: u64,
@@ -122,6 +127,7 @@ pub struct Count {
 
 /// The paths by what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileSummary {
     /// From the base image.
     pub base: Count,
@@ -143,6 +149,7 @@ pub struct FileSummary {
 
 /// The administrator's files in the delta.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LocalFiles {
     /// All of them.
     pub all: Count,
@@ -154,6 +161,7 @@ pub struct LocalFiles {
 
 /// A file of the administrator's, or a directory with all that is the administrator's in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LocalPath {
     /// Its path, escaped.
     pub path: String,
@@ -169,6 +177,7 @@ pub const MOST_PLACES: usize = 100;
 
 /// Unpacked size of the layers in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Forecast {
     /// The base image; 0 if its files are not known.
     pub base: u64,

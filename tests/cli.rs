@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use support::fixture;
+use support::schema::Schema;
 use support::tool::{Place, binary, command, finish, from_file, run};
 
 const DEBIAN: &str =
@@ -239,7 +240,8 @@ fn archives_are_verified_and_garbage_is_not() {
 }
 
 #[test]
-fn json_is_one_document_and_nothing_else() {
+fn json_is_one_document_that_its_schema_allows() {
+    let schema = Schema::load();
     let place = machine();
     for (words, code) in [
         (&["--root", "MACHINE", "--out", "CTX", "--dry-run", "--json"][..], 0),
@@ -250,9 +252,24 @@ fn json_is_one_document_and_nothing_else() {
     ] {
         let ran = run(args(words, &place)).ends(code);
         let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-        assert!(document.is_object(), "{words:?}");
+        schema.check(document["schema"].as_str().unwrap(), &document);
         assert_eq!(ran.err, "", "{words:?}");
     }
+    let plan: serde_json::Value = serde_json::from_slice(&place.unpacked("ctx", "plan.json")).unwrap();
+    schema.check("plan", &plan);
+    place.manifest("ctx").iter().for_each(|line| schema.check("manifest-line", line));
+    let findings = String::from_utf8(place.unpacked("ctx", "findings.jsonl")).unwrap();
+    findings.lines().for_each(|line| schema.check("finding", &serde_json::from_str(line).unwrap()));
+    assert!(!findings.is_empty());
+}
+
+#[test]
+fn inspect_running_machine_prints_what_its_schema_allows() {
+    let ran = run(["inspect", "--json"]);
+    assert!(matches!(ran.code, Some(0 | 3)), "{ran:?}");
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(document["machine"]["live"].is_object());
+    Schema::load().check("inspect", &document);
 }
 
 #[test]
@@ -272,6 +289,20 @@ fn command_without_arguments_prints_short_help() {
     let steps = ["inspect", "--dry-run", "build.sh", "docker compose up", "--help"];
     assert!(steps.iter().all(|step| ran.out.contains(step)), "{}", ran.out);
     assert_eq!(ran.err, "");
+}
+
+#[test]
+fn generate_writes_man_pages_and_completions() {
+    let place = Place::new();
+    let man = place.path("man");
+    finish(binary().args(["generate", "man"]).arg(&man)).ends(0);
+    assert!(
+        fs::read_to_string(man.join("vm2docker-self-verify.1")).unwrap().contains("Compare a file system")
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let text = run(["generate", "completions", shell]).ends(0).out;
+        assert!(text.contains("include-secrets") && !text.contains("remove-self-"), "{text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use support::schema::Schema;
 use support::tool::{Place, command, finish};
 
 /// Secrets that no file of a context may hold.
@@ -54,7 +55,9 @@ fn converted(arguments: &[&str]) -> (Place, Value) {
     place.root("machine", MACHINE);
     place.convert("ctx", &[&["--base-from", "none", "--compress", "none"], arguments].concat()).ends(0);
     let plan = fs::read(place.path("ctx").join("plan.json")).unwrap();
-    (place, serde_json::from_slice(&plan).unwrap())
+    let plan = serde_json::from_slice(&plan).unwrap();
+    Schema::load().check("plan", &plan);
+    (place, plan)
 }
 
 fn service<'a>(plan: &'a Value, name: &str) -> &'a Value {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use support::schema::Schema;
 use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, finish};
 use vm2docker_self::context::reader::{BINARY, COMPLETE, seal_line};
@@ -317,6 +318,7 @@ fn a_conversion_delivers_what_it_made() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
     let ran = convert(&place, &store, &["--json"]).ends(0);
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    Schema::load().check("conversion", &document);
     assert_eq!(document["receipt"]["confirmation"], "read-back");
     let archive = store.object("/in/ctx.tar").unwrap();
     assert_eq!(document["receipt"]["bytes"], archive.len());

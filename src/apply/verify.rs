@@ -27,6 +27,7 @@ pub enum Subject {
 
 /// The outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verified {
     /// Whether there is no difference.
     pub equal: bool,

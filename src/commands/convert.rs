@@ -30,6 +30,7 @@ use std::time::Instant;
 
 /// What a conversion prints with `--json`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Conversion<'a> {
     /// The plan, as `plan.json` has it.
     plan: Document<'a, Summary>,
@@ -42,6 +43,7 @@ pub(super) struct Conversion<'a> {
     /// What the kernel refuses to this process.
     sandbox: &'a Sandbox,
     /// The receipt of the upload, as `upload --json` prints it; `null` without one.
+    #[cfg_attr(test, schemars(with = "Option<Document<crate::transfer::upload::Receipt>>"))]
     receipt: Option<&'a Value>,
 }
 

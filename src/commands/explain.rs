@@ -15,7 +15,7 @@ pub(super) fn run(context: &Path, path: &Path, common: &Common) -> Result<Code> 
     let asked = path.as_os_str().as_bytes();
     let record = find(&Context::open(context)?, asked)?;
     if common.json {
-        console::json(&Explained(manifest::line(&record, &Names::default())));
+        console::json(&Explained { line: manifest::line(&record, &Names::default()) });
     } else {
         console::answer(&describe(&record, asked));
     }
@@ -75,8 +75,11 @@ fn describe(record: &Record, asked: &[u8]) -> String {
 
 /// The path's line of the manifest.
 #[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Explained(manifest::Line);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Explained {
+    #[serde(flatten)]
+    line: manifest::Line,
+}
 
 impl Schema for Explained {
     const NAME: &'static str = "vm2docker-self/explain";

@@ -19,6 +19,7 @@ use std::path::Path;
 
 /// What `inspect --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Inspection<'a> {
     /// The machine.
     machine: &'a Inventory,

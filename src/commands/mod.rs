@@ -4,6 +4,7 @@ mod apply;
 mod clean;
 mod convert;
 mod explain;
+mod generate;
 mod inspect;
 pub mod remove_self;
 mod upload;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli, scratch: &CleanupHandle) -> Code {
         Some(Command::Send { ca_file, common }) => child::read_request()
             .and_then(|(token, url)| upload::send(&upload::server(url, token, ca_file, &common), &common)),
         Some(Command::RemoveSelf) => remove_self::run_on_request(),
+        Some(Command::Generate { what }) => generate::run(&what),
         Some(Command::Clean { out }) => clean::run(&out),
         Some(Command::Explain { context, path, common }) => explain::run(&context, &path, &common),
     };

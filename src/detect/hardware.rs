@@ -31,6 +31,7 @@ const FIRMWARE: &[(&str, &str)] = &[
 
 /// The machine's hardware as its kernel sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hardware {
     /// Main memory and swap.
     pub memory: Memory,
@@ -51,6 +52,7 @@ pub struct Hardware {
 
 /// Memory in bytes (`proc_meminfo(5)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Memory {
     /// What the kernel manages of the main memory.
     pub total: u64,
@@ -64,6 +66,7 @@ pub struct Memory {
 
 /// The machine's processors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Processors {
     /// How many are online; 0 if that cannot be read.
     pub online: usize,
@@ -75,6 +78,7 @@ pub struct Processors {
 
 /// The tightest limits on the way from a control group to the top (`Documentation/admin-guide/cgroup-v2.rst`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupLimits {
     /// Bytes of memory.
     pub memory: Option<u64>,

@@ -41,6 +41,7 @@ use sysctl::Sysctl;
 
 /// What was found out about the machine, apart from its files and packages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inventory {
     /// Distribution and release.
     pub os: OsRelease,
@@ -63,6 +64,7 @@ pub struct Inventory {
 
 /// What only a running machine tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuntimeState {
     /// Kernel, memory, processors, and who emulates them.
     pub hardware: Hardware,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 /// The fields of `os-release` that tell the distribution and its release; empty where they are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OsRelease {
     /// `ID`, in lower case.
     pub id: String,

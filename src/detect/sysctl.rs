@@ -49,18 +49,23 @@ const SECRET: &[&[u8]] = &[b"tcp_fastopen_key", b"stable_secret"];
 
 /// A parameter that a file of the machine sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sysctl {
     /// Its path below `/proc/sys`.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
     /// The value in the file.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub configured: Vec<u8>,
     /// The value now; `None` if the kernel does not have it.
     #[serde(serialize_with = "escaped_if_any")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub current: Option<Vec<u8>>,
     /// The file that sets it, relative to the root.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub file: Vec<u8>,
     /// A container can set it for itself.
     pub is_namespaced: bool,

@@ -38,6 +38,7 @@ const SYSTEM_IMAGE: &str = "vm2docker/machine:latest";
 
 /// Sizes of the archives in the context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sizes {
     /// The delta in bytes.
     pub delta: u64,

@@ -12,6 +12,7 @@ pub trait Schema {
 
 /// Names a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SchemaId {
     /// The schema's name.
     pub schema: &'static str,
@@ -39,5 +40,22 @@ impl<'a, T: Schema> Document<'a, T> {
     /// Returns the document with this content.
     pub fn new(content: &'a T) -> Self {
         Document { id: SchemaId::of::<T>(), content }
+    }
+}
+
+#[cfg(test)]
+impl<T: Schema + schemars::JsonSchema> schemars::JsonSchema for Document<'_, T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::NAME.trim_start_matches("vm2docker-self/").into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = T::json_schema(generator);
+        let ids = [("schema", serde_json::json!(T::NAME)), ("version", serde_json::json!(T::VERSION))];
+        for (name, value) in ids {
+            schema.get_mut("properties").unwrap()[name] = serde_json::json!({"const": value});
+            schema.get_mut("required").unwrap().as_array_mut().unwrap().push(name.into());
+        }
+        schema
     }
 }

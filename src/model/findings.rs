@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// Whether the image lacks something that it should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Something of the machine could not be read or kept: exit code 3.
@@ -19,10 +20,11 @@ pub enum Severity {
 
 macro_rules! kinds {
     ($($kind:ident $name:literal [$($severity:ident)+]: $meaning:literal;)+) => {
-        /// The kind of a [`Finding`], for programs: in JSON its name in lower case.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        /// The kind of a [`Finding`], for programs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         pub enum Kind {
-            $(#[doc = $meaning] $kind,)+
+            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)+
         }
 
         impl Kind {
@@ -81,16 +83,14 @@ kinds! {
     Withheld "withheld" [Note]: "A secret is left out of the image.";
 }
 
-impl Serialize for Kind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
 /// One object and what happened to it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "finding"))]
 pub struct Finding {
-    /// Relative to the root, as bytes; empty where the finding concerns no single path.
+    /// Relative to the root, as bytes; empty where the finding concerns no single path. In JSON
+    /// absolute and escaped, or `null`.
+    #[serde(serialize_with = "shown")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub path: Box<[u8]>,
     /// Decides the exit code.
     pub severity: Severity,
@@ -144,17 +144,9 @@ impl Schema for Finding {
     const VERSION: u32 = 1;
 }
 
-impl Serialize for Finding {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut line = serializer.serialize_struct("Finding", 4)?;
-        line.serialize_field("severity", &self.severity)?;
-        line.serialize_field("kind", &self.kind)?;
-        let path = (!self.path.is_empty()).then(|| escape::display(&self.path));
-        line.serialize_field("path", &path)?;
-        line.serialize_field("text", &self.text)?;
-        line.end()
-    }
+/// The path as people write it; `null` where the finding concerns no single path.
+fn shown<S: serde::Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    (!path.is_empty()).then(|| escape::display(path)).serialize(serializer)
 }
 
 #[cfg(test)]
@@ -173,5 +165,30 @@ mod tests {
             name.to_ascii_lowercase()
         };
         assert_eq!(Kind::ALL.iter().map(kebab).collect::<Vec<_>>(), names);
+    }
+
+    /// Returns the page that documents the kinds.
+    fn reference() -> String {
+        let mut page = String::from(
+            "# Findings\n\nThe kinds of findings in `findings.jsonl` and in `--json`.\n\
+             A `loss` means that the image lacks something (exit code 3).\n\
+             This page is written by the test `reference_page_lists_every_kind`.\n\n\
+             | kind | severity | meaning |\n|---|---|---|\n",
+        );
+        for kind in Kind::ALL {
+            let severities: Vec<String> =
+                kind.severities().iter().map(|severity| format!("{severity:?}").to_lowercase()).collect();
+            page += &format!("| `{}` | {} | {} |\n", kind.name(), severities.join(", "), kind.meaning());
+        }
+        page
+    }
+
+    #[test]
+    fn reference_page_lists_every_kind() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/findings.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), reference(), "run this test with UPDATE=1");
     }
 }

@@ -12,6 +12,7 @@ use std::io::{self, BufRead, Write};
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// In the image, as on the machine.
@@ -41,6 +42,7 @@ impl Verdict {
 
 /// Which layer of the image provides a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProvidedBy {
     /// The base image holds it.
@@ -77,6 +79,7 @@ pub struct Names {
 
 /// A line, field by field in the order in which it is written.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "manifest-line"))]
 pub struct Line {
     path: String,
     #[serde(rename = "type")]

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// `--packages`: how the package layer is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PackageMode {
     /// From the distribution's repositories, pinned to the machine's versions.

@@ -31,6 +31,7 @@ pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, servic
 
 /// A mount as `inspect` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MountLine {
     /// Mount point.
     pub path: String,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// A name for a service, a volume or a network: a DNS label (RFC 1123), which all orchestrators accept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Name(String);
 
@@ -68,6 +69,7 @@ impl fmt::Display for Name {
 
 /// The name of an environment variable that every shell accepts (POSIX 2018, XBD 3.231).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Variable(String);
 
@@ -93,6 +95,7 @@ impl Variable {
 
 /// All containers and what they share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Workload {
     /// By name.
     pub services: Vec<Service>,
@@ -110,6 +113,7 @@ pub struct Workload {
 
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Service {
     /// Unique among the services.
     pub name: Name,
@@ -126,6 +130,7 @@ pub struct Service {
     pub user: Option<User>,
     /// Absolute, without `..`.
     #[serde(serialize_with = "escaped_option")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub working_directory: Option<Vec<u8>>,
     /// Variables with their values, none of them secret.
     #[serde(skip)]
@@ -140,6 +145,7 @@ pub struct Service {
     pub mounts: Vec<Mount>,
     /// Directories in memory, absolute: what a read-only root needs to be writable and need not stay.
     #[serde(serialize_with = "escaped_all")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub memory_directories: Vec<Vec<u8>>,
     /// The root file system is read-only.
     pub read_only: bool,
@@ -174,6 +180,8 @@ pub struct Service {
 
 /// What a container runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(transform = script_is_a_word))]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
     /// A program and its arguments, by themselves (exec form).
@@ -182,8 +190,16 @@ pub enum Command {
     Script(#[serde(skip)] Vec<u8>),
 }
 
+/// serde writes a variant without its skipped content as a word, which schemars does not know.
+#[cfg(test)]
+fn script_is_a_word(schema: &mut schemars::Schema) {
+    let script = &mut schema.get_mut("oneOf").unwrap()[1];
+    *script = serde_json::json!({"description": script["description"], "const": "script"});
+}
+
 /// Who a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct User {
     /// Number of the user.
     pub uid: u32,
@@ -195,6 +211,7 @@ pub struct User {
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.
@@ -214,6 +231,7 @@ impl fmt::Display for Protocol {
 
 /// An address that a service listens on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Port {
     /// Its number.
     pub number: u16,
@@ -227,21 +245,25 @@ pub struct Port {
 
 /// A volume in a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Mount {
     /// The volume's name.
     pub volume: Name,
     /// Where, absolute.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
 }
 
 /// A directory that outlives containers or that several of them share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Volume {
     /// Its name.
     pub name: Name,
     /// Where it is on the machine, absolute.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
     /// What it is for.
     pub purpose: Purpose,
@@ -255,6 +277,7 @@ pub struct Volume {
 
 /// What a volume is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// Live data that is not in the image: has to be copied.
@@ -267,6 +290,7 @@ pub enum Purpose {
 
 /// Services in one network namespace: addresses like `127.0.0.1` mean the same to all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SharedNetwork {
     /// Its name.
     pub name: Name,
@@ -276,11 +300,13 @@ pub struct SharedNetwork {
 
 /// A withheld file that containers need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SecretFile {
     /// Its name among secrets.
     pub name: Name,
     /// Where it is, absolute.
     #[serde(serialize_with = "escaped")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
     /// Owner, group and permissions on the machine.
     pub owner: (u32, u32, u16),
@@ -288,11 +314,13 @@ pub struct SecretFile {
 
 /// How a container ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Signal(pub &'static str);
 
 /// What happens when a service ends by itself (`Restart=` of `systemd.service(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Nothing.
@@ -305,6 +333,7 @@ pub enum Restart {
 
 /// How to see that a service serves, without talking to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Something listens on this TCP port.
@@ -317,6 +346,7 @@ pub enum Health {
 
 /// What a container may do beyond an engine's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Privileges {
     /// Capabilities to add, without `CAP_`, upper case.
     pub add: BTreeSet<&'static str>,
@@ -324,6 +354,7 @@ pub struct Privileges {
     pub drop_all: bool,
     /// Devices, absolute.
     #[serde(serialize_with = "escaped_all")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub devices: Vec<Vec<u8>>,
     /// It cannot work otherwise: why.
     pub privileged: Option<String>,
@@ -331,6 +362,7 @@ pub struct Privileges {
 
 /// A unit that does not become a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SkippedService {
     /// Its name, escaped.
     pub unit: String,
@@ -340,6 +372,7 @@ pub struct SkippedService {
 
 /// How grave a [`CompatibilityIssue`] is; the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IssueSeverity {
     /// It will not work without a change.
@@ -363,6 +396,7 @@ impl IssueSeverity {
 
 /// Something about a container that differs from a machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CompatibilityIssue {
     /// How grave.
     pub severity: IssueSeverity,

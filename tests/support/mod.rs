@@ -6,5 +6,6 @@ pub(crate) mod fixture;
 pub(crate) mod images;
 pub(crate) mod look;
 pub(crate) mod matrix;
+pub(crate) mod schema;
 pub(crate) mod store;
 pub(crate) mod tool;

@@ -18,6 +18,7 @@ use std::os::fd::BorrowedFd;
 
 /// Which doors are closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sandbox {
     /// How many file systems are read-only for this process; nothing where the kernel or the container does not allow it.
     pub read_only: Option<usize>,

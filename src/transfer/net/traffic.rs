@@ -32,6 +32,7 @@ struct State {
 
 /// What has come over the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
     /// Requests sent, redirects and repetitions included.
     pub requests: u64,

@@ -102,6 +102,7 @@ pub struct Server {
 
 /// What is on the server.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Receipt {
     /// Without query string.
     pub url: String,

@@ -11,6 +11,7 @@ use std::io::Read;
 
 /// How a server has shown that it has what was sent, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confirmation {
     /// It gave all of it back.

@@ -1,6 +1,7 @@
 //! What the machine's archives offer: apt's sources, asked as apt asks them and verified as apt verifies them.
 //!
-//! * [`sources`] reads `sources.list(5)` in both formats, [`source`] is what they hold, [`written`] writes what a build can use of it.
+//! * [`sources`] reads `sources.list(5)` in both formats, [`source`] is one entry, [`written`]
+//!   writes the entries that a build can use.
 //! * [`address`] knows apt's names for cached lists and whose password belongs to whom.
 //! * [`signed`] takes signed text apart, [`keyring`] knows whose signature counts, [`release`] is what is signed.
 //! * [`scan`] looks for packages in an index; [`cache`] holds those that apt has fetched, `index` fetches others.
