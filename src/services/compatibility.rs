@@ -4,7 +4,7 @@ use super::connections::{Connection, Need, Text};
 use super::data;
 use super::draft::Draft;
 use super::listening::canonical;
-use super::model::{CompatibilityIssue, IssueSeverity, Name, Protocol, SecretFile, Service};
+use super::model::{CompatibilityIssue, IssueKind, IssueSeverity, Name, Protocol, SecretFile, Service};
 use super::service_files::ServiceFiles;
 use super::survey::Survey;
 use crate::detect::sockets::UnixName;
@@ -17,31 +17,31 @@ use memchr::memmem;
 use std::collections::BTreeSet;
 
 /// Programs that change the kernel, with the kind of finding and what to do.
-const OF_THE_KERNEL: &[(&str, &str, &str)] = &[
-    ("modprobe", "kernel-module", "load the module on the host that runs the container"),
-    ("insmod", "kernel-module", "load the module on the host that runs the container"),
+const OF_THE_KERNEL: &[(&str, IssueKind, &str)] = &[
+    ("modprobe", IssueKind::KernelModule, "load the module on the host that runs the container"),
+    ("insmod", IssueKind::KernelModule, "load the module on the host that runs the container"),
     (
         "iptables",
-        "packet-filter",
+        IssueKind::PacketFilter,
         "a container has its own, empty packet filter: put rules on the host or into network policies",
     ),
     (
         "nft",
-        "packet-filter",
+        IssueKind::PacketFilter,
         "a container has its own, empty packet filter: put rules on the host or into network policies",
     ),
     (
         "ipset",
-        "packet-filter",
+        IssueKind::PacketFilter,
         "a container has its own, empty packet filter: put rules on the host or into network policies",
     ),
     (
         "sysctl",
-        "sysctl",
+        IssueKind::Sysctl,
         "set it on the host, or as sysctls of the container where the kernel has it per namespace",
     ),
-    ("mount", "mount", "mount it on the host and hand it to the container as a volume"),
-    ("losetup", "mount", "mount it on the host and hand it to the container as a volume"),
+    ("mount", IssueKind::Mount, "mount it on the host and hand it to the container as a volume"),
+    ("losetup", IssueKind::Mount, "mount it on the host and hand it to the container as a volume"),
 ];
 /// Servers that open further ports while they run.
 const DYNAMIC_PORTS: &[&str] =
@@ -60,7 +60,7 @@ pub(super) fn fit(
     needs: &BTreeSet<Need>,
     files: &[SecretFile],
 ) -> Vec<CompatibilityIssue> {
-    let mut found = WalkedEntry(Vec::new());
+    let mut found = Issues(Vec::new());
     let texts = Own::of(inventory, ground);
     for (draft, service) in drafts.iter().zip(services) {
         found.commands(draft, ground);
@@ -76,7 +76,7 @@ pub(super) fn fit(
     found.0
 }
 
-struct WalkedEntry(Vec<CompatibilityIssue>);
+struct Issues(Vec<CompatibilityIssue>);
 
 impl CompatibilityIssue {
     /// A unit of which nobody can tell how it is started.
@@ -84,7 +84,7 @@ impl CompatibilityIssue {
         CompatibilityIssue {
             severity: IssueSeverity::Blocker,
             service: None,
-            kind: "unknown-start",
+            kind: IssueKind::UnknownStart,
             evidence: format!(
                 "{}: its program wrote over its arguments, and no unit or script tells how it is started",
                 escape::escape(unit)
@@ -116,12 +116,12 @@ impl Own {
     }
 }
 
-impl WalkedEntry {
+impl Issues {
     fn add(
         &mut self,
         severity: IssueSeverity,
         service: Option<&Name>,
-        kind: &'static str,
+        kind: IssueKind,
         evidence: String,
         advice: &'static str,
     ) {
@@ -132,7 +132,13 @@ impl WalkedEntry {
     fn commands(&mut self, draft: &Draft<'_>, ground: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
         for note in &draft.run.notes {
-            self.add(IssueSeverity::Info, name, "start", note.clone(), "look whether the service misses it");
+            self.add(
+                IssueSeverity::Info,
+                name,
+                IssueKind::Start,
+                note.clone(),
+                "look whether the service misses it",
+            );
         }
         let Some(unit) = &draft.candidate.service else { return };
         for exec in unit.exec_start.iter().filter(|exec| exec.program.starts_with(b"/")) {
@@ -141,7 +147,7 @@ impl WalkedEntry {
                 self.add(
                     IssueSeverity::Blocker,
                     name,
-                    "missing-program",
+                    IssueKind::MissingProgram,
                     evidence,
                     "it did not run on the machine either: mend or mask the unit",
                 );
@@ -151,7 +157,7 @@ impl WalkedEntry {
         for exec in commands {
             for (program, kind, advice) in OF_THE_KERNEL {
                 if runs(exec, program.as_bytes()) {
-                    self.add(IssueSeverity::Warning, name, kind, format!("its unit runs {program}"), advice);
+                    self.add(IssueSeverity::Warning, name, *kind, format!("its unit runs {program}"), advice);
                 }
             }
         }
@@ -165,7 +171,7 @@ impl WalkedEntry {
             self.add(
                 IssueSeverity::Warning,
                 name,
-                "message-bus",
+                IssueKind::MessageBus,
                 "its unit has a name on the message bus".to_owned(),
                 advice,
             );
@@ -177,7 +183,13 @@ impl WalkedEntry {
         });
         if log {
             let advice = "nobody listens on /dev/log in a container: let it log to its output";
-            self.add(IssueSeverity::Info, name, "syslog", "it logs through /dev/log".to_owned(), advice);
+            self.add(
+                IssueSeverity::Info,
+                name,
+                IssueKind::Syslog,
+                "it logs through /dev/log".to_owned(),
+                advice,
+            );
         }
     }
 
@@ -195,7 +207,7 @@ impl WalkedEntry {
             self.add(
                 IssueSeverity::Warning,
                 name,
-                "dynamic-ports",
+                IssueKind::DynamicPorts,
                 "it opens further ports while it runs".to_owned(),
                 advice,
             );
@@ -210,7 +222,7 @@ impl WalkedEntry {
             self.add(
                 IssueSeverity::Info,
                 name,
-                "loopback-only",
+                IssueKind::LoopbackOnly,
                 "it listens on this machine's own address only, and nobody was seen to use it".to_owned(),
                 advice,
             );
@@ -221,14 +233,14 @@ impl WalkedEntry {
             {
                 let evidence = format!("it reaches {} at {}", drafts[need.server].name, escape::escape(path));
                 let advice = "move the socket into a directory of its own, which both containers can share";
-                self.add(IssueSeverity::Blocker, name, "socket-place", evidence, advice);
+                self.add(IssueSeverity::Blocker, name, IssueKind::SocketPlace, evidence, advice);
             }
         }
         if draft.listening.is_raw {
             self.add(
                 IssueSeverity::Info,
                 name,
-                "raw-socket",
+                IssueKind::RawSocket,
                 "it has a raw socket open".to_owned(),
                 "add the capability NET_RAW where the engine does not grant it",
             );
@@ -246,7 +258,7 @@ impl WalkedEntry {
                 self.add(
                     IssueSeverity::Warning,
                     name,
-                    "self-rewriting",
+                    IssueKind::SelfRewriting,
                     format!("it holds {} open for writing", escape::escape(path)),
                     advice,
                 );
@@ -262,7 +274,7 @@ impl WalkedEntry {
                 self.add(
                     IssueSeverity::Warning,
                     name,
-                    "network-mount",
+                    IssueKind::NetworkMount,
                     evidence,
                     "mount it on the host and hand it to the container as a volume",
                 );
@@ -277,7 +289,7 @@ impl WalkedEntry {
                 return self.add(
                     IssueSeverity::Warning,
                     name,
-                    "display",
+                    IssueKind::Display,
                     "it has the libraries of a display open".to_owned(),
                     advice,
                 );
@@ -299,7 +311,7 @@ impl WalkedEntry {
                     self.add(
                         IssueSeverity::Warning,
                         name,
-                        "own-address",
+                        IssueKind::OwnAddress,
                         format!("{shown} names this machine's address {address}"),
                         advice,
                     );
@@ -313,7 +325,7 @@ impl WalkedEntry {
                 self.add(
                     IssueSeverity::Warning,
                     name,
-                    "hardware-address",
+                    IssueKind::HardwareAddress,
                     format!("{shown} names this machine's network card {address}"),
                     advice,
                 );
@@ -330,7 +342,7 @@ impl WalkedEntry {
             self.add(
                 IssueSeverity::Warning,
                 name,
-                "device",
+                IssueKind::Device,
                 format!("it holds {} open", shown.join(", ")),
                 advice,
             );
@@ -338,7 +350,7 @@ impl WalkedEntry {
         if !service.privileges.add.is_empty() {
             let names: Vec<&str> = service.privileges.add.iter().copied().collect();
             let advice = "its unit or process has these rights: take them away if it works without";
-            self.add(IssueSeverity::Info, name, "capability", names.join(", "), advice);
+            self.add(IssueSeverity::Info, name, IssueKind::Capability, names.join(", "), advice);
         }
     }
 
@@ -352,7 +364,7 @@ impl WalkedEntry {
             self.add(
                 IssueSeverity::Warning,
                 Some(&service.name),
-                "secret",
+                IssueKind::Secret,
                 format!("withheld: {}", names.join(", ")),
                 advice,
             );
@@ -370,7 +382,7 @@ impl WalkedEntry {
                     self.add(
                         IssueSeverity::Blocker,
                         Some(&service.name),
-                        "port-collision",
+                        IssueKind::PortCollision,
                         format!("another service has port {} as well", port.number),
                         advice,
                     );
@@ -384,7 +396,13 @@ impl WalkedEntry {
         let config = ground.root.read(b"etc/selinux/config").unwrap_or_default();
         if memmem::find(&config, b"\nSELINUX=enforcing").is_some() {
             let advice = "labels are the host's: volumes need :Z or :z there";
-            self.add(IssueSeverity::Info, None, "selinux", "SELinux is enforcing".to_owned(), advice);
+            self.add(
+                IssueSeverity::Info,
+                None,
+                IssueKind::Selinux,
+                "SELinux is enforcing".to_owned(),
+                advice,
+            );
         }
         if let Some(live) = &inventory.live {
             self.kernel(live, ground);
@@ -392,7 +410,7 @@ impl WalkedEntry {
             if contained > 0 {
                 let evidence = format!("{contained} processes run in containers on this machine");
                 let advice = "they have images already: run those beside these";
-                self.add(IssueSeverity::Info, None, "containers", evidence, advice);
+                self.add(IssueSeverity::Info, None, IssueKind::Containers, evidence, advice);
             }
         }
     }
@@ -403,14 +421,14 @@ impl WalkedEntry {
             let list: Vec<String> = jobs.into_iter().collect();
             let evidence = format!("jobs that no package ships: {}", list.join(", "));
             let advice = "they run in the container of cron; what they need of other services has to be reachable from there";
-            self.add(IssueSeverity::Info, None, "cron", evidence, advice);
+            self.add(IssueSeverity::Info, None, IssueKind::Cron, evidence, advice);
         }
         if !survey.jobs.at.is_empty() {
             let evidence = format!("{} jobs of at wait for their time", survey.jobs.at.len());
             self.add(
                 IssueSeverity::Warning,
                 None,
-                "at",
+                IssueKind::At,
                 evidence,
                 "they are not in the image: queue them again",
             );
@@ -424,7 +442,7 @@ impl WalkedEntry {
                 let evidence =
                     format!("{} sets {}", escape::display(&sysctl.file), escape::escape(&sysctl.name()));
                 let advice = "it is the whole kernel's: set it on the host if the services need it";
-                self.add(IssueSeverity::Info, None, "sysctl", evidence, advice);
+                self.add(IssueSeverity::Info, None, IssueKind::Sysctl, evidence, advice);
             }
         }
         let mut numbers =
@@ -433,7 +451,7 @@ impl WalkedEntry {
         if version < (3, 8) {
             let evidence = format!("the machine's kernel is {}", live.hardware.kernel);
             let advice = "engines need 3.10: programs that look for the old version may behave otherwise";
-            self.add(IssueSeverity::Info, None, "kernel", evidence, advice);
+            self.add(IssueSeverity::Info, None, IssueKind::Kernel, evidence, advice);
         }
     }
 }

@@ -394,6 +394,67 @@ impl IssueSeverity {
     }
 }
 
+/// The kind of a [`CompatibilityIssue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum IssueKind {
+    /// Jobs of at(1) wait for their time.
+    At,
+    /// The service has capabilities that containers do not have.
+    Capability,
+    /// The machine runs containers itself.
+    Containers,
+    /// Jobs of cron(8) run in one container.
+    Cron,
+    /// The service uses a device.
+    Device,
+    /// The service uses a display.
+    Display,
+    /// The service opens further ports while it runs.
+    DynamicPorts,
+    /// A configuration file names a network card's hardware address.
+    HardwareAddress,
+    /// The machine's kernel is older than 3.8.
+    Kernel,
+    /// The unit loads a kernel module.
+    KernelModule,
+    /// The service listens on loopback only.
+    LoopbackOnly,
+    /// The service uses D-Bus.
+    MessageBus,
+    /// The unit's program does not exist.
+    MissingProgram,
+    /// The unit mounts a file system.
+    Mount,
+    /// The service uses files on a network file system.
+    NetworkMount,
+    /// A configuration file names the machine's own address.
+    OwnAddress,
+    /// The unit changes the packet filter.
+    PacketFilter,
+    /// Two services listen on the same port.
+    PortCollision,
+    /// The service uses raw sockets.
+    RawSocket,
+    /// Variables or files are withheld.
+    Secret,
+    /// The service writes outside the usual data directories.
+    SelfRewriting,
+    /// SELinux is enforcing on the machine.
+    Selinux,
+    /// A Unix socket is in a directory that cannot be shared.
+    SocketPlace,
+    /// A step of the start is left out or changed.
+    Start,
+    /// The unit or a file sets a kernel parameter.
+    Sysctl,
+    /// The service logs through `/dev/log`.
+    Syslog,
+    /// How the service is started is unknown.
+    UnknownStart,
+}
+
 /// Something about a container that differs from a machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -402,8 +463,8 @@ pub struct CompatibilityIssue {
     pub severity: IssueSeverity,
     /// Which service; none: the machine as a whole.
     pub service: Option<Name>,
-    /// What kind, for programs: `kernel-module`, `dynamic-ports`, ...
-    pub kind: &'static str,
+    /// For programs.
+    pub kind: IssueKind,
     /// What was seen.
     pub evidence: String,
     /// What to do.

@@ -1,8 +1,9 @@
 //! Workloads for tests.
 
 use crate::services::model::{
-    Command, CompatibilityIssue, Health, IssueSeverity, Mount, Name, Port, Privileges, Protocol, Purpose,
-    Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, User, Variable, Volume, Workload,
+    Command, CompatibilityIssue, Health, IssueKind, IssueSeverity, Mount, Name, Port, Privileges, Protocol,
+    Purpose, Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, User, Variable, Volume,
+    Workload,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -179,7 +180,7 @@ pub(super) fn full() -> Workload {
         compatibility: vec![CompatibilityIssue {
             severity: IssueSeverity::Warning,
             service: Some(name("unbound")),
-            kind: "port-taken",
+            kind: IssueKind::PortCollision,
             evidence: "port 53".to_owned(),
             advice: "hosts often have a name server of their own there",
         }],
