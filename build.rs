@@ -1,5 +1,5 @@
-//! What the program knows of its own making, and how it is linked.
-#![expect(clippy::disallowed_methods, reason = "git is asked, cargo is answered")]
+//! Passes the commit and the target to the program, and chooses how it is linked.
+#![expect(clippy::disallowed_methods, reason = "runs git on the build machine and prints directives for cargo")]
 
 use std::env;
 use std::path::Path;
@@ -7,13 +7,12 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=link");
-    tell_commit();
+    set_version();
     link_smaller();
 }
 
-/// Which commit it was built from and for what: `--version` prints it.
-fn tell_commit() {
+/// Sets the commit and the target that `--version` prints.
+fn set_version() {
     // The log changes with every commit, the head with every checkout. Cargo runs this each time if a file is missing.
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file]).filter(|path| Path::new(path).exists()) {
@@ -27,7 +26,7 @@ fn tell_commit() {
     println!("cargo::rustc-env=V2D_TARGET={}", env::var("TARGET").unwrap_or_default());
 }
 
-/// What git answers, if this is a checkout: a repository further up is somebody else's.
+/// Returns git's output if this directory is a checkout; a repository in a parent directory does not count.
 fn git(arguments: &[&str]) -> Option<String> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
     let output = Command::new("git").args(arguments).env("GIT_CEILING_DIRECTORIES", above).output().ok()?;
@@ -35,20 +34,14 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !answer.is_empty()).then_some(answer)
 }
 
+/// Links smaller relocations and merges equal functions.
 fn link_smaller() {
-    // By lld, with which the compiler links for the GNU C library; other linkers know nothing of this.
+    // Only lld knows these arguments: the compiler links with it for the GNU C library.
     if env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|library| library != "gnu") {
         return;
     }
-    // Addresses that only move with the program take a bit each in place of 24 bytes (the C library's start knows that form
-    // since 2.36), and what compiles to the same code is there once.
-    let mut arguments = vec!["-z,pack-relative-relocs".to_owned(), "--icf=safe".to_owned()];
-    // Where a panic ends the program nothing is unwound; who would walk the stack is kept off it by `no-backtrace`.
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        let script = env::var("CARGO_MANIFEST_DIR").unwrap_or_default() + "/link/no-unwinding.lds";
-        arguments.extend(["--no-eh-frame-hdr".to_owned(), format!("-T,{script}")]);
-    }
-    for argument in arguments {
+    // Relative relocations take a bit each instead of 24 bytes; glibc's start-up code reads that form since 2.36.
+    for argument in ["-z,pack-relative-relocs", "--icf=safe"] {
         println!("cargo::rustc-link-arg-bins=-Wl,{argument}");
     }
 }

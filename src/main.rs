@@ -14,7 +14,6 @@ use vm2docker_self::system::console;
 const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 
 fn main() -> ExitCode {
-    no_backtrace::keep_off();
     let Some(cli) = Cli::from_command_line() else {
         console::answer(SHORT_HELP);
         return Code::Done.into();
