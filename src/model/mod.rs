@@ -5,6 +5,7 @@
 //! - [`findings`]: everything that was skipped, unstable, unreadable or withheld; [`problem`]: a line that a parser could not use.
 //! - [`merged_usr`]: the links that make `/bin` and its like part of `/usr`.
 //! - [`document`]: the schema that each JSON document names.
+//! - [`openpgp`]: public keys of a file, and their validity.
 //! - [`escape`] and [`size`]: bytes and sizes for people.
 
 pub mod digest;
@@ -13,6 +14,7 @@ pub mod escape;
 pub mod findings;
 pub mod manifest;
 pub mod merged_usr;
+pub mod openpgp;
 pub mod problem;
 pub mod size;
 pub mod tree;

@@ -6,19 +6,13 @@
 use super::source::{Signer, Source};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
+use crate::model::openpgp::{self, Purpose, check_primary, check_subkey, has_expired};
 use crate::system::root::Root;
-use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
+use pgp::composed::SignedPublicKey;
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SubpacketData};
-use pgp::types::{KeyDetails, Tag, Timestamp};
+use pgp::packet::{Signature, SignatureType};
+use pgp::types::KeyDetails;
 use std::fmt;
-
-/// A key file larger than this is none; Debian's, with all its keys, has 56 KB.
-const MAX_FILE: usize = 8 << 20;
-/// More keys in one file are not read.
-const MAX_KEYS: usize = 1000;
-const MAX_PACKETS: usize = 100 * MAX_KEYS;
-const ARMOR: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Public keys with their subkeys.
 #[derive(Clone, Debug, Default)]
@@ -57,18 +51,7 @@ impl fmt::Display for SignatureError {
 impl Keyring {
     /// The keys of one file, armored or binary; what cannot be read is passed over.
     pub fn parse(bytes: &[u8]) -> Self {
-        if bytes.len() > MAX_FILE {
-            return Keyring::default();
-        }
-        if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
-            return Keyring(collect(SignedPublicKey::from_bytes_many(bytes)));
-        }
-        let starts: Vec<usize> = memchr::memmem::find_iter(bytes, ARMOR).collect();
-        let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
-        let blocks = starts.iter().zip(ends).map(|(&start, end)| &bytes[start..end]);
-        let keys = blocks
-            .flat_map(|block| collect(SignedPublicKey::from_armor_many_buf(block).map(|(keys, _)| keys)));
-        Keyring(keys.take(MAX_KEYS).collect())
+        Keyring(openpgp::public_keys(bytes).into_iter().flatten().collect())
     }
 
     /// Whose signature counts for a source: the keys of its `Signed-By`, else all that apt trusts. A file that cannot be
@@ -140,8 +123,12 @@ impl Keyring {
             let subkeys = subkeys.filter(|subkey| is_by(signature, &subkey.key));
             let own = is_by(signature, &key.primary_key);
             let tries = subkeys
-                .map(|subkey| (signature.verify(&subkey.key, text), subkey_standing(key, subkey, now)))
-                .chain(own.then(|| (signature.verify(&key.primary_key, text), primary_standing(key, now))));
+                .map(|subkey| {
+                    (signature.verify(&subkey.key, text), check_subkey(key, subkey, Purpose::Sign, now))
+                })
+                .chain(own.then(|| {
+                    (signature.verify(&key.primary_key, text), check_primary(key, Purpose::Sign, now))
+                }));
             for (verified, standing) in tries {
                 worst = worst.max(match (verified, standing) {
                     (Ok(()), Ok(())) if has_expired(signature.created(), lifetime(signature), now) => {
@@ -159,11 +146,7 @@ impl Keyring {
 
 /// Whether the bytes are public keys and nothing secret.
 pub fn is_public(bytes: &[u8]) -> bool {
-    let armored = bytes.first().is_some_and(|byte| byte & 0x80 == 0);
-    let secret = |packet: Packet| matches!(packet, Packet::SecretKey(_) | Packet::SecretSubkey(_));
-    !Keyring::parse(bytes).is_empty()
-        && memchr::memmem::find(bytes, b"PRIVATE KEY").is_none()
-        && (armored || !PacketParser::new(bytes).take(MAX_PACKETS).flatten().any(secret))
+    !Keyring::parse(bytes).is_empty() && !openpgp::has_secret_key(bytes)
 }
 
 /// `trusted.gpg` and its parts: names ending in `.gpg` and `.asc`, as apt reads them.
@@ -172,12 +155,6 @@ pub fn trusted_files(root: &Root) -> Vec<Vec<u8>> {
     let parts = names.iter().filter(|name| name.ends_with(b".gpg") || name.ends_with(b".asc"));
     let parts = parts.map(|name| [b"etc/apt/trusted.gpg.d/", &name[..]].concat());
     [b"etc/apt/trusted.gpg".to_vec()].into_iter().chain(parts).collect()
-}
-
-type Keys<'a> = Box<dyn Iterator<Item = pgp::errors::Result<SignedPublicKey>> + 'a>;
-
-fn collect(keys: pgp::errors::Result<Keys<'_>>) -> Vec<SignedPublicKey> {
-    keys.into_iter().flatten().take(MAX_KEYS).flatten().collect()
 }
 
 /// The keys that a signature says it is by.
@@ -197,76 +174,6 @@ fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {
         || signature.issuer_key_id().iter().any(|known| **known == key.legacy_key_id())
 }
 
-fn primary_standing(key: &SignedPublicKey, now: i64) -> Result<(), &'static str> {
-    let primary = &key.primary_key;
-    let details = &key.details;
-    if details.revocation_signatures.iter().any(|signature| signature.verify_key(primary).is_ok()) {
-        return Err("is revoked");
-    }
-    let of_users = details.users.iter().flat_map(|user| {
-        let valid = |signature: &&Signature| {
-            signature.typ() != Some(SignatureType::CertRevocation)
-                && signature.verify_certification(primary, Tag::UserId, &user.id).is_ok()
-        };
-        user.signatures.iter().filter(valid)
-    });
-    let direct = details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
-    // The newest says until when: that is how a key is prolonged.
-    let newest = of_users.chain(direct).max_by_key(|signature| signature.created());
-    may_sign(newest, primary.created_at(), now)
-}
-
-fn subkey_standing(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) -> Result<(), &'static str> {
-    primary_may_bind(key, now)?;
-    let primary = &key.primary_key;
-    let valid = subkey
-        .signatures
-        .iter()
-        .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok());
-    let (revocations, bindings): (Vec<_>, Vec<_>) =
-        valid.partition(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
-    if !revocations.is_empty() {
-        return Err("is revoked");
-    }
-    let newest = bindings.into_iter().max_by_key(|signature| signature.created());
-    let back = newest.and_then(Signature::embedded_signature);
-    match back.map(|back| back.verify_primary_key_binding(&subkey.key, primary)) {
-        Some(Ok(())) => may_sign(newest, subkey.key.created_at(), now),
-        _ => Err("is not bound to its primary key"),
-    }
-}
-
-/// As [`primary_standing`], but a primary key that only certifies may have subkeys that sign.
-fn primary_may_bind(key: &SignedPublicKey, now: i64) -> Result<(), &'static str> {
-    match primary_standing(key, now) {
-        Err(NOT_FOR_SIGNING) => Ok(()),
-        standing => standing,
-    }
-}
-
-const NOT_FOR_SIGNING: &str = "is not for signing";
-
-fn may_sign(newest: Option<&Signature>, created: Timestamp, now: i64) -> Result<(), &'static str> {
-    let Some(signature) = newest else { return Err("has not signed itself") };
-    if has_expired(Some(created), signature.key_expiration_time().map(|time| time.as_secs()), now) {
-        return Err("has expired");
-    }
-    let has_flags = signature.config().is_some_and(|config| {
-        config.hashed_subpackets().any(|packet| matches!(packet.data, SubpacketData::KeyFlags(_)))
-    });
-    if has_flags && !signature.key_flags().sign() {
-        return Err(NOT_FOR_SIGNING);
-    }
-    Ok(())
-}
-
 fn lifetime(signature: &Signature) -> Option<u32> {
     signature.signature_expiration_time().map(|time| time.as_secs())
-}
-
-/// A lifetime of 0 is none.
-fn has_expired(created: Option<Timestamp>, lifetime: Option<u32>, now: i64) -> bool {
-    let lifetime = lifetime.filter(|&seconds| seconds != 0);
-    let end = created.zip(lifetime).map(|(created, life)| i64::from(created.as_secs()) + i64::from(life));
-    end.is_some_and(|end| end <= now)
 }
