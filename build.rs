@@ -1,5 +1,8 @@
 //! Passes the commit and the target to the program, and chooses how it is linked.
-#![expect(clippy::disallowed_methods, reason = "runs git on the build machine and prints directives for cargo")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs git on the build machine and prints directives for cargo"
+)]
 
 use std::env;
 use std::path::Path;

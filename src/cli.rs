@@ -112,7 +112,7 @@ pub struct Convert {
     pub policy: Option<PathBuf>,
     /// Include withheld files, encrypted to the OpenPGP public key in KEYFILE
     #[arg(long, value_name = "KEYFILE", env = "VM2DOCKER_INCLUDE_SECRETS")]
-    pub include_secrets: Option<String>,
+    pub include_secrets: Option<PathBuf>,
     /// Exclude paths that match GLOB, in addition to the built-in rules (repeatable)
     #[arg(long, value_name = "GLOB", env = "VM2DOCKER_EXCLUDE")]
     pub exclude: Vec<String>,

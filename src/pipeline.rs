@@ -6,6 +6,7 @@ use crate::context::compress::Compression;
 use crate::context::output::room::SpaceLimit;
 use crate::context::output::sent::Stream;
 use crate::context::output::{CleanupHandle, ContextWriter, OutputPath};
+use crate::context::recipient::Recipient;
 use crate::detect::mappings::Watch;
 use crate::detect::{self, Inventory};
 use crate::emit::{self, Emission, Sizes};
@@ -25,7 +26,6 @@ use crate::system::root::{self, Root};
 use crate::system::sandbox::Sandbox;
 use crate::transfer::net::{Client, Settings, Stats};
 use crate::walk::{self, Progress, Scope, Tree};
-use age::x25519::Recipient;
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process.
     pub require_readonly: bool,
-    /// Who may have the withheld files.
+    /// The key to encrypt the withheld files to; without it, they are not in the context.
     pub recipient: Option<Recipient>,
     /// Write to a file system that keeps no owners and permissions.
     pub insecure_target: bool,

@@ -1,27 +1,38 @@
-//! `--include-secrets`: the withheld files travel, and only who has the key can read them.
+//! `--include-secrets`: the context contains the withheld files, encrypted to an OpenPGP key.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
-use age::x25519::Identity;
+use pgp::composed::{Deserializable, Message, SignedSecretKey};
+use pgp::types::Password;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use support::tool::Place;
+use support::tool::{self, Place};
 use vm2docker_self::context::tar::Reader;
 use vm2docker_self::model::tree::Kind;
 
 const SECRET: &str = "5up3r-5ecret-of-this-machine";
+const WITHOUT_BASE: [&str; 4] = ["--base-from", "none", "--compress", "none"];
 
-/// The archive as whoever has the key reads it: content of each file, by path.
-fn decrypt(archive: &Path, identity: &Identity) -> Result<BTreeMap<String, Vec<u8>>, age::DecryptError> {
-    let decryptor = age::Decryptor::new(fs::File::open(archive).unwrap())?;
-    let mut plain = Vec::new();
-    let mut stream = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity))?;
-    stream.read_to_end(&mut plain)?;
+/// The path of a key that `tests/data/openpgp/make` has generated.
+fn key(name: &str) -> String {
+    format!("{}/tests/data/openpgp/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Decrypts a message with the secret key in the file `name`.
+fn decrypt(message: &Path, name: &str) -> pgp::errors::Result<Vec<u8>> {
+    let armored = fs::read(key(name)).unwrap();
+    let (secret_key, _) = SignedSecretKey::from_armor_single(&armored[..]).unwrap();
+    let file = std::io::BufReader::new(fs::File::open(message).unwrap());
+    Ok(Message::from_bytes(file)?.decrypt(&Password::empty(), &secret_key)?.as_data_vec()?)
+}
+
+/// The content of each file of a tar archive, by path.
+fn contents(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut members = Reader::new(&*plain);
+    let mut members = Reader::new(archive);
     while let Some(mut member) = members.next_entry().unwrap() {
         let path = String::from_utf8(member.node.path.to_vec()).unwrap();
         let mut content = Vec::new();
@@ -30,7 +41,7 @@ fn decrypt(archive: &Path, identity: &Identity) -> Result<BTreeMap<String, Vec<u
         }
         files.insert(path, content);
     }
-    Ok(files)
+    files
 }
 
 fn machine() -> Place {
@@ -61,37 +72,75 @@ fn holders(directory: &Path, bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn withheld_files_travel_only_when_asked_and_only_for_the_key() {
+fn include_secrets_valid_key_encrypts_withheld_files() {
     let place = machine();
-    let (identity, stranger) = (Identity::generate(), Identity::generate());
-    let options = ["--base-from", "none", "--compress", "none"];
-    place.convert("ctx-without", &options).ends(0);
-    assert!(!place.path("ctx-without/secrets.tar.age").exists());
+    place.convert("ctx-without", &WITHOUT_BASE).ends(0);
+    assert!(!place.path("ctx-without/secrets.tar.gpg").exists());
 
-    let key = identity.to_public().to_string();
-    place.convert("ctx", &[&options[..], &["--include-secrets", &key]].concat()).ends(0);
-    let archive = place.path("ctx/secrets.tar.age");
-    let files = decrypt(&archive, &identity).unwrap();
+    let file = key("recipient.asc");
+    place.convert("ctx", &[&WITHOUT_BASE[..], &["--include-secrets", &file]].concat()).ends(0);
+    let message = place.path("ctx/secrets.tar.gpg");
+    let files = contents(&decrypt(&message, "recipient.secret.asc").unwrap());
     assert_eq!(files["root/.ssh/id_ed25519"], SECRET.as_bytes());
     assert_eq!(files["etc/ssl/private/site.key"], format!("{SECRET} of the site").as_bytes());
     assert!(!files.contains_key("srv/page"), "{:?}", files.keys());
-    assert!(decrypt(&archive, &stranger).is_err());
+    assert!(decrypt(&message, "primary.secret.asc").is_err());
 
     assert_eq!(holders(&place.path("ctx"), SECRET.as_bytes()), [""; 0]);
-    // The page is there: what looks for the secret would find it.
+    // The page is there: the search would find the secret.
     assert_eq!(holders(&place.path("ctx"), b"a page that everybody may read"), ["delta.tar"]);
-    let seal = fs::read_to_string(place.path("ctx/COMPLETE")).unwrap();
-    assert!(seal.contains("secrets.tar.age"), "{seal}");
-    // No build gets it.
+    let complete = fs::read_to_string(place.path("ctx/COMPLETE")).unwrap();
+    assert!(complete.contains("secrets.tar.gpg"), "{complete}");
     let ignored = fs::read_to_string(place.path("ctx/.dockerignore")).unwrap();
     assert!(ignored.starts_with("*\n") && !ignored.contains("secrets"), "{ignored}");
 }
 
+/// Decrypts several chunks with GnuPG: encrypted to an elliptic-curve subkey and to an RSA primary key.
 #[test]
-fn what_is_no_key_is_refused_before_any_work() {
+fn include_secrets_large_files_are_decrypted_by_gnupg() {
+    if !Path::new("/usr/bin/gpg").exists() {
+        return eprintln!("skipped: gpg is not installed");
+    }
     let place = machine();
-    for key in ["", "age1", "ssh-ed25519 AAAA", &Identity::generate().to_public().to_string()[..60]] {
-        place.convert("ctx", &["--include-secrets", key]).ends(2).says(&["--include-secrets", "age-keygen"]);
+    let large: Vec<u8> = (0..3_000_001_u32).flat_map(|number| number.to_be_bytes()).collect();
+    fs::write(place.path("machine/etc/ssl/private/large.key"), &large).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let gpg = |args: &[&str]| {
+        let mut gpg = tool::command("gpg");
+        gpg.env("GNUPGHOME", home.path()).args(["--batch", "--quiet", "--no-permission-warning"]).args(args);
+        tool::finish(&mut gpg).ends(0);
+    };
+    for (name, ctx) in [("recipient", "ctx-curve"), ("primary", "ctx-rsa")] {
+        gpg(&["--import", &key(&format!("{name}.secret.asc"))]);
+        let file = key(&format!("{name}.asc"));
+        place.convert(ctx, &[&WITHOUT_BASE[..], &["--include-secrets", &file]].concat()).ends(0);
+        let (message, archive) = (place.path(ctx).join("secrets.tar.gpg"), home.path().join(name));
+        gpg(&["--output", archive.to_str().unwrap(), "--decrypt", message.to_str().unwrap()]);
+        let files = contents(&fs::read(archive).unwrap());
+        assert_eq!(files["root/.ssh/id_ed25519"], SECRET.as_bytes());
+        assert!(files["etc/ssl/private/large.key"] == large);
+    }
+    tool::finish(tool::command("gpgconf").env("GNUPGHOME", home.path()).args(["--kill", "all"])).ends(0);
+}
+
+#[test]
+fn include_secrets_unusable_key_is_refused_before_any_work() {
+    let place = machine();
+    for (name, why) in [
+        ("missing.asc", "No such file"),
+        ("make", "no OpenPGP public key"),
+        ("recipient.secret.asc", "contains a secret key"),
+        ("expired.asc", "has expired"),
+        ("revoked.asc", "is revoked"),
+        ("two.gpg", "2 OpenPGP keys instead of one"),
+    ] {
+        let file = key(name);
+        place.convert("ctx", &["--include-secrets", &file]).ends(2).says(&[
+            "--include-secrets",
+            &file,
+            why,
+            "gpg --export",
+        ]);
         assert!(!place.path("ctx").exists());
     }
 }

@@ -2,6 +2,7 @@
 //! Changed messages of the good key give its text or none.
 #![no_main]
 
+use vm2docker_self::context::recipient::Recipient;
 use vm2docker_self::pkg::dpkg::repository::keyring::{Keyring, is_public};
 use vm2docker_self::pkg::dpkg::repository::signed;
 
@@ -17,5 +18,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let _ = signed::verify(TEXT, bytes, &keys, NOW);
     let _ = is_public(bytes);
+    let _ = Recipient::parse(bytes, NOW);
     let _ = signed::open(include_bytes!("../../tests/data/apt/good.InRelease"), &Keyring::parse(bytes), NOW);
 });

@@ -5,6 +5,7 @@ use super::{remove_self, threads};
 use crate::cli::Convert;
 use crate::context::output::CleanupHandle;
 use crate::context::output::sent::Stream;
+use crate::context::recipient::Recipient;
 use crate::emit::Sizes;
 use crate::error::{Code, Error, Result};
 use crate::model::document::{Document, Schema};
@@ -20,13 +21,12 @@ use crate::transfer::net::{Settings, Stats};
 use crate::transfer::upload::Form;
 use crate::transfer::upload::child::UploadChild;
 use crate::transfer::upload::token::Token;
-use age::x25519::Recipient;
 use remove_self::SelfRemoval;
 use serde::Serialize;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What a conversion prints with `--json`.
 #[derive(Serialize)]
@@ -188,11 +188,17 @@ fn flag(name: &str, file: &Path) -> OsString {
     flag
 }
 
-fn recipient(key: &str) -> Result<Recipient> {
-    key.parse().map_err(|cause| {
-        Error::new(Code::Usage, format!("--include-secrets: no key that can be encrypted to: {cause}"))
-            .hint("give the public key that age-keygen prints; it begins with age1")
-    })
+/// Reads the key file of `--include-secrets`, so that an unusable key is refused before any work.
+fn recipient(file: &Path) -> Result<Recipient> {
+    let name = format!("--include-secrets {}", file.display());
+    let bytes = std::fs::read(file).map_err(|cause| refused(format!("{name}: {cause}")))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    Recipient::parse(&bytes, now).map_err(|why| refused(format!("{name}: {why}")))
+}
+
+fn refused(what: String) -> Error {
+    Error::new(Code::Usage, what).hint("pass the file of one public key: gpg --export --armor NAME > key.asc")
 }
 
 /// Without it most of the machine cannot be read, and what can be read would look complete.

@@ -4,11 +4,13 @@
 //! - [`compress`] and [`decompress`]: gzip, xz and zstd; [`stream`]: readers that hash or read ahead.
 //! - [`output`]: the directory or the connection that a context is written to.
 //! - [`reader`]: a finished context, checked against its `COMPLETE` file.
+//! - [`recipient`]: encryption of the withheld files.
 
 pub mod compress;
 pub mod decompress;
 pub mod output;
 pub mod reader;
+pub mod recipient;
 pub mod stream;
 pub mod tar;
 

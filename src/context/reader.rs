@@ -22,8 +22,8 @@ pub const PACKAGES: &str = "packages.tar";
 pub const MERGED_USR: &str = "packages/merged-usr.list";
 /// Paths that the layers below give and the machine has not.
 pub const DELETIONS: &str = "deletions.list";
-/// The withheld files, for whoever has the key: `tar` in the age format (<https://age-encryption.org/v1>).
-pub const SECRETS: &str = "secrets.tar.age";
+/// The withheld files: a `tar` archive as an OpenPGP message.
+pub const SECRETS: &str = "secrets.tar.gpg";
 /// Every decision with its reason.
 pub const PLAN: &str = "plan.json";
 /// What was skipped, unstable, unreadable or withheld.

@@ -16,6 +16,7 @@ use crate::context::output::{ContextFile, ContextWriter};
 use crate::context::reader::{
     self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, MERGED_USR, PACKAGES, PLAN, SECRETS,
 };
+use crate::context::recipient::Recipient;
 use crate::detect::Inventory;
 use crate::detect::mappings::Watch;
 use crate::error::{Error, Result};
@@ -28,7 +29,6 @@ use crate::pkg::plan::{PackageMode, PackageVerdict};
 use crate::plan::{Plan, PlanInput};
 use crate::summary::Summary;
 use crate::system::root::Root;
-use age::x25519::Recipient;
 use files::{ArchiveBuilder, ArchiveOutcome, Changes};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -58,7 +58,7 @@ pub struct Emission<'a> {
     pub repositories: Option<&'a dyn Repositories>,
     /// Who writes to files without a trace.
     pub watch: &'a Watch,
-    /// Who may have the withheld files.
+    /// The key to encrypt the withheld files to; without it, they are not in the context.
     pub recipient: Option<&'a Recipient>,
     /// The plan.
     pub plan: &'a Plan,
@@ -223,15 +223,23 @@ impl Write for Tee<'_> {
     }
 }
 
-/// Writes what is withheld, encrypted: nobody without the key reads it, this program's own proof included.
+/// Writes the withheld files, encrypted. They are not read back: only the secret key decrypts them.
 fn withheld(sink: &mut ContextWriter, shipper: &mut ArchiveBuilder<'_>, recipient: &Recipient) -> Result<()> {
     let failed = |cause| Error::io(SECRETS, cause);
-    let recipients = std::iter::once(recipient as &dyn age::Recipient);
-    let encryptor =
-        age::Encryptor::with_recipients(recipients).map_err(|cause| failed(io::Error::other(cause)))?;
-    let mut encrypted = encryptor.wrap_output(sink.file(SECRETS)?).map_err(failed)?;
-    shipper.ship_withheld(&mut encrypted).map_err(failed)?;
-    encrypted.finish().map_err(failed)?.finish().map(drop)
+    let mut file = sink.file(SECRETS)?;
+    // `encrypt` pulls from a reader and `ship_withheld` pushes to a writer; a pipe connects the two.
+    let (plain, tar) = io::pipe().map_err(failed)?;
+    std::thread::scope(|scope| {
+        let encryption = scope.spawn(|| recipient.encrypt(plain, &mut file));
+        let mut tar = io::BufWriter::with_capacity(64 << 10, tar);
+        let shipped =
+            shipper.ship_withheld(&mut tar).and_then(|()| tar.into_inner().map(drop).map_err(Into::into));
+        let lost = |_| io::Error::other("the encryption failed");
+        // If the encryption failed, the archive only failed because the pipe was closed.
+        encryption.join().map_err(lost)?.and(shipped)
+    })
+    .map_err(failed)?;
+    file.finish().map(drop)
 }
 
 /// Writes the manifest and returns the text of `SECRETS.todo`.

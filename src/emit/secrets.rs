@@ -18,10 +18,10 @@ pub(super) const HEAD: &str = "\
 pub(super) const README: &str = "
 ## Secrets
 
-`secrets.tar.age` has the withheld files, encrypted to the key that the run was given; no build reads it. On the machine that
-runs the containers, with SECRETS as in `SECRETS.todo`:
+`secrets.tar.gpg` contains the withheld files, encrypted to the OpenPGP key of `--include-secrets`. The build does not use it.
+On the machine that runs the containers, with SECRETS as in `SECRETS.todo`:
 
-    age --decrypt --identity KEY secrets.tar.age | sudo tar --extract --preserve-permissions --numeric-owner --directory \"$SECRETS\"
+    gpg --decrypt secrets.tar.gpg | sudo tar --extract --preserve-permissions --numeric-owner --directory \"$SECRETS\"
 ";
 
 /// The line of a file that is withheld.
