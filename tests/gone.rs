@@ -81,7 +81,7 @@ fn what_no_server_takes_is_said_once_and_kept_nowhere() {
         [(Manner::Status(507, usize::MAX), 0), (Manner::Forgets, 0), (Manner::Flips(9), 1)]
     {
         let store = Store::new(manner);
-        let ran = stream(&place, &store, &[]).ends(12).says(&["not delivered", "nothing is kept"]);
+        let ran = stream(&place, &store, &[]).ends(12).says(&["upload failed", "no context is kept"]);
         assert_eq!(ran.err.matches("error:").count(), 1, "{}", ran.err);
         let seen = store.seen.lock().unwrap();
         assert!(seen.objects.len() <= objects && !seen.objects.contains_key(&format!("/in/{COMPLETE}")));

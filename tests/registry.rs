@@ -234,9 +234,9 @@ fn certificates_are_verified() {
     for (name, client, expected) in [
         ("good", &trusting, None),
         ("good", &stranger, Some("--ca-file")),
-        ("other", &trusting, Some("for another name")),
-        ("expired", &trusting, Some("was valid until 2021-01-01 00:00 UTC, and this machine says it is 20")),
-        ("early", &trusting, Some("is valid from 2098-01-01 00:00 UTC on, and this machine says it is 20")),
+        ("other", &trusting, Some("for another host name")),
+        ("expired", &trusting, Some("expired at 2021-01-01 00:00 UTC; this machine's clock says 20")),
+        ("early", &trusting, Some("is valid from 2098-01-01 00:00 UTC; this machine's clock says 20")),
     ] {
         let file = |end: &str| directory.join(format!("{name}.{end}")).display().to_string();
         let tls = format!("  tls: {{certificate: {}, key: {}}}\n", file("pem"), file("key"));

@@ -1,4 +1,4 @@
-//! Contexts that are sent: stored as they are and proven to be, or not delivered and never said to be.
+//! Uploads: the server stores the context and confirms it, or the upload counts as failed.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -16,7 +16,7 @@ use vm2docker_self::context::tar::Reader;
 use vm2docker_self::error::{Code, Error};
 use vm2docker_self::transfer::upload::{Form, Options, Receipt, RetryPolicy, Server, upload};
 
-/// A sealed context of about this size, with bytes that differ everywhere.
+/// Writes a complete context of about `size` bytes with random content.
 fn context(at: &Path, size: usize) -> PathBuf {
     let delta = store::random(size);
     let files: [(&str, &[u8]); 4] = [
@@ -48,7 +48,7 @@ fn send(context: &Path, store: &Store, path: &str, form: Form) -> Result<Receipt
     upload(&options(context, store.url(path), form))
 }
 
-/// The members of an archive.
+/// Returns the members of a tar archive.
 fn unpack(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut reader = Reader::new(archive);
     let mut files = BTreeMap::new();
@@ -69,7 +69,7 @@ fn is_the_context(files: &BTreeMap<String, Vec<u8>>, context: &Path) {
 }
 
 #[test]
-fn honest_servers_of_every_kind_get_the_whole_context_and_are_believed() {
+fn upload_each_honest_server_confirms_context() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 300_000);
     for (manner, proof) in [
@@ -84,7 +84,7 @@ fn honest_servers_of_every_kind_get_the_whole_context_and_are_believed() {
         let archive = store.object("/put/ctx.tar").unwrap();
         assert_eq!(receipt.bytes, archive.len() as u64);
         is_the_context(&unpack(&archive), &context);
-        // The same context is the same object, and it is known that it is there.
+        // The archive of a context is always the same object, so a second upload succeeds.
         send(&context, &store, "/named?sig=1", Form::Tar).unwrap();
         assert_eq!(store.object("/named?sig=1").unwrap(), archive);
     }
@@ -94,14 +94,14 @@ fn honest_servers_of_every_kind_get_the_whole_context_and_are_believed() {
     let requests = store.seen.lock().unwrap().requests.clone();
     let sent: Vec<&str> =
         requests.iter().filter(|asked| asked.0 == "PUT").map(|asked| asked.1.as_str()).collect();
-    assert_eq!(sent.last().unwrap(), &format!("/dir/{COMPLETE}"), "what is not all there has no seal");
+    assert_eq!(sent.last().unwrap(), &format!("/dir/{COMPLETE}"), "COMPLETE is sent last");
     assert_eq!(store.object("/dir/services/a%20b/Dockerfile").unwrap(), b"FROM x");
-    // Again: everything is there already, and is compared.
+    // The second upload compares the objects that exist.
     assert_eq!(send(&context, &store, "/dir", Form::Files).unwrap().objects, 5);
 }
 
 #[test]
-fn a_server_that_lies_is_never_believed() {
+fn upload_dishonest_server_fails() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 9_000);
     let mut liars = vec![Manner::Forgets, Manner::Hides, Manner::Appends];
@@ -109,7 +109,7 @@ fn a_server_that_lies_is_never_believed() {
     liars.extend((0..90).map(|step| Manner::Flips(step * 157)));
     liars.extend((0..90).map(|step| Manner::FlipsAndTells(step * 157)));
     liars.extend((0..20).map(|step| Manner::LyingTus(step * 499)));
-    // That it checks is its word.
+    // The server says that it checks the parts, but does not return the object.
     liars.push(Manner::Tus { checks: true, shows: false });
     let mut count = 0;
     for manner in liars {
@@ -124,7 +124,7 @@ fn a_server_that_lies_is_never_believed() {
 }
 
 #[test]
-fn an_upload_that_is_cut_goes_on_where_the_server_is() {
+fn upload_tus_interrupted_resumes_at_server_offset() {
     let dir = tempfile::tempdir().unwrap();
     let size = 64 << 20;
     let context = context(&dir.path().join("ctx"), size);
@@ -142,18 +142,18 @@ fn an_upload_that_is_cut_goes_on_where_the_server_is() {
         let seen = store.seen.lock().unwrap();
         assert_eq!(seen.cuts.len(), 0, "all of them have happened");
         let sent: usize = seen.requests.iter().map(|asked| asked.3).sum();
-        // What the server had before a cut is not sent again.
-        assert_eq!(sent, archive.len(), "bytes that came");
+        // Bytes that the server has stored before an interruption are not sent again.
+        assert_eq!(sent, archive.len(), "received bytes");
         cuts += count;
     }
     assert!(cuts >= 200);
-    // Neither checked nor shown is not proven.
+    // The server returns neither a digest nor the object.
     let store = Store::new(Manner::Tus { checks: false, shows: false });
     assert_eq!(send(&context, &store, "/files/", Form::Tar).unwrap_err().code, Code::NotDelivered);
 }
 
 #[test]
-fn a_plain_server_is_sent_the_object_again() {
+fn upload_put_interrupted_sends_object_again() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 200_000);
     for step in 0..60 {
@@ -162,14 +162,14 @@ fn a_plain_server_is_sent_the_object_again() {
         send(&context, &store, "/x", Form::Tar).unwrap();
         is_the_context(&unpack(&store.object("/x").unwrap()), &context);
     }
-    // Cut each time: given up, and said so.
+    // The connection breaks in each attempt.
     let store = Store::new(Manner::Plain);
     store.seen.lock().unwrap().cuts = vec![1000; 50];
     assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
 }
 
 #[test]
-fn what_breaks_after_the_object_has_come_costs_no_second_sending() {
+fn upload_interrupted_confirmation_sends_object_once() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 300_000);
     for (manner, path, breaks) in [
@@ -192,8 +192,8 @@ fn what_breaks_after_the_object_has_come_costs_no_second_sending() {
 }
 
 #[test]
-fn a_context_that_becomes_shorter_meanwhile_is_not_delivered_and_nobody_waits_for_the_rest() {
-    let begun = std::time::Instant::now();
+fn upload_file_truncated_meanwhile_fails_at_once() {
+    let start = std::time::Instant::now();
     for (manner, form) in [
         (Manner::Plain, Form::Tar),
         (Manner::Plain, Form::Files),
@@ -205,14 +205,14 @@ fn a_context_that_becomes_shorter_meanwhile_is_not_delivered_and_nobody_waits_fo
         store.seen.lock().unwrap().shortens = Some(context.join("delta.tar.zst"));
         let error = send(&context, &store, "/files/", form).unwrap_err();
         assert_eq!(error.code, Code::NotDelivered);
-        assert!(error.to_string().matches("what is to be sent cannot be read").count() == 1, "{error}");
-        assert!(!error.to_string().contains("is whole"), "{error}");
+        assert!(error.to_string().matches("cannot read the data to send").count() == 1, "{error}");
+        assert!(!error.to_string().contains("is complete"), "{error}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+fn upload_temporary_status_retries_and_permanent_fails() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 5_000);
     let tries =
@@ -223,24 +223,24 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
         assert_eq!(tries(&store), 3, "{status}");
         let store = Store::new(Manner::Status(status, usize::MAX));
         let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
-        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 4), "{status} for ever");
+        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 4), "{status} in each attempt");
     }
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     for status in [400, 401, 403, 404, 410, 413, 501, 507] {
         let store = Store::new(Manner::Status(status, usize::MAX));
         let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
         assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 1), "{status}");
         let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
-        assert_eq!(bytes, 0, "{status}: it said so before anything was sent");
+        assert_eq!(bytes, 0, "{status}: refused before the body was sent");
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "a refusal is known at once, though the connection stays open"
+        start.elapsed() < Duration::from_secs(5),
+        "the client handles a refusal at once although the connection stays open"
     );
 }
 
 #[test]
-fn redirects_lead_nowhere_else() {
+fn upload_redirect_to_other_server_fails() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 5_000);
     let store = Store::new(Manner::Redirects("/moved/x".to_owned()));
@@ -253,22 +253,22 @@ fn redirects_lead_nowhere_else() {
         let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
         assert_eq!(bytes, 0);
     }
-    assert_eq!(other.seen.lock().unwrap().requests.len(), 0, "nobody else was asked");
+    assert_eq!(other.seen.lock().unwrap().requests.len(), 0, "the other server received no request");
 }
 
 #[test]
-fn an_object_of_somebody_else_stays() {
+fn upload_existing_other_object_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 5_000);
     let store = Store::new(Manner::Plain);
     store.seen.lock().unwrap().objects.insert("/x".to_owned(), b"mine".to_vec());
     let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
-    assert!(error.to_string().contains("there already"), "{error}");
+    assert!(error.to_string().contains("another object exists"), "{error}");
     assert_eq!(store.object("/x").unwrap(), b"mine");
 }
 
 #[test]
-fn an_address_that_nothing_may_be_sent_to_is_a_usage_error() {
+fn upload_unusable_url_is_usage_error() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(&dir.path().join("ctx"), 5_000);
     let refused = |url: &str, form| upload(&options(&context, url.to_owned(), form)).unwrap_err();
@@ -287,12 +287,12 @@ fn an_address_that_nothing_may_be_sent_to_is_a_usage_error() {
         assert_eq!(error.code, Code::Failed);
         assert!(error.to_string().contains("README.md is damaged"), "{error}");
     }
-    assert_eq!(store.seen.lock().unwrap().requests.len(), 0, "a damaged context is sent to nobody");
+    assert_eq!(store.seen.lock().unwrap().requests.len(), 0, "a damaged context is not sent");
 }
 
-const TOKEN: &str = "token-that-nobody-else-may-see";
+const TOKEN: &str = "token-that-must-stay-secret";
 
-/// Converts a small machine and has it sent.
+/// Converts a small machine with `--upload`.
 fn convert(place: &Place, store: &Store, more: &[&str]) -> Ran {
     let token = place.path("token");
     std::fs::write(&token, TOKEN).unwrap();
@@ -314,7 +314,7 @@ fn machine() -> Place {
 }
 
 #[test]
-fn a_conversion_delivers_what_it_made() {
+fn convert_upload_sends_written_context() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
     let ran = convert(&place, &store, &["--json"]).ends(0);
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
@@ -337,7 +337,7 @@ fn a_conversion_delivers_what_it_made() {
 }
 
 #[test]
-fn a_token_comes_by_a_descriptor_too_from_which_it_is_read_once() {
+fn convert_token_from_pipe_is_read_once() {
     for kept in [true, false] {
         let (place, store) = (machine(), Store::new(Manner::Plain));
         let mut command = binary();
@@ -346,14 +346,14 @@ fn a_token_comes_by_a_descriptor_too_from_which_it_is_read_once() {
         if kept {
             command.arg("--out").arg(place.path("ctx"));
         }
-        let (input, mut told) = std::io::pipe().unwrap();
-        told.write_all(TOKEN.as_bytes()).unwrap();
-        drop(told);
+        let (input, mut input_writer) = std::io::pipe().unwrap();
+        input_writer.write_all(TOKEN.as_bytes()).unwrap();
+        drop(input_writer);
         finish(command.stdin(input)).ends(0).says(&["sent to"]);
         if kept {
-            let (input, mut told) = std::io::pipe().unwrap();
-            told.write_all(TOKEN.as_bytes()).unwrap();
-            drop(told);
+            let (input, mut input_writer) = std::io::pipe().unwrap();
+            input_writer.write_all(TOKEN.as_bytes()).unwrap();
+            drop(input_writer);
             let mut again = binary();
             again.arg("upload").arg(place.path("ctx")).args([
                 &store.url("/again"),
@@ -369,54 +369,54 @@ fn a_token_comes_by_a_descriptor_too_from_which_it_is_read_once() {
 }
 
 #[test]
-fn a_signed_address_is_no_argument_of_any_process_and_in_no_help() {
-    const SIGNATURE: &str = "signature-that-nobody-else-may-see";
+fn convert_presigned_url_is_no_argument_and_not_in_help() {
+    const SIGNATURE: &str = "signature-that-must-stay-secret";
     let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
     let url = store.url(&format!("/in/machine.tar?sig={SIGNATURE}"));
     let mut command = binary();
     command.env("VM2DOCKER_UPLOAD", &url).arg("--root").arg(place.path("machine"));
     command.args(["--base-from", "none"]).arg("--out").arg(place.path("ctx"));
     let run = std::thread::spawn(move || finish(&mut command));
-    let (mut looks, mut couriers) = (0, 0);
+    let (mut rounds, mut children) = (0, 0);
     while !run.is_finished() {
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             assert!(memchr::memmem::find(&arguments, SIGNATURE.as_bytes()).is_none());
-            couriers += usize::from(memchr::memmem::find(&arguments, b"\0deliver\0").is_some());
+            children += usize::from(memchr::memmem::find(&arguments, b"\0deliver\0").is_some());
         }
-        looks += 1;
+        rounds += 1;
     }
     run.join().unwrap().ends(0).says(&["sent to"]);
-    assert!(looks > 10 && couriers > 0, "{looks} {couriers}");
+    assert!(rounds > 10 && children > 0, "{rounds} {children}");
     let mut help = binary();
     let help = finish(help.env("VM2DOCKER_UPLOAD", &url).arg("--help")).ends(0);
     assert!(help.out.contains("VM2DOCKER_UPLOAD") && !help.out.contains(SIGNATURE));
 }
 
 #[test]
-fn a_server_that_is_waited_for_is_told() {
+fn convert_upload_retry_prints_message() {
     let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
-    convert(&place, &store, &[]).ends(0).says(&["503", "trying again in", "(2 of 7)"]);
+    convert(&place, &store, &[]).ends(0).says(&["503", "retrying in", "(attempt 2 of 7)"]);
     let (place, store) = (machine(), Store::new(Manner::Status(503, 1)));
     assert_eq!(convert(&place, &store, &["--quiet"]).ends(0).err, "");
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the line that people are told to type")]
-fn what_is_not_delivered_stays_and_can_be_sent_again() {
+#[expect(clippy::disallowed_methods, reason = "runs the command of the hint as a user would")]
+fn convert_failed_upload_keeps_context_and_hint_works() {
     let (place, store) = (machine(), Store::new(Manner::Status(507, 1)));
     let ran = convert(&place, &store, &[]).ends(12).says(&["507", "upload", "try again"]);
     assert!(!ran.err.contains(TOKEN) && !ran.out.contains(TOKEN));
     assert!(place.path("ctx").join(COMPLETE).exists());
-    // The line that is told, as it stands there.
-    let line = ran.err.lines().find(|line| line.contains(" upload ")).unwrap();
+    // Runs the command of the hint unchanged.
+    let line = ran.err.lines().find(|line| line.starts_with("  ") && line.contains(" upload ")).unwrap();
     let mut shell = std::process::Command::new("sh");
     finish(shell.args(["-c", line])).ends(0).says(&["sent to", "read back"]);
     assert!(store.object("/in/ctx.tar").is_some());
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_before_the_work() {
+fn convert_unusable_upload_fails_before_conversion() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
     let nowhere = Path::new("/nowhere/token");
     convert_with(&place, &store.url("/in/"), nowhere, &[]).ends(1).says(&["--token-file"]);
@@ -425,7 +425,7 @@ fn what_cannot_be_sent_is_refused_before_the_work() {
     std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     convert_with(&place, "http://example.org/", &empty, &[]).ends(2).says(&["https"]);
     assert!(!place.path("ctx").exists());
-    // A conversion that fails has nothing to deliver, and nobody waits for it.
+    // If the conversion fails, nothing is sent and the child ends.
     std::fs::create_dir(place.path("ctx")).unwrap();
     std::fs::write(place.path("ctx").join("mine"), "").unwrap();
     convert(&place, &store, &[]).ends(2);

@@ -1,7 +1,7 @@
-//! Everything that goes over the network.
+//! Network access.
 //!
-//! - [`net`]: HTTP requests with bounded time and size, name resolution, certificates.
-//! - [`upload`]: a context to a server, until the server has confirmed it.
+//! - [`net`]: HTTP client with limits of time and size, name resolution, CA certificates.
+//! - [`upload`]: sends a context to a server and verifies that the server has stored it.
 
 pub mod net;
 pub mod upload;

@@ -1,11 +1,11 @@
-//! A server that things are sent to: honest, or not, by plain PUT or by tus, over connections that may be cut.
+//! Upload server for tests: correct or faulty, with PUT or tus, over connections that can break.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// So many bytes, which no compression makes fewer and which differ everywhere.
+/// Returns `size` pseudorandom bytes, which cannot be compressed.
 pub(crate) fn random(size: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
     let bytes = std::iter::repeat_with(|| {
@@ -17,51 +17,51 @@ pub(crate) fn random(size: usize) -> Vec<u8> {
     bytes.take(size).collect()
 }
 
-/// What it does with a body that is put.
+/// Behavior of the server for the body of a PUT request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Manner {
-    /// Stores it, shows it, names no digest.
+    /// Stores the object, allows GET, returns no digest.
     Plain,
-    /// Stores it, names its SHA-256 (RFC 9530), shows nothing.
+    /// Stores the object, returns its SHA-256 (RFC 9530), denies GET.
     Digest,
-    /// Stores it, shows it, and names the digest of its own answer (RFC 9530, 2).
+    /// Stores the object, allows GET, and returns the digest of the response (RFC 9530, section 2).
     Answers,
-    /// Stores it, tags it with its MD5 as S3 does, shows nothing.
+    /// Stores the object, returns its MD5 as ETag as S3 does, denies GET.
     Tag,
-    /// Says yes and stores nothing.
+    /// Returns success and stores nothing.
     Forgets,
-    /// Says yes and names no digest and shows nothing.
+    /// Returns success without a digest and denies GET.
     Hides,
-    /// Stores all but the end.
+    /// Stores the object without this number of bytes at its end.
     Truncates(usize),
-    /// Stores something else at this byte.
+    /// Stores the object with another byte at this offset.
     Flips(usize),
-    /// Stores something else at this byte and names the digest of that.
+    /// Stores the object with another byte at this offset and returns the digest of the result.
     FlipsAndTells(usize),
-    /// Appends to what it stores.
+    /// Appends a byte to the stored object.
     Appends,
-    /// Answers so for so many times, then as `Plain`.
+    /// Returns this status this number of times, then behaves as `Plain`.
     Status(u16, usize),
-    /// Sends away.
+    /// Redirects to this URL.
     Redirects(String),
-    /// Speaks tus; whether it checks digests, and whether it gives back.
+    /// Speaks tus. `checks`: verifies checksums of parts; `shows`: allows GET.
     Tus { checks: bool, shows: bool },
-    /// Speaks tus, says that it checks digests, and stores something else at this byte of each part.
+    /// Speaks tus, claims to verify checksums, and stores another byte at this offset of each part.
     LyingTus(usize),
 }
 
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) objects: BTreeMap<String, Vec<u8>>,
-    /// Method, path, `Authorization` and bytes of body that came.
+    /// Method, path, `Authorization` header and received bytes of the body.
     pub(crate) requests: Vec<(String, String, Option<String>, usize)>,
     /// Bytes of bodies after which the next connections break.
     pub(crate) cuts: Vec<usize>,
-    /// Methods whose next answer breaks off in the middle.
+    /// Methods whose next response is truncated.
     pub(crate) breaks: Vec<&'static str>,
-    /// Made shorter when the next object is announced.
+    /// File to truncate when the next object is announced.
     pub(crate) shortens: Option<std::path::PathBuf>,
-    /// Where an upload by tus should end.
+    /// `Upload-Length` of each tus upload.
     lengths: BTreeMap<String, usize>,
     refused: usize,
 }
@@ -121,7 +121,7 @@ impl Store {
         }
     }
 
-    /// Nothing where the connection is to break.
+    /// Reads the body and sends the response. Returns `None` to close the connection.
     fn answer(&self, asked: &Asked, reader: &mut impl Read, mut stream: &TcpStream) -> Option<()> {
         let length = asked.number("content-length").unwrap_or(0);
         if matches!(asked.method.as_str(), "PUT" | "POST") {
@@ -172,14 +172,14 @@ impl Store {
             stream.write_all(&body).ok()?;
         }
         if length > 0 && is_refused(status) {
-            // The connection is of no use any more, but stays open: whoever waits for its end waits for long.
+            // Keeps the connection open for a while: a client must not wait for its end.
             std::thread::sleep(std::time::Duration::from_secs(5));
             return None;
         }
         Some(())
     }
 
-    /// An answer that needs no body.
+    /// Returns the response that is sent before the body is read, if there is one.
     fn early(&self, asked: &Asked) -> Option<Answered> {
         let mut seen = self.seen.lock().unwrap();
         match &self.manner {
@@ -226,7 +226,7 @@ impl Store {
                     Manner::FlipsAndTells(_) => vec![("repr-digest", digest(&body))],
                     Manner::Tag => vec![("etag", md5)],
                     Manner::Answers => vec![("content-digest", digest(b""))],
-                    // As nginx tags: no digest.
+                    // ETag in the format of nginx, which is not a digest.
                     _ => vec![("etag", format!("\"64ab-{:x}\"", body.len()))],
                 };
                 if self.manner != Manner::Forgets {

@@ -230,7 +230,7 @@ fn images_whose_parts_do_not_fit_are_refused() {
         (both, "is not what it should be"),
         (text, "is not what it should be"),
         (long, "are the most that is read"),
-        (nested, "more than the 1 bytes"),
+        (nested, "exceeds 1 bytes"),
     ] {
         let failure = pull(&image.serve()).unwrap_err().to_string();
         assert!(failure.contains(expected), "{expected}: {failure}");
@@ -275,10 +275,10 @@ fn a_registry_that_does_not_end_is_left() {
     let status = |status| move |_: Answer| Answer::new(status, "").with("Retry-After", "0");
     type Lie = Box<dyn Fn(Answer) -> Answer + Send + Sync>;
     let cases: [(&str, Lie, &str); 7] = [
-        ("/blobs/", Box::new(drip), "stopped answering"),
-        ("/blobs/", Box::new(endless), "more than the"),
-        ("/manifests/", Box::new(endless), "more than the"),
-        ("/manifests/", Box::new(huge), "more than the 8388608 bytes"),
+        ("/blobs/", Box::new(drip), "stopped responding"),
+        ("/blobs/", Box::new(endless), "the response exceeds"),
+        ("/manifests/", Box::new(endless), "the response exceeds"),
+        ("/manifests/", Box::new(huge), "exceeds 8388608 bytes"),
         ("/manifests/", Box::new(status(429)), "limits requests"),
         ("/blobs/", Box::new(status(500)), "500"),
         ("/manifests/", Box::new(status(404)), "404"),

@@ -1,4 +1,4 @@
-//! What a server sends after the headers: never endless, never slower than useful, never silently short.
+//! Body of a response, with limits for its size and rate. A truncated body is an error.
 
 use super::failure::{self, Failure};
 use super::traffic::{Busy, Slot, Traffic};
@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::BodyReader;
 
-/// Bytes that have to come in the time in which a silent server is given up; a server that drips is no better.
-const PACE: u64 = 1 << 10;
+/// Bytes that must arrive per stall timeout. Without a minimum, a server that sends single bytes
+/// could hold the run for hours.
+const MIN_BYTES: u64 = 1 << 10;
 
-/// The body of a response. An error of it carries its [`Failure`] ([`Failure::from_io`]): `UnexpectedEof` if
-/// fewer bytes come than the server announced, `TimedOut` if the server stops sending, `FileTooLarge` beyond
-/// the request's limit.
+/// Body of a response.
+///
+/// Its I/O errors contain a [`Failure`] ([`Failure::from_io`]). Their kind is `UnexpectedEof` if
+/// the body is shorter than announced, `TimedOut` if the server stops sending, and `FileTooLarge`
+/// beyond the limit of the request.
 pub struct Body {
     reader: BodyReader<'static>,
     url: String,
@@ -20,67 +23,69 @@ pub struct Body {
     limit: u64,
     received: u64,
     announced: Option<u64>,
-    pace: MinRate,
+    rate: MinRate,
     traffic: Arc<Traffic>,
     _slot: Slot,
     _busy: Busy,
 }
 
-/// What came in while the caller waited for it; the caller's own work does not count.
+/// Bytes received per interval. Only the time in `read` counts, not the time that the caller
+/// takes to process the data.
 #[derive(Debug)]
 struct MinRate {
-    patience: Duration,
+    interval: Duration,
     waited: Duration,
     bytes: u64,
 }
 
 impl MinRate {
-    /// Whether it is too slow.
-    fn is_lost(&mut self, waited: Duration, bytes: u64) -> bool {
+    /// Adds received bytes. Returns whether the last interval is over and had too few.
+    fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
         self.bytes += bytes;
-        if self.waited < self.patience {
+        if self.waited < self.interval {
             return false;
         }
-        let is_lost = self.bytes < PACE;
+        let is_too_slow = self.bytes < MIN_BYTES;
         (self.waited, self.bytes) = (Duration::ZERO, 0);
-        is_lost
+        is_too_slow
     }
 }
 
-/// Who sends a body, and how much of it is taken.
+/// Origin of a body, its announced length, and its limits.
 pub(super) struct BodyLimits {
     pub(super) url: String,
     pub(super) host: String,
     pub(super) limit: u64,
     pub(super) announced: Option<u64>,
-    pub(super) patience: Duration,
+    /// Time without data after which the server counts as unresponsive.
+    pub(super) stall: Duration,
 }
 
 impl Body {
     pub(super) fn new(
         reader: BodyReader<'static>,
-        terms: BodyLimits,
+        limits: BodyLimits,
         traffic: Arc<Traffic>,
         slot: Slot,
         busy: Busy,
     ) -> Self {
-        let BodyLimits { url, host, limit, announced, patience } = terms;
-        let pace = MinRate { patience, waited: Duration::ZERO, bytes: 0 };
-        Body { reader, url, host, limit, received: 0, announced, pace, traffic, _slot: slot, _busy: busy }
+        let BodyLimits { url, host, limit, announced, stall } = limits;
+        let rate = MinRate { interval: stall, waited: Duration::ZERO, bytes: 0 };
+        Body { reader, url, host, limit, received: 0, announced, rate, traffic, _slot: slot, _busy: busy }
     }
 
-    /// Where it comes from, as it may be shown.
+    /// Returns the URL for messages.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The length that the server states, if it does.
+    /// Returns the `Content-Length` in bytes, if the server sent one.
     pub(super) fn announced(&self) -> Option<u64> {
         self.announced
     }
 
-    /// Everything up to the end.
+    /// Reads the body to the end.
     pub fn into_bytes(mut self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes)
@@ -93,7 +98,7 @@ impl Body {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        self.traffic.left()?;
+        self.traffic.time_left()?;
         let began = Instant::now();
         let got = self.reader.read(buffer).map_err(|error| self.failure(error))?;
         self.received += got as u64;
@@ -102,10 +107,10 @@ impl Body {
             return Err(Failure::TooLarge { url: self.url.clone(), limit: self.limit });
         }
         if got == 0 && self.announced.is_some_and(|announced| self.received < announced) {
-            let cause = "the server closed it early".to_owned();
+            let cause = "closed early by the server".to_owned();
             return Err(Failure::CutOff { url: self.url.clone(), cause });
         }
-        if got > 0 && self.pace.is_lost(began.elapsed(), got as u64) {
+        if got > 0 && self.rate.is_too_slow(began.elapsed(), got as u64) {
             return Err(Failure::TimedOut { url: self.url.clone() });
         }
         Ok(got)

@@ -1,4 +1,4 @@
-//! Requests: sent, repeated, redirected, answered.
+//! HTTP client: sends requests, retries them and follows redirects.
 
 use super::body::{Body, BodyLimits};
 use super::connector::EachAddress;
@@ -21,24 +21,25 @@ use ureq::{Agent, SendBody};
 
 const USER_AGENT: &str = concat!("vm2docker-self/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
-/// The longest time that a server may make us wait before the next try.
+/// Maximum wait before a retry, also if `Retry-After` asks for more.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 64 << 10;
-/// Bytes of an answer to something that was sent.
-const MAX_ANSWER: u64 = 1 << 20;
+/// Maximum size of the response to an upload request, in bytes.
+const MAX_UPLOAD_RESPONSE: u64 = 1 << 20;
 
-/// How the network is used in this run.
+/// Settings of the network access of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// More certificate authorities that are trusted: PEM.
+    /// PEM file with additional CA certificates.
     pub ca_file: Option<PathBuf>,
-    /// Registries may be asked without TLS where they do not speak it.
+    /// Whether plain HTTP is allowed for registries that do not speak TLS.
     pub plain_http: bool,
-    /// All time that the run may wait for the network.
+    /// Total time that the run may wait for the network.
     pub budget: Duration,
-    /// How long each step may take.
+    /// Timeouts of the steps of a request.
     pub times: Timeouts,
-    /// Who did not answer is asked again: for those who wait. Others would wait for each thing that they ask for.
+    /// Whether to send further requests to a host that did not respond. Uploads need this because
+    /// they retry. Other callers would wait for the timeout once per resource.
     pub asks_again: bool,
 }
 
@@ -49,20 +50,20 @@ impl Default for Settings {
     }
 }
 
-/// How long each step of a request may take.
+/// Timeouts of the steps of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Connecting to one address.
+    /// Time to connect to one IP address.
     pub connect: Duration,
-    /// From the request to the end of the headers.
+    /// Time from the request to the end of the response headers.
     pub headers: Duration,
-    /// From the headers of what is sent until it goes, if the server neither refuses it nor asks for it (RFC 9110, 10.1.1).
+    /// Time to wait for `100 Continue` before the body is sent anyway (RFC 9110, section 10.1.1).
     pub refusal: Duration,
-    /// While nothing comes.
+    /// Time without any data.
     pub stall: Duration,
-    /// A whole request, a large body included.
+    /// Time for a complete request with its body.
     pub request: Duration,
-    /// Before the second and the third try.
+    /// Pauses before the first and the second retry.
     pub pauses: [Duration; 2],
 }
 
@@ -80,56 +81,58 @@ impl Default for Timeouts {
     }
 }
 
-/// What is asked for.
+/// GET or HEAD request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// An absolute `http` or `https` address; `user:password@` in it is sent as a header.
+    /// Absolute `http` or `https` URL; `user:password@` in it is sent as a header.
     pub url: &'a str,
-    /// Media types for the `Accept` header; none for any.
+    /// Media types for the `Accept` header; empty to accept any.
     pub accept: &'a [&'a str],
-    /// The `Authorization` header, sent to the address's own scheme, host and port only.
+    /// `Authorization` header. It is sent to the scheme, host and port of `url` only.
     pub authorization: Option<&'a str>,
-    /// Only these bytes. A server that cannot do that sends all: see [`Response::status`].
+    /// Range of bytes to request. A server without support for ranges sends all bytes: see
+    /// [`Response::status`].
     pub range: Option<&'a Range<u64>>,
-    /// More bytes than these are a failure.
+    /// Maximum size of the body in bytes; a larger body is a failure.
     pub limit: u64,
 }
 
 impl<'a> Request<'a> {
-    /// Everything at this address, up to so many bytes.
+    /// Returns a request for the whole resource at `url`, of at most `limit` bytes.
     pub fn new(url: &'a str, limit: u64) -> Self {
         Request { url, accept: &[], authorization: None, range: None, limit }
     }
 }
 
-/// A request that brings something.
+/// Request of an upload, with or without a body.
 pub struct Sending<'a> {
-    /// What is to be done with it.
+    /// HTTP method.
     pub method: Method,
-    /// An absolute `http` or `https` address.
+    /// Absolute `http` or `https` URL.
     pub url: &'a str,
-    /// The `Authorization` header.
+    /// `Authorization` header.
     pub authorization: Option<&'a str>,
-    /// More headers.
+    /// Additional headers.
     pub headers: &'a [(&'static str, String)],
-    /// What it brings, and its length in bytes.
+    /// Body, and its length in bytes.
     pub body: Option<(&'a mut dyn Read, u64)>,
 }
 
-/// An answer.
+/// Response whose body has not been read yet.
 #[derive(Debug)]
 pub struct Response {
-    /// 200 to 299, 206 if only the range is coming; anything where something was sent.
+    /// HTTP status: 200 to 299 for [`Client::get`] and [`Client::head`], and 206 if only the
+    /// requested range follows. Any status for [`Client::send`].
     pub status: u16,
-    /// Where it came from after redirects, as it may be shown.
+    /// URL after redirects, for messages.
     pub url: String,
-    /// What comes; no compression is undone.
+    /// Body as sent by the server, without decompression.
     pub body: Body,
     headers: HeaderMap,
 }
 
 impl Response {
-    /// The answer as a failure, with what it says of another time.
+    /// Returns the response as a failure, with its challenges and `Retry-After`.
     pub fn refusal(&self) -> Failure {
         let challenges = self.headers.get_all(header::WWW_AUTHENTICATE).iter();
         Failure::Status {
@@ -140,13 +143,13 @@ impl Response {
         }
     }
 
-    /// The first header of this name, in text.
+    /// Returns the first header with this name. `None` if it is not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
-/// Sends requests, from any number of threads.
+/// HTTP client, usable from any number of threads.
 pub struct Client {
     agent: Agent,
     traffic: Arc<Traffic>,
@@ -154,8 +157,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the trusted authorities; an error only if `ca_file` cannot be used. Proxies are those of the
-    /// environment (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`); they have to allow CONNECT.
+    /// Creates a client and reads the CA certificates.
+    ///
+    /// Fails only if `ca_file` cannot be used. Uses the proxies of the environment
+    /// (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`). They must allow CONNECT.
     pub fn new(settings: Settings) -> RunResult<Self> {
         let times = settings.times;
         let within = |time: Duration| Some(time.min(settings.budget).max(Duration::from_millis(1)));
@@ -186,34 +191,36 @@ impl Client {
         Ok(Client { agent, traffic: Traffic::new(settings.budget), settings })
     }
 
-    /// How the network is used.
+    /// Returns the settings of this client.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What has come so far.
+    /// Returns the statistics of all requests so far.
     pub fn figures(&self) -> Stats {
-        self.traffic.figures()
+        self.traffic.stats()
     }
 
-    /// The headers, and a body that is read as it comes. Tried again if no headers come; a body that breaks
-    /// is the caller's to ask for again.
+    /// Sends a GET request and returns headers and an unread body.
+    ///
+    /// Retries if no headers arrive. If the connection breaks in the body, the caller has to
+    /// retry.
     pub fn get(&self, request: &Request<'_>) -> Result<Response, Failure> {
-        self.persist(|| self.follow(&Method::GET, request))
+        self.retry(|| self.follow(&Method::GET, request))
     }
 
-    /// The headers alone.
+    /// Sends a HEAD request.
     pub fn head(&self, request: &Request<'_>) -> Result<Response, Failure> {
-        self.persist(|| self.follow(&Method::HEAD, request))
+        self.retry(|| self.follow(&Method::HEAD, request))
     }
 
-    /// A small document as a whole, asked for again if the connection breaks.
+    /// Downloads a small document into memory. Retries if the connection breaks.
     pub fn get_bytes(&self, request: &Request<'_>) -> Result<Vec<u8>, Failure> {
-        self.persist(|| self.follow(&Method::GET, request)?.body.into_bytes())
+        self.retry(|| self.follow(&Method::GET, request)?.body.into_bytes())
     }
 
-    /// Up to three tries of what may succeed the next time.
-    fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Calls `attempt` up to three times while it fails with a temporary failure.
+    fn retry<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
         let _busy = self.traffic.begin()?;
         for pause in self.settings.times.pauses {
             let failure = match attempt() {
@@ -221,7 +228,7 @@ impl Client {
                 result => return result,
             };
             let pause = failure.pause(pause, MAX_RETRY_AFTER);
-            if self.traffic.left()? <= pause {
+            if self.traffic.time_left()? <= pause {
                 return Err(failure);
             }
             std::thread::sleep(pause);
@@ -229,19 +236,21 @@ impl Client {
         attempt()
     }
 
+    /// Sends a request and follows up to [`MAX_REDIRECTS`] redirects.
     fn follow(&self, method: &Method, request: &Request<'_>) -> Result<Response, Failure> {
         let mut url = Url::parse(request.url)?;
-        let home = url.origin();
-        let own = url.authorization.take();
-        let authorization = request.authorization.map(str::to_owned).or(own);
+        let first_origin = url.origin();
+        let from_url = url.authorization.take();
+        let authorization = request.authorization.map(str::to_owned).or(from_url);
         for _ in 0..=MAX_REDIRECTS {
             let origin = url.origin();
-            let shown_to = authorization.as_deref().filter(|_| origin == home);
-            let message = message(method, &url, request, shown_to);
+            // A redirect must not pass credentials on to another server (RFC 9110, section 15.4).
+            let sent = authorization.as_deref().filter(|_| origin == first_origin);
+            let message = message(method, &url, request, sent);
             let response = self.exchange(&url, &origin, message, request.limit).inspect_err(|failure| {
-                let is_silent = matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. });
-                if is_silent && !self.settings.asks_again {
-                    self.traffic.silence(&origin, failure);
+                let is_unresponsive = matches!(failure, Failure::Offline { .. } | Failure::TimedOut { .. });
+                if is_unresponsive && !self.settings.asks_again {
+                    self.traffic.block(&origin, failure);
                 }
             })?;
             let Some(next) = redirect(&url, response.status, response.header("location"))? else {
@@ -249,15 +258,17 @@ impl Client {
             };
             url = next;
         }
-        Err(protocol(&url, "redirected too often"))
+        Err(protocol(&url, "too many redirects"))
     }
 
-    /// Whether the environment names a proxy for this address.
+    /// Whether the environment sets a proxy for this URL.
     fn has_proxy(&self, url: &Url) -> bool {
         self.agent.config().proxy().is_some_and(|proxy| !proxy.is_no_proxy(&url.uri()))
     }
 
-    /// Sends something, once. Whatever the server answers comes back, redirects and refusals too.
+    /// Sends an upload request once.
+    ///
+    /// Returns the response with any status; does not follow redirects and does not retry.
     pub fn send(&self, sending: Sending<'_>) -> Result<Response, Failure> {
         let url = Url::parse(sending.url)?;
         let mut message = http::Request::builder().method(&sending.method).uri(url.uri());
@@ -269,17 +280,18 @@ impl Client {
         }
         let origin = url.origin();
         let Some((body, length)) = sending.body else {
-            return self.exchange(&url, &origin, message.body(SendBody::none()), MAX_ANSWER);
+            return self.exchange(&url, &origin, message.body(SendBody::none()), MAX_UPLOAD_RESPONSE);
         };
         if length > 0 {
-            // Who refuses or redirects does so before anything of it is on the way.
+            // The server can refuse or redirect before the body is sent (RFC 9110, section
+            // 10.1.1).
             message = message.header(header::EXPECT, "100-continue");
         }
         let message = message.header(header::CONTENT_LENGTH, length).body(SendBody::from_reader(body));
-        self.exchange(&url, &origin, message, MAX_ANSWER)
+        self.exchange(&url, &origin, message, MAX_UPLOAD_RESPONSE)
     }
 
-    /// One request and its headers.
+    /// Sends one request and reads the response headers.
     fn exchange(
         &self,
         url: &Url,
@@ -293,7 +305,7 @@ impl Client {
         let fault = |error| {
             let mut failure = failure::of_client(error, &host, &shown);
             if let (Failure::Offline { cause, .. }, true) = (&mut failure, self.has_proxy(url)) {
-                cause.push_str(", through the proxy that the environment names");
+                cause.push_str(" (through the proxy set in the environment)");
             }
             failure
         };
@@ -301,12 +313,12 @@ impl Client {
         let is_head = message.method() == Method::HEAD;
         let (parts, body) = self.agent.run(message).map_err(fault)?.into_parts();
         let announced = body.content_length().filter(|_| !is_head);
-        let patience = self.settings.times.stall;
-        let terms = BodyLimits { url: shown.clone(), host, limit, announced, patience };
+        let stall = self.settings.times.stall;
+        let limits = BodyLimits { url: shown.clone(), host, limit, announced, stall };
         Ok(Response {
             status: parts.status.as_u16(),
             url: shown,
-            body: Body::new(body.into_reader(), terms, Arc::clone(&self.traffic), slot, busy),
+            body: Body::new(body.into_reader(), limits, Arc::clone(&self.traffic), slot, busy),
             headers: parts.headers,
         })
     }
@@ -337,7 +349,9 @@ fn message(
     message.body(SendBody::none())
 }
 
-/// Where the answer sends us, if it does; never from TLS to none.
+/// Returns the target of a redirect, or `None` if the response is not one.
+///
+/// Fails if the redirect leads from https to http.
 fn redirect(from: &Url, status: u16, location: Option<&str>) -> Result<Option<Url>, Failure> {
     let Some(location) = location.filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308)) else {
         return Ok(None);
@@ -349,7 +363,7 @@ fn redirect(from: &Url, status: u16, location: Option<&str>) -> Result<Option<Ur
     Ok(Some(next))
 }
 
-/// Takes success only, and the range that was asked for.
+/// Fails if the status is not success, if another range was sent, or if the body is too large.
 fn accept(response: Response, request: &Request<'_>) -> Result<Response, Failure> {
     let protocol = |cause: &str| Failure::Protocol { url: response.url.clone(), cause: cause.to_owned() };
     if !(200..300).contains(&response.status) {
@@ -357,9 +371,9 @@ fn accept(response: Response, request: &Request<'_>) -> Result<Response, Failure
     }
     match (request.range, response.status) {
         (Some(range), 206) if begin(&response) != Some(range.start) => {
-            return Err(protocol("the server sends another part than the one asked for"));
+            return Err(protocol("the server sent another byte range than requested"));
         }
-        (None, 206) => return Err(protocol("the server sends only a part")),
+        (None, 206) => return Err(protocol("the server sent a byte range that was not requested")),
         _ => {}
     }
     if response.body.announced().is_some_and(|length| length > request.limit) {
@@ -368,7 +382,7 @@ fn accept(response: Response, request: &Request<'_>) -> Result<Response, Failure
     Ok(response)
 }
 
-/// The first byte's number: `Content-Range: bytes 0-99/1000` (RFC 9110, 14.4).
+/// Returns the first position of `Content-Range: bytes 0-99/1000` (RFC 9110, section 14.4).
 fn begin(response: &Response) -> Option<u64> {
     let range = response.header("content-range")?.trim().strip_prefix("bytes")?;
     range.trim_start().split_once('-')?.0.parse().ok()
@@ -378,7 +392,7 @@ fn protocol(url: &Url, cause: &str) -> Failure {
     Failure::Protocol { url: url.shown(), cause: cause.to_owned() }
 }
 
-/// Seconds, or a date (RFC 9110, 10.2.3 and 5.6.7).
+/// Parses a `Retry-After` header: seconds or a date (RFC 9110, sections 10.2.3 and 5.6.7).
 fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -388,7 +402,9 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(then.duration_since(now).unwrap_or_default())
 }
 
-/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is sent today.
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT` into seconds since 1970.
+///
+/// RFC 9110 also lists two obsolete formats. Servers must not generate them.
 fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -399,7 +415,7 @@ fn http_date(text: &str) -> Option<u64> {
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let (day, year) = (number(day, 31)?, number(year, 9999).filter(|year| *year >= 1970)?);
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
-    // Years begin in March, so that the leap day is the last.
+    // Years start in March, so that the leap day is the last day of a year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
     Some((days.checked_sub(719_469)?) * 86_400 + hour * 3600 + minute * 60 + second)

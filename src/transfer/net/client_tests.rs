@@ -1,4 +1,4 @@
-//! The client against a server that lies.
+//! HTTP client with servers that send faulty responses.
 
 use crate::transfer::net::client::*;
 use crate::transfer::net::server::{Answer, Asked, Manner, Server, client, times};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 const LIMIT: u64 = 1 << 20;
 
-/// Gives one answer after the other, the last again and again.
+/// Starts a server that sends these responses in turn and repeats the last one.
 fn in_turn(answers: Vec<Answer>) -> Server {
     let count = AtomicUsize::new(0);
     Server::start(move |_| {
@@ -22,7 +22,7 @@ fn fetch(server: &Server) -> Result<Vec<u8>, Failure> {
 }
 
 #[test]
-fn a_document_comes_with_what_was_asked_for() {
+fn client_get_sends_headers_and_returns_range() {
     let server = Server::start(|_| Answer::new(200, "content").with("X-Kind", "a"));
     let client = client();
     let (url, range) = (server.url("/d?q=1"), 0..7);
@@ -55,7 +55,7 @@ fn a_document_comes_with_what_was_asked_for() {
 }
 
 #[test]
-fn passing_failures_are_tried_again() {
+fn client_get_temporary_failure_retries() {
     let good = || Answer::new(200, "good");
     let busy = |status| Answer::new(status, "");
     let late = || Answer::new(429, "").with("Retry-After", "0");
@@ -73,14 +73,14 @@ fn passing_failures_are_tried_again() {
 }
 
 #[test]
-fn lasting_failures_end_it() {
+fn client_get_permanent_failure_returns_error() {
     for (answer, requests, expected) in [
         (Answer::new(404, "no"), 1, "404 (not found)"),
         (Answer::new(401, "").with("WWW-Authenticate", "Basic"), 1, "credentials"),
         (Answer::new(503, "").with("Retry-After", "0"), 3, "503"),
         (Answer::new(502, ""), 3, "502"),
-        (Answer::new(200, "long").in_manner(Manner::CutAt(1)), 3, "broke"),
-        (Answer::new(206, "part").with("Content-Range", "bytes 0-3/9"), 1, "only a part"),
+        (Answer::new(200, "long").in_manner(Manner::CutAt(1)), 3, "interrupted"),
+        (Answer::new(206, "part").with("Content-Range", "bytes 0-3/9"), 1, "byte range"),
         (Answer::new(301, "").with("Location", "ftp://example.org/"), 1, "not an http"),
     ] {
         let server = in_turn(vec![answer]);
@@ -91,7 +91,7 @@ fn lasting_failures_end_it() {
 }
 
 #[test]
-fn a_server_cannot_hold_us_for_long() {
+fn client_get_slow_server_times_out() {
     let drip =
         |pause| Answer::new(200, vec![b'x'; 5000]).in_manner(Manner::Drip(Duration::from_millis(pause)));
     for answer in
@@ -106,7 +106,7 @@ fn a_server_cannot_hold_us_for_long() {
 }
 
 #[test]
-fn a_retry_after_beyond_the_budget_is_not_waited_for() {
+fn client_get_retry_after_beyond_budget_returns_error() {
     let server = in_turn(vec![Answer::new(429, "").with("Retry-After", "3600")]);
     let began = Instant::now();
     assert!(matches!(fetch(&server).unwrap_err(), Failure::Status { status: 429, .. }));
@@ -114,7 +114,7 @@ fn a_retry_after_beyond_the_budget_is_not_waited_for() {
 }
 
 #[test]
-fn a_body_has_a_limit() {
+fn client_get_body_over_limit_returns_error() {
     for answer in [Answer::new(200, vec![0; 2 << 20]), Answer::new(200, "").in_manner(Manner::Endless)] {
         let server = in_turn(vec![answer]);
         assert!(matches!(fetch(&server).unwrap_err(), Failure::TooLarge { limit: LIMIT, .. }));
@@ -124,7 +124,7 @@ fn a_body_has_a_limit() {
 }
 
 #[test]
-fn credentials_stay_with_their_origin() {
+fn client_get_redirect_to_other_origin_drops_credentials() {
     let other = Server::start(|_| Answer::new(200, "content"));
     let target = other.url("/elsewhere");
     let server = Server::start(move |asked: &Asked| match asked.path.as_str() {
@@ -142,15 +142,15 @@ fn credentials_stay_with_their_origin() {
 }
 
 #[test]
-fn redirects_end() {
+fn client_get_endless_redirects_return_error() {
     let server = Server::start(|asked| Answer::new(302, "").with("Location", format!("{}x", asked.path)));
     let error = fetch(&server).unwrap_err();
-    assert!(error.to_string().contains("too often"), "{error}");
+    assert!(error.to_string().contains("too many redirects"), "{error}");
     assert_eq!(server.asked().len(), MAX_REDIRECTS + 1);
 }
 
 #[test]
-fn no_redirect_leads_out_of_tls() {
+fn redirect_https_to_http_returns_error() {
     for (from, location, good) in [
         ("https://a.example/x", "https://b.example/", true),
         ("https://a.example/x", "/y", true),
@@ -167,8 +167,8 @@ fn no_redirect_leads_out_of_tls() {
 }
 
 #[test]
-fn what_does_not_answer_is_asked_once() {
-    // A port where nothing listens any more.
+fn client_get_unresponsive_host_is_tried_once() {
+    // The server is dropped here, so nothing listens on the port.
     let address = Server::start(|_| Answer::new(200, "")).address;
     std::thread::sleep(Duration::from_millis(50));
     let client = client();
@@ -181,7 +181,7 @@ fn what_does_not_answer_is_asked_once() {
 }
 
 #[test]
-fn the_budget_ends_everything() {
+fn client_get_budget_used_up_returns_error() {
     let settings = Settings { budget: Duration::from_millis(300), times: times(), ..Settings::default() };
     let client = Client::new(settings).unwrap();
     let server =
@@ -193,7 +193,7 @@ fn the_budget_ends_everything() {
 }
 
 #[test]
-fn a_server_without_tls_is_told_from_one_with() {
+fn client_get_plain_server_returns_no_tls() {
     let server = Server::start(|_| Answer::new(200, ""));
     let url = server.url("/").replace("http:", "https:");
     let error = client().get_bytes(&Request::new(&url, LIMIT)).unwrap_err();
@@ -201,7 +201,7 @@ fn a_server_without_tls_is_told_from_one_with() {
 }
 
 #[test]
-fn retry_after_is_seconds_or_a_date() {
+fn retry_after_seconds_or_date_returns_duration() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 90);
     for (value, seconds) in [
         ("120", Some(120)),

@@ -1,18 +1,20 @@
-//! One address of a host after the other, each with its own time.
+//! TCP connector that tries the IP addresses of a host one after the other.
 
 use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 
-/// Opens TCP connections. An address where nothing answers takes its own time, not that of the next one.
+/// Opens TCP connections with a timeout per IP address.
+///
+/// With one timeout for all, an address that does not respond would use up the time of the next.
 #[derive(Debug)]
 pub(super) struct EachAddress {
     tcp: TcpConnector,
-    patience: Duration,
+    timeout_per_address: Duration,
 }
 
 impl EachAddress {
-    pub(super) fn new(patience: Duration) -> Self {
-        EachAddress { tcp: TcpConnector::default(), patience }
+    pub(super) fn new(timeout_per_address: Duration) -> Self {
+        EachAddress { tcp: TcpConnector::default(), timeout_per_address }
     }
 }
 
@@ -34,7 +36,8 @@ impl<In: Transport> Connector<In> for EachAddress {
             if left.is_zero() {
                 break;
             }
-            let after = ureq::unversioned::transport::time::Duration::Exact(left.min(self.patience));
+            let after =
+                ureq::unversioned::transport::time::Duration::Exact(left.min(self.timeout_per_address));
             let mut addrs = details.resolver.empty();
             addrs.push(*address);
             let one = ConnectionDetails {

@@ -1,94 +1,94 @@
-//! Why something did not come over the network, in one line for people.
+//! Reasons why a request failed, as messages of one line.
 
 use rustls::{CertificateError, Error as TlsError};
 use std::time::Duration;
 use std::{fmt, io};
 use ureq::Timeout;
 
-/// Why a request failed. Addresses are shown without user names, passwords and query strings.
+/// Reason why a request failed. URLs in it have no user names, passwords and query strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The host has no address, or nothing answers there; found now or earlier in this run.
+    /// The host name does not resolve or the host does not respond, now or earlier in this run.
     Offline {
-        /// Name and port.
+        /// Host name and port.
         host: String,
-        /// What the name service or the operating system says.
+        /// Message of the resolver or of the operating system.
         cause: String,
     },
-    /// The server answered, but not with what was asked for.
+    /// The server returned an HTTP status other than success.
     Status {
-        /// What was asked for.
+        /// URL of the request.
         url: String,
-        /// The HTTP status.
+        /// HTTP status code.
         status: u16,
-        /// The `WWW-Authenticate` headers: what the server wants to be shown first.
+        /// `WWW-Authenticate` headers: the authentication schemes that the server requires.
         challenges: Vec<String>,
-        /// How long the server wants not to be asked.
+        /// Time to wait before the next request, from the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// No secure connection.
+    /// The TLS handshake or the verification of the certificate failed.
     Tls {
-        /// Name and port.
+        /// Host name and port.
         host: String,
-        /// What is wrong with the certificate or the server.
+        /// Error of the certificate or the server.
         cause: String,
-        /// What to do about it; may be empty.
+        /// Hint for the user; can be empty.
         advice: &'static str,
     },
-    /// Nothing speaks TLS there.
+    /// The server does not speak TLS on this port.
     NoTls {
-        /// Name and port.
+        /// Host name and port.
         host: String,
     },
-    /// The server stopped answering.
+    /// The server stopped responding.
     TimedOut {
-        /// What was asked for.
+        /// URL of the request.
         url: String,
     },
-    /// The connection broke before all had come.
+    /// The connection closed before the response was complete.
     CutOff {
-        /// What was asked for.
+        /// URL of the request.
         url: String,
-        /// How.
+        /// How the connection ended.
         cause: String,
     },
-    /// More bytes than the caller takes.
+    /// The response is larger than the limit of the request.
     TooLarge {
-        /// What was asked for.
+        /// URL of the request.
         url: String,
-        /// The bytes that the caller takes.
+        /// Limit in bytes.
         limit: u64,
     },
-    /// All time for the network in this run is used up.
+    /// The time budget of this run for the network is exhausted.
     Budget,
-    /// What is to be sent is not there as it was, or cannot be read.
+    /// The data to send changed during the upload or cannot be read.
     Source {
-        /// How.
+        /// Change of the data, or error of the operating system.
         cause: String,
     },
-    /// The answer is not HTTP as it should be, or the address is none.
+    /// The response is not valid, or the URL is not.
     Protocol {
-        /// What was asked for.
+        /// URL of the request.
         url: String,
-        /// What is wrong.
+        /// Error in the response or the URL.
         cause: String,
     },
 }
 
 impl Failure {
-    /// The next step for people; empty where there is none.
+    /// Returns a hint for the user, or an empty text.
     pub fn advice(&self) -> &'static str {
         match self {
             Failure::Tls { advice, .. } => advice,
-            Failure::Offline { .. } => "is this machine connected, or does it need a proxy (https_proxy)?",
-            Failure::Status { status: 401 | 403, .. } => "the server wants credentials, or other ones",
-            Failure::Status { status: 407, .. } => "the proxy wants credentials",
+            Failure::Offline { .. } => "check the network connection; set https_proxy if a proxy is required",
+            Failure::Status { status: 401 | 403, .. } => "check the credentials for this server",
+            Failure::Status { status: 407, .. } => "add the credentials for the proxy to https_proxy",
             Failure::Status { status: 429, .. } => "the server limits requests: try again later",
             Failure::Status { status: 500.., .. } | Failure::TimedOut { .. } | Failure::CutOff { .. } => {
                 "try again later"
             }
             Failure::Budget => "try again on a faster network",
-            Failure::Source { .. } => "what has been sent of it does not count",
+            Failure::Source { .. } => "create the context again; the incomplete upload is not valid",
             Failure::Status { .. }
             | Failure::NoTls { .. }
             | Failure::TooLarge { .. }
@@ -96,12 +96,12 @@ impl Failure {
         }
     }
 
-    /// Whether the server is sure that there is no such thing.
+    /// Whether the server states that the resource does not exist (404 or 410).
     pub fn is_absent(&self) -> bool {
         matches!(self, Failure::Status { status: 404 | 410, .. })
     }
 
-    /// Whether the same request may succeed in a moment.
+    /// Whether the same request can succeed after a few seconds.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Failure::CutOff { .. } => true,
@@ -110,7 +110,7 @@ impl Failure {
         }
     }
 
-    /// Whether the same may succeed later; somebody who waits for a long time asks so.
+    /// Whether the same request can succeed later. Used by uploads, which retry for a long time.
     pub fn may_pass(&self) -> bool {
         match self {
             Failure::Status { status, .. } => {
@@ -122,47 +122,47 @@ impl Failure {
         }
     }
 
-    /// How long to wait before the next try, if the server does not say otherwise, and at most.
-    pub fn pause(&self, usual: Duration, most: Duration) -> Duration {
+    /// Returns the time to wait before the next retry: `Retry-After` up to `longest`, or `usual`.
+    pub fn pause(&self, usual: Duration, longest: Duration) -> Duration {
         match self {
-            Failure::Status { retry_after: Some(asked), .. } => (*asked).min(most),
+            Failure::Status { retry_after: Some(requested), .. } => (*requested).min(longest),
             _ => usual,
         }
     }
 
-    /// The failure that an error of a [`super::Body`], or of what is sent, carries.
+    /// Returns the failure inside an I/O error of a [`super::Body`] or of an upload's content.
     pub fn from_io(error: &io::Error) -> Option<&Failure> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// What has happened, without advice.
+    /// Returns the message without the hint.
     pub fn what(&self) -> String {
         match self {
-            Failure::Offline { host, cause } => format!("{host} cannot be reached: {cause}"),
+            Failure::Offline { host, cause } => format!("cannot connect to {host}: {cause}"),
             Failure::Status { url, status, .. } => {
-                format!("{url}: the server answers {status}{}", meaning(*status))
+                format!("{url}: the server returned {status}{}", meaning(*status))
             }
-            Failure::Tls { host, cause, .. } => format!("no secure connection to {host}: {cause}"),
+            Failure::Tls { host, cause, .. } => format!("cannot connect to {host} with TLS: {cause}"),
             Failure::NoTls { host } => format!("{host} does not speak TLS"),
-            Failure::TimedOut { url } => format!("{url}: the server stopped answering"),
-            Failure::CutOff { url, cause } => format!("{url}: the connection broke: {cause}"),
+            Failure::TimedOut { url } => format!("{url}: the server stopped responding"),
+            Failure::CutOff { url, cause } => format!("{url}: connection interrupted: {cause}"),
             Failure::TooLarge { url, limit } => {
-                format!("{url}: more than the {limit} bytes that were expected")
+                format!("{url}: the response exceeds {limit} bytes")
             }
-            Failure::Budget => "the time for the network is used up".to_owned(),
-            Failure::Source { cause } => format!("what is to be sent cannot be read: {cause}"),
+            Failure::Budget => "the time limit for network access is used up".to_owned(),
+            Failure::Source { cause } => format!("cannot read the data to send: {cause}"),
             Failure::Protocol { url, cause } => format!("{url}: {cause}"),
         }
     }
 }
 
-/// The statuses that people meet (RFC 9110).
+/// Returns the meaning of common HTTP status codes (RFC 9110, section 15).
 fn meaning(status: u16) -> &'static str {
     match status {
         401 => " (unauthorized)",
         403 => " (forbidden)",
         404 => " (not found)",
-        407 => " (the proxy wants to know who asks)",
+        407 => " (proxy authentication required)",
         410 => " (gone)",
         416 => " (no such range)",
         429 => " (too many requests)",
@@ -205,8 +205,9 @@ impl From<Failure> for crate::error::Error {
     }
 }
 
-/// What the HTTP client says, sorted by what people can do about it. `host` is name and port, `url` the
-/// address as it may be shown.
+/// Converts an error of the HTTP client, by what the user can do about it.
+///
+/// `host` is name and port; `url` is the URL for messages.
 pub(super) fn of_client(error: ureq::Error, host: &str, url: &str) -> Failure {
     let offline = |cause: String| Failure::Offline { host: host.to_owned(), cause };
     let protocol = |cause: String| Failure::Protocol { url: url.to_owned(), cause };
@@ -216,19 +217,17 @@ pub(super) fn of_client(error: ureq::Error, host: &str, url: &str) -> Failure {
         ureq::Error::Tls(cause) => {
             Failure::Tls { host: host.to_owned(), cause: cause.to_owned(), advice: "" }
         }
-        ureq::Error::Timeout(Timeout::Resolve) => offline("no name server answers".to_owned()),
-        ureq::Error::Timeout(Timeout::Connect) => offline("nothing answers there".to_owned()),
+        ureq::Error::Timeout(Timeout::Resolve) => offline("no DNS server responds".to_owned()),
+        ureq::Error::Timeout(Timeout::Connect) => offline("connection timed out".to_owned()),
         ureq::Error::Timeout(_) => Failure::TimedOut { url: url.to_owned() },
-        ureq::Error::HostNotFound => offline("there is no such name".to_owned()),
-        ureq::Error::ConnectionFailed => offline("a SOCKS proxy is set, which is not used here".to_owned()),
+        ureq::Error::HostNotFound => offline("host name not found".to_owned()),
+        ureq::Error::ConnectionFailed => offline("SOCKS proxies are not supported".to_owned()),
         ureq::Error::ConnectProxyFailed(_) => offline("the proxy refuses the connection".to_owned()),
-        ureq::Error::InvalidProxyUrl => offline("the proxy's address is none".to_owned()),
+        ureq::Error::InvalidProxyUrl => offline("the proxy URL is not valid".to_owned()),
         ureq::Error::Other(error) => offline(error.to_string()),
-        ureq::Error::LargeResponseHeader(..) => protocol("the answer's headers are too long".to_owned()),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            protocol("not an address that can be asked".to_owned())
-        }
-        _ => protocol("the answer is not HTTP/1.1".to_owned()),
+        ureq::Error::LargeResponseHeader(..) => protocol("the response headers are too long".to_owned()),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => protocol("the URL is not valid".to_owned()),
+        _ => protocol("the response is not HTTP/1.1".to_owned()),
     }
 }
 
@@ -243,9 +242,9 @@ fn of_io(error: &io::Error, host: &str, url: &str) -> Failure {
     match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => {
             let cause = if error.kind() == UnexpectedEof {
-                "the server closed it early"
+                "closed early by the server"
             } else {
-                "the server reset it"
+                "reset by the server"
             };
             Failure::CutOff { url: url.to_owned(), cause: cause.to_owned() }
         }
@@ -259,44 +258,40 @@ fn of_tls(error: &TlsError, host: &str) -> Failure {
         Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
         UnknownIssuer,
     };
-    const CLOCK: &str = "is this machine's clock right?";
-    const TRUST: &str = "name the certificate authority's file with --ca-file";
+    const CLOCK: &str = "check this machine's clock";
+    const TRUST: &str = "pass the CA certificate with --ca-file";
     let (cause, advice) = match error {
         TlsError::InvalidCertificate(certificate) => match certificate {
-            UnknownIssuer => {
-                ("its certificate is from an authority that is not known here".to_owned(), TRUST)
-            }
+            UnknownIssuer => ("the issuer of the certificate is not trusted".to_owned(), TRUST),
             NotValidYetContext { time, not_before } => {
                 let (begin, now) = (utc(not_before.as_secs()), utc(time.as_secs()));
-                (
-                    format!("its certificate is valid from {begin} on, and this machine says it is {now}"),
-                    CLOCK,
-                )
+                (format!("the certificate is valid from {begin}; this machine's clock says {now}"), CLOCK)
             }
             ExpiredContext { time, not_after } => {
                 let (end, now) = (utc(not_after.as_secs()), utc(time.as_secs()));
-                (format!("its certificate was valid until {end}, and this machine says it is {now}"), CLOCK)
+                (format!("the certificate expired at {end}; this machine's clock says {now}"), CLOCK)
             }
-            NotValidYet => ("its certificate is not valid yet".to_owned(), CLOCK),
-            Expired => ("its certificate has expired".to_owned(), CLOCK),
+            NotValidYet => ("the certificate is not valid yet".to_owned(), CLOCK),
+            Expired => ("the certificate has expired".to_owned(), CLOCK),
             NotValidForName | NotValidForNameContext { .. } => {
-                ("its certificate is for another name".to_owned(), "")
+                ("the certificate is for another host name".to_owned(), "")
             }
-            other => (format!("its certificate is not accepted ({other:?})"), TRUST),
+            other => (format!("the certificate is not accepted ({other})"), TRUST),
         },
         TlsError::InvalidMessage(_) => return Failure::NoTls { host: host.to_owned() },
         TlsError::PeerIncompatible(_) | TlsError::AlertReceived(_) => {
-            (format!("it refuses TLS 1.2 and 1.3 as spoken here ({error})"), "")
+            (format!("the server supports neither TLS 1.2 nor 1.3 as offered ({error})"), "")
         }
         other => (other.to_string(), ""),
     };
     Failure::Tls { host: host.to_owned(), cause: crate::model::escape::escape(cause.as_bytes()), advice }
 }
 
-/// A time as people write it, in UTC, to the minute.
+/// Formats seconds since 1970 as `YYYY-MM-DD HH:MM UTC`.
 fn utc(seconds: u64) -> String {
     let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Years begin in March, so that the leap day is the last; 400 of them are an era of 146,097 days.
+    // Years start in March, so that the leap day is the last day of a year. 400 years have
+    // 146,097 days.
     let day = days + 719_468;
     let (era, day) = (day / 146_097, day % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -313,23 +308,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_is_one_line_with_the_next_step() {
+    fn failure_display_is_one_line_with_hint() {
         let tls = |error| of_client(ureq::Error::Rustls(error), "example.org:443", "https://example.org/x");
         let io = |kind: io::ErrorKind| {
             of_client(ureq::Error::Io(kind.into()), "example.org:80", "http://example.org/x")
         };
         for (failure, expected) in [
-            (
-                tls(TlsError::InvalidCertificate(CertificateError::NotValidYet)),
-                "is this machine's clock right?",
-            ),
+            (tls(TlsError::InvalidCertificate(CertificateError::NotValidYet)), "check this machine's clock"),
             (tls(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)), "--ca-file"),
-            (io(io::ErrorKind::ConnectionRefused), "example.org:80 cannot be reached"),
-            (io(io::ErrorKind::ConnectionReset), "the server reset it"),
-            (
-                of_client(ureq::Error::Timeout(Timeout::Connect), "example.org:80", ""),
-                "nothing answers there",
-            ),
+            (io(io::ErrorKind::ConnectionRefused), "cannot connect to example.org:80"),
+            (io(io::ErrorKind::ConnectionReset), "reset by the server"),
+            (of_client(ureq::Error::Timeout(Timeout::Connect), "example.org:80", ""), "connection timed out"),
             (Failure::Budget, "used up"),
         ] {
             let line = failure.to_string();
@@ -338,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_told_with_both_times() {
+    fn utc_any_second_formats_date_and_time() {
         for (seconds, text) in [
             (0, "1970-01-01 00:00 UTC"),
             (951_782_400, "2000-02-29 00:00 UTC"),
@@ -351,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_make_us_wait_for_half_a_minute() {
+    fn failure_pause_retry_after_is_capped() {
         let status = |retry_after: Option<u64>| Failure::Status {
             url: String::new(),
             status: 429,
@@ -365,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_error_still_says_what_it_was() {
+    fn failure_from_io_returns_original_failure() {
         let failure = Failure::TooLarge { url: "https://example.org/x".to_owned(), limit: 5 };
         assert_eq!(Failure::from_io(&io::Error::from(failure.clone())), Some(&failure));
         assert_eq!(Failure::from_io(&io::ErrorKind::NotFound.into()), None);

@@ -1,12 +1,12 @@
-//! The network: one blocking HTTP client for everything that is asked for.
+//! Blocking HTTP client that all network access uses.
 //!
-//! - [`Client`]: requests, redirects, repetitions, limits of time and size.
-//! - [`resolver`], [`dns`]: names of hosts without the C library.
-//! - `answered`: what was refused is known at once.
-//! - `connector`: one address after the other.
-//! - `traffic`: what all requests of a run share.
-//! - `trust`: the authorities whose certificates are accepted.
-//! - [`Failure`]: why something did not come.
+//! - [`Client`]: requests, redirects, retries, limits of time and size.
+//! - [`resolver`], [`dns`]: host name lookup without the C library.
+//! - `early_response`: handles a final response that arrives instead of `100 Continue`.
+//! - `connector`: tries the IP addresses of a host one after the other.
+//! - `traffic`: state that all requests of a run share, such as the time budget.
+//! - `trust`: the CA certificates.
+//! - [`Failure`]: the reason why a request failed.
 
 mod early_response;
 

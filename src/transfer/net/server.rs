@@ -1,4 +1,4 @@
-//! A server for tests that answers what it is told to, and lies as it is told to.
+//! HTTP server for tests, with configurable responses and faults.
 
 use super::{Client, Settings, Timeouts};
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Patience that suits a server on this machine.
+/// Returns short timeouts for a server on the loopback interface.
 pub(crate) fn times() -> Timeouts {
     let millis = Duration::from_millis;
     Timeouts {
@@ -20,13 +20,13 @@ pub(crate) fn times() -> Timeouts {
     }
 }
 
-/// A client without much patience.
+/// Returns a client with short timeouts.
 pub(crate) fn client() -> Client {
     let budget = Duration::from_secs(20);
     Client::new(Settings { times: times(), budget, ..Settings::default() }).unwrap()
 }
 
-/// A request that came.
+/// Request that the server received.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -41,17 +41,17 @@ impl Asked {
     }
 }
 
-/// How the body goes out.
+/// How the server sends the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
     Whole,
-    /// Only so many bytes of what was announced.
+    /// Closes the connection after this number of bytes.
     CutAt(usize),
-    /// A byte at a time.
+    /// Sends one byte at a time, with this pause before each.
     Drip(Duration),
-    /// Without a length and without an end.
+    /// Sends bytes forever, without `Content-Length`.
     Endless,
-    /// Headers after this time.
+    /// Sends the headers after this time.
     Late(Duration),
 }
 
@@ -79,7 +79,7 @@ impl Answer {
     }
 }
 
-/// Answers on a port of this machine until it is dropped.
+/// HTTP server on a loopback port; it stops when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -98,19 +98,19 @@ impl Server {
                     return;
                 }
                 let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
-                // A client that goes away in the middle is no fault of the server.
+                // Clients close connections early in some tests; that is not an error here.
                 std::thread::spawn(move || stream.and_then(|stream| serve(stream, &asked, &*answer)));
             }
         });
         server
     }
 
-    /// `http://127.0.0.1:PORT` and the path.
+    /// Returns `http://127.0.0.1:PORT` followed by the path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -119,7 +119,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Wakes the listener.
+        // The listener checks `stop` only after it accepted a connection.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
     }
 }
@@ -135,7 +135,7 @@ fn serve(
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
         if head == b"\x16" {
-            // What Go's server says to a client that begins with TLS.
+            // Response of Go's net/http server to a TLS handshake on a plain HTTP port.
             return stream.write_all(
                 b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n",
             );
@@ -160,7 +160,7 @@ fn send(stream: &mut TcpStream, answer: &Answer, head_only: bool) -> std::io::Re
     if let Manner::Late(pause) = answer.manner {
         std::thread::sleep(pause);
     }
-    let mut head = format!("HTTP/1.1 {} Told\r\nConnection: close\r\n", answer.status);
+    let mut head = format!("HTTP/1.1 {} Test\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }

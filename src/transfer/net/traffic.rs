@@ -1,4 +1,5 @@
-//! What all requests of a run share: the time they may take, connections a host, hosts that do not answer, figures.
+//! State that all requests of a run share: the time budget, the number of connections per host,
+//! hosts that do not respond, and statistics.
 
 use super::failure::Failure;
 use super::url::Origin;
@@ -6,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections to one host at a time.
+/// Maximum number of simultaneous connections to one host.
 const MAX_CONNECTIONS: usize = 4;
 
-/// Shared by a client and the bodies that are still being read.
+/// State that a client shares with the bodies that are still being read.
 #[derive(Debug)]
 pub(super) struct Traffic {
     budget: Duration,
@@ -19,28 +20,28 @@ pub(super) struct Traffic {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls under way; the budget is used up only while there are some.
+    /// Number of running calls. Time counts against the budget only while there are some.
     busy: usize,
     since: Option<Instant>,
     spent: Duration,
     open: BTreeMap<Origin, usize>,
     silent: BTreeMap<Origin, Failure>,
-    asked: BTreeSet<String>,
+    hosts: BTreeSet<String>,
     requests: u64,
     received: u64,
 }
 
-/// What has come over the network.
+/// Statistics of the network access of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
-    /// Requests sent, redirects and repetitions included.
+    /// Number of requests, with redirects and retries.
     pub requests: u64,
-    /// Bytes of bodies.
+    /// Received bytes of bodies.
     pub received: u64,
-    /// Hosts asked, as name and port.
+    /// Hosts that requests were sent to, as `NAME:PORT`.
     pub hosts: Vec<String>,
-    /// Time during which the network was waited for.
+    /// Time spent waiting for the network.
     pub time: Duration,
 }
 
@@ -53,25 +54,29 @@ impl Traffic {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The clock runs until what is returned is dropped. An error if there is no time left.
+    /// Starts the clock of the budget; it runs until the returned value is dropped.
+    ///
+    /// Fails if the budget is used up.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Busy, Failure> {
-        self.left()?;
+        self.time_left()?;
         let mut state = self.state();
         state.busy += 1;
         state.since.get_or_insert_with(Instant::now);
         Ok(Busy(Arc::clone(self)))
     }
 
-    /// The time that is left; an error if there is none.
-    pub(super) fn left(&self) -> Result<Duration, Failure> {
+    /// Returns the rest of the budget. Fails if it is used up.
+    pub(super) fn time_left(&self) -> Result<Duration, Failure> {
         let left = self.budget.saturating_sub(self.state().used());
         if left.is_zero() { Err(Failure::Budget) } else { Ok(left) }
     }
 
-    /// Waits until there are fewer than four connections there. Fails at once where nothing answered before.
+    /// Waits until fewer than [`MAX_CONNECTIONS`] connections to this origin are open.
+    ///
+    /// Fails at once if the origin did not respond earlier in this run.
     pub(super) fn connect(self: &Arc<Self>, origin: &Origin) -> Result<Slot, Failure> {
         loop {
-            let left = self.left()?;
+            let left = self.time_left()?;
             let mut state = self.state();
             if let Some(failure) = state.silent.get(origin) {
                 return Err(failure.clone());
@@ -80,29 +85,31 @@ impl Traffic {
             if *open < MAX_CONNECTIONS {
                 *open += 1;
                 state.requests += 1;
-                state.asked.insert(origin.text());
+                state.hosts.insert(origin.text());
                 return Ok(Slot { traffic: Arc::clone(self), origin: origin.clone() });
             }
-            // Whoever was first may have taken the place that became free.
+            // Another thread can take the slot before this one wakes up; so check again.
             drop(self.freed.wait_timeout(state, left));
         }
     }
 
-    /// From now on nothing is asked there.
-    pub(super) fn silence(&self, origin: &Origin, failure: &Failure) {
+    /// Makes all later requests to this origin fail with `failure`.
+    pub(super) fn block(&self, origin: &Origin, failure: &Failure) {
         self.state().silent.insert(origin.clone(), failure.clone());
     }
 
+    /// Counts received bytes.
     pub(super) fn receive(&self, bytes: u64) {
         self.state().received += bytes;
     }
 
-    pub(super) fn figures(&self) -> Stats {
+    /// Returns the statistics so far.
+    pub(super) fn stats(&self) -> Stats {
         let state = self.state();
         Stats {
             requests: state.requests,
             received: state.received,
-            hosts: state.asked.iter().cloned().collect(),
+            hosts: state.hosts.iter().cloned().collect(),
             time: state.used(),
         }
     }
@@ -114,7 +121,7 @@ impl State {
     }
 }
 
-/// A call under way.
+/// Running call; the clock of the budget runs while it exists.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Traffic>);
 
@@ -129,7 +136,7 @@ impl Drop for Busy {
     }
 }
 
-/// One of a host's connections.
+/// One of the [`MAX_CONNECTIONS`] connections to a host; free again when dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     traffic: Arc<Traffic>,
@@ -155,25 +162,25 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_runs_only_during_calls() {
+    fn traffic_begin_counts_time_of_calls_only() {
         let traffic = Traffic::new(Duration::from_secs(60));
         let pause = Duration::from_millis(20);
         std::thread::sleep(pause);
-        assert_eq!(traffic.figures().time, Duration::ZERO);
+        assert_eq!(traffic.stats().time, Duration::ZERO);
         let first = traffic.begin().unwrap();
         let second = traffic.begin().unwrap();
         std::thread::sleep(pause);
         drop(first);
-        assert!(traffic.figures().time >= pause);
+        assert!(traffic.stats().time >= pause);
         drop(second);
-        let spent = traffic.figures().time;
+        let spent = traffic.stats().time;
         std::thread::sleep(pause);
-        assert_eq!(traffic.figures().time, spent);
+        assert_eq!(traffic.stats().time, spent);
         assert_eq!(Traffic::new(Duration::ZERO).begin().unwrap_err(), Failure::Budget);
     }
 
     #[test]
-    fn a_host_has_four_connections_at_most() {
+    fn traffic_connect_fifth_connection_waits() {
         let traffic = Traffic::new(Duration::from_millis(100));
         let _busy = traffic.begin().unwrap();
         let here = origin("http://a.example/");
@@ -189,16 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_host_is_asked_once() {
+    fn traffic_connect_blocked_origin_fails() {
         let traffic = Traffic::new(Duration::from_secs(60));
         let (dead, alive) = (origin("https://a.example/"), origin("http://a.example/"));
         let failure = Failure::Offline { host: "a.example:443".to_owned(), cause: "nothing".to_owned() };
-        traffic.silence(&dead, &failure);
+        traffic.block(&dead, &failure);
         assert_eq!(traffic.connect(&dead).unwrap_err(), failure);
         assert!(traffic.connect(&alive).is_ok());
-        assert_eq!(
-            (traffic.figures().requests, traffic.figures().hosts),
-            (1, vec!["a.example:80".to_owned()])
-        );
+        assert_eq!((traffic.stats().requests, traffic.stats().hosts), (1, vec!["a.example:80".to_owned()]));
     }
 }

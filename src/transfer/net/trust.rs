@@ -1,4 +1,4 @@
-//! Which certificate authorities are trusted.
+//! CA certificates that TLS connections are verified with.
 
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
@@ -11,27 +11,29 @@ use std::path::Path;
 use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-/// TLS 1.2 and 1.3 with every certificate verified.
+/// Returns a configuration for TLS 1.2 and 1.3 that verifies every certificate.
 pub(super) fn tls(ca_file: Option<&Path>) -> Result<TlsConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::Specific(Arc::new(authorities(ca_file)?)))
+        .root_certs(RootCerts::Specific(Arc::new(ca_certificates(ca_file)?)))
         .unversioned_rustls_crypto_provider(provider)
         .build())
 }
 
-/// The machine's own authorities (a company's is only there), Mozilla's (an old machine's own have expired),
-/// and those of the file.
-fn authorities(ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>> {
+/// Returns the CA certificates of `ca_file`, of the system and of Mozilla.
+///
+/// A company's CA is only in the store of the system. On an old machine, that store can be
+/// expired; Mozilla's certificates are built into this program.
+fn ca_certificates(ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>> {
     let mut all = ca_file.map_or_else(|| Ok(Vec::new()), read)?;
-    let own = rustls_native_certs::load_native_certs().certs;
-    all.extend(own.iter().map(|der| Certificate::from_der(der).to_owned()));
+    let system = rustls_native_certs::load_native_certs().certs;
+    all.extend(system.iter().map(|der| Certificate::from_der(der).to_owned()));
     all.extend(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der)));
     Ok(all)
 }
 
-/// Fails as [`super::Client::new`] will.
+/// Checks `--ca-file` early. Fails if [`super::Client::new`] would fail because of it.
 pub fn check_ca_file(file: &Path) -> Result<()> {
     read(file).map(drop)
 }
@@ -39,7 +41,8 @@ pub fn check_ca_file(file: &Path) -> Result<()> {
 fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let shown = escape::escape(file.as_os_str().as_encoded_bytes());
     let failed = |cause| Error::io(format!("--ca-file {shown}"), cause);
-    // The first time this comes before file systems are read-only for this process.
+    // The first call is made before the sandbox mounts file systems read-only, so a plain open
+    // could update the access time.
     let opened = file::open_quietly(CWD, file.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC);
     let mut content = Vec::new();
     File::from(opened.map_err(|cause| failed(cause.into()))?).read_to_end(&mut content).map_err(failed)?;
@@ -50,8 +53,9 @@ fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
         })
         .collect();
     if certificates.is_empty() {
-        let what = format!("--ca-file {shown}: no certificate in it");
-        return Err(Error::new(Code::Usage, what).hint("it has to be PEM: -----BEGIN CERTIFICATE-----"));
+        let what = format!("--ca-file {shown}: no certificate found");
+        return Err(Error::new(Code::Usage, what)
+            .hint("pass a file in PEM format, with -----BEGIN CERTIFICATE----- lines"));
     }
     Ok(certificates)
 }
@@ -61,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_certificates_is_refused() {
+    fn tls_ca_file_without_certificate_is_usage_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
             .unwrap();
@@ -72,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn mozillas_authorities_are_there_without_any_file() {
-        assert!(authorities(None).unwrap().len() >= webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
+    fn ca_certificates_without_file_include_mozilla() {
+        assert!(ca_certificates(None).unwrap().len() >= webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
     }
 }

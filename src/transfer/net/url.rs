@@ -1,21 +1,22 @@
-//! Addresses: taken apart, followed, and shown without what must not be seen.
+//! URLs: parses them, resolves redirects, and prints them without credentials.
 
 use super::failure::Failure;
 use crate::model::escape;
 use ureq::http::Uri;
 
-/// Longer addresses are shown cut.
+/// Maximum length of a URL in messages, in characters. Longer URLs are truncated.
 const SHOWN: usize = 200;
 
-/// An absolute `http` or `https` address.
+/// Absolute `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
     uri: Uri,
-    /// What `user:password@` means as a header.
+    /// `Authorization` header value for `user:password@` in the URL.
     pub(super) authorization: Option<String>,
 }
 
-/// Who is asked: scheme, host in lower case, port. What one origin may know is no other's business.
+/// Scheme, host in lower case, and port (RFC 6454). Credentials are sent only to the origin that
+/// they are meant for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Origin {
     is_secure: bool,
@@ -24,28 +25,30 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Host and port, as it is shown.
+    /// Returns `HOST:PORT` for messages.
     pub(super) fn text(&self) -> String {
         escape::escape(format!("{}:{}", self.host, self.port).as_bytes())
     }
 }
 
 impl Url {
+    /// Parses an absolute URL and separates user name and password from it.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
-        let fault =
-            || Failure::Protocol { url: shown(text), cause: "not an http or https address".to_owned() };
+        let invalid =
+            || Failure::Protocol { url: shown(text), cause: "not an http:// or https:// URL".to_owned() };
         let text = text.split('#').next().unwrap_or_default();
-        let (scheme, rest) = text.split_once("://").ok_or_else(fault)?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(invalid)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let (user, host) =
             authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         let slash = if path.starts_with('/') { "" } else { "/" };
-        let uri: Uri =
-            format!("{}://{host}{slash}{path}", scheme.to_ascii_lowercase()).parse().map_err(|_| fault())?;
+        let uri: Uri = format!("{}://{host}{slash}{path}", scheme.to_ascii_lowercase())
+            .parse()
+            .map_err(|_| invalid())?;
         let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_web || uri.host().is_none_or(str::is_empty) {
-            return Err(fault());
+            return Err(invalid());
         }
         let authorization = user.map(|user| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
@@ -54,7 +57,9 @@ impl Url {
         Ok(Url { uri, authorization })
     }
 
-    /// Where a `Location` header leads (RFC 3986, 5.2). Credentials in it are nobody's here and are dropped.
+    /// Resolves a `Location` header against this URL (RFC 3986, section 5.2).
+    ///
+    /// Drops credentials in the header because a server must not choose what is sent elsewhere.
     pub(super) fn join(&self, location: &str) -> Result<Self, Failure> {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
@@ -92,72 +97,76 @@ impl Url {
         }
     }
 
-    /// For messages: no query string, one line, not endless.
+    /// Returns the URL for messages: without query string, on one line, of limited length.
     pub(super) fn shown(&self) -> String {
         shown(&self.uri.to_string())
     }
 }
 
-/// An address that somebody typed to send something to.
+/// URL to upload to, as the user typed it or as a server returned it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Url);
 
 impl Address {
-    /// Refuses what is no address, what has a password in it, and what is neither secure nor on this machine.
+    /// Parses an upload URL.
+    ///
+    /// Fails if it is not an HTTP URL, if it contains a password, or if it uses plain HTTP to
+    /// another machine.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let url = Url::parse(text)?;
-        let fault = |cause: &str| Failure::Protocol { url: url.shown(), cause: cause.to_owned() };
+        let refused = |cause: &str| Failure::Protocol { url: url.shown(), cause: cause.to_owned() };
+        // URLs end up in shell histories, process lists and logs; a password must not.
         if url.authorization.is_some() {
-            return Err(fault("a password in an address is seen by everybody who sees the address"));
+            return Err(refused("refusing a URL that contains a password"));
         }
         let host = url.uri.host().unwrap_or_default();
-        let is_here = host == "localhost"
+        let is_local = host == "localhost"
             || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if !url.is_secure() && !is_here {
-            return Err(fault("without https everybody on the way reads what is sent"));
+        if !url.is_secure() && !is_local {
+            return Err(refused("refusing plain HTTP: the context contains confidential files"));
         }
         Ok(Address(url))
     }
 
-    /// Whether it is that of a directory, which things are put into.
+    /// Whether the path ends in `/`: objects are stored below it.
     pub fn is_directory(&self) -> bool {
         self.0.uri.path().ends_with('/')
     }
 
-    /// Whether it is good for one object only, as a signed one is.
+    /// Whether the URL has a query string, as presigned URLs have. They allow one object only.
     pub fn has_query(&self) -> bool {
         self.0.uri.query().is_some()
     }
 
-    /// The address of something in this directory. The query stays with the directory.
+    /// Returns the URL of the object `name` in this directory, without the query string.
     pub fn child(&self, name: &str) -> Result<Self, Failure> {
         let directory = self.without_query();
         Url::parse(&format!("{}/{}", directory.trim_end_matches('/'), encode(name))).map(Address)
     }
 
-    /// Where a `Location` leads, if that is the same scheme, host and port.
+    /// Resolves a `Location` header. Returns `None` if scheme, host or port differ.
     pub fn same_origin(&self, location: &str) -> Option<Self> {
         let next = self.0.join(location).ok()?;
         (next.origin() == self.0.origin()).then_some(Address(next))
     }
 
-    /// In full, for requests.
+    /// Returns the complete URL, for requests.
     pub fn text(&self) -> String {
         self.0.uri.to_string()
     }
 
-    /// In full but for the query string, in which a signature may be.
+    /// Returns the URL without the query string, which can contain a signature.
     pub fn without_query(&self) -> String {
         self.text().split('?').next().unwrap_or_default().to_owned()
     }
 
-    /// For messages: no query string, one line, not endless.
+    /// Returns the URL for messages: without query string, on one line, of limited length.
     pub fn shown(&self) -> String {
         self.0.shown()
     }
 }
 
-/// A path's bytes as an address has them (RFC 3986, 2.3).
+/// Percent-encodes all bytes of a path but unreserved characters and `/` (RFC 3986, section 2.3).
 fn encode(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     path.bytes().fold(String::new(), |text, byte| match plain(byte) {
@@ -166,19 +175,21 @@ fn encode(path: &str) -> String {
     })
 }
 
-/// An address from anywhere as it may be shown.
+/// Returns any text that should be a URL for messages, without credentials and query string.
 fn shown(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = without_user(rest);
-    let whole = if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") };
-    let cut: String = whole.chars().take(SHOWN).collect();
-    let dots = if cut.len() < whole.len() { "..." } else { "" };
-    format!("{}{dots}", escape::escape(cut.as_bytes()))
+    let full = if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") };
+    let truncated: String = full.chars().take(SHOWN).collect();
+    let dots = if truncated.len() < full.len() { "..." } else { "" };
+    format!("{}{dots}", escape::escape(truncated.as_bytes()))
 }
 
-/// What follows a user name and a password. What stands where a port would be and is none may be a password that has a slash in
-/// it, or what a `?` has left of one.
+/// Removes user name and password from the part of a URL after `://`.
+///
+/// Text after the colon that is not a port can be a password with a slash in it, or the start of
+/// a password that contained `?`. It is removed too.
 fn without_user(rest: &str) -> &str {
     let end = rest.find('/').unwrap_or(rest.len());
     let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
@@ -188,7 +199,7 @@ fn without_user(rest: &str) -> &str {
     }
 }
 
-/// RFC 3986, 5.2.4.
+/// Removes `.` and `..` segments from a path (RFC 3986, section 5.2.4).
 fn without_dots(path: &str) -> String {
     let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
     let mut kept: Vec<&str> = Vec::new();
@@ -210,7 +221,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}{query}", kept.join("/"))
 }
 
-/// `%41` as the byte that it stands for.
+/// Decodes percent-encoded bytes such as `%41` (RFC 3986, section 2.1).
 fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -222,12 +233,12 @@ fn decode(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The header that tells a name and a password (RFC 7617).
+/// Returns the `Authorization` header value for a user name and a password (RFC 7617).
 pub fn basic(name: &[u8], password: &[u8]) -> String {
     format!("Basic {}", base64(&[name, b":", password].concat()))
 }
 
-/// RFC 4648, section 4.
+/// Encodes bytes as Base64 with padding (RFC 4648, section 4).
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -235,9 +246,9 @@ pub fn base64(bytes: &[u8]) -> String {
         let at = |index: usize| u32::from(group.get(index).copied().unwrap_or_default());
         let value = at(0) << 16 | at(1) << 8 | at(2);
         for digit in 0..4 {
-            let is_there = digit <= group.len();
+            let is_padding = digit > group.len();
             let value = (value >> (18 - 6 * digit)) & 63;
-            text.push(if is_there { char::from(DIGITS[value as usize]) } else { '=' });
+            text.push(if is_padding { '=' } else { char::from(DIGITS[value as usize]) });
         }
     }
     text
@@ -249,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn credentials_and_query_strings_are_not_shown() {
+    fn url_shown_omits_credentials_and_query_string() {
         let url = Url::parse("https://me:p%40ss@Example.org:8443/a/b?token=1#x").unwrap();
         assert_eq!(url.shown(), "https://example.org:8443/a/b".replace("example", "Example"));
         assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
@@ -259,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_shown_wherever_somebody_has_put_it() {
+    fn shown_password_anywhere_is_removed() {
         for (text, expected) in [
             ("me:secret@host.example/x", "host.example/x"),
             ("https://me:sec/ret@host.example/x", "https://host.example/x"),
@@ -277,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_a_directory_is_asked_for_by_its_whole_address() {
+    fn address_child_long_directory_keeps_full_path() {
         let long = format!("https://h.example/{}", "a/'%20".repeat(60));
         let directory = Address::parse(&format!("{long}?key=1")).unwrap();
         assert_eq!(directory.child("b c/d").unwrap().text(), format!("{long}/b%20c/d"));
@@ -285,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_none_are_refused() {
+    fn url_parse_invalid_text_returns_error() {
         for text in
             ["", "example.org", "file:///etc/passwd", "http://", "https:///x", "http://a b/", "http://[::1/"]
         {
@@ -294,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_are_joined_as_the_standard_says() {
+    fn url_join_location_follows_rfc_3986() {
         let base = Url::parse("https://h.example:5000/a/b/c?q=1").unwrap();
         for (location, expected) in [
             ("http://other.example/x", "http://other.example/x"),
@@ -312,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_has_its_padding() {
+    fn base64_any_length_has_padding() {
         for (bytes, text) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
         {
@@ -322,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_too_much(text in ".{0,80}", location in ".{0,80}") {
+        fn url_any_text_never_panics(text in ".{0,80}", location in ".{0,80}") {
             shown(&text);
             let _ = Url::parse(&text);
             let _ = Url::parse("http://h/a/b").unwrap().join(&location);

@@ -1,4 +1,7 @@
-//! The process that delivers what a conversion makes ([`UnsandboxedChild`]): when it is finished, or while it is made.
+//! Child process that uploads the context of a conversion ([`UnsandboxedChild`]).
+//!
+//! The sandbox of the main process forbids network access, so the child starts before it. It
+//! sends the context after it is complete (`deliver`) or while it is written (`send`).
 
 use super::Server;
 use super::token::Token;
@@ -9,80 +12,91 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The subcommand of the process that sends a context that is made.
+/// Hidden subcommand of the child that sends a complete context.
 pub const DELIVER: &str = "deliver";
-/// The subcommand of the process that sends while a context is made.
+/// Hidden subcommand of the child that sends a context while it is written.
 pub const SEND: &str = "send";
 
-/// A process that waits for a context.
+/// Child process that waits for a context.
 #[derive(Debug)]
 pub struct UploadChild(UnsandboxedChild);
 
-/// What came of it.
+/// Result of an upload by the child.
 #[derive(Debug)]
 pub struct UploadOutcome {
-    /// Whether the server has shown that it has everything.
+    /// Whether the server confirmed all objects.
     pub done: bool,
-    /// What is on the server, where it was asked for.
+    /// Receipt as JSON, if the child printed one (`--json`).
     pub receipt: Option<Value>,
     code: Option<i32>,
 }
 
 impl UploadOutcome {
-    /// How the run ends where it is not.
+    /// Returns the exit code of the run if the upload failed.
     pub fn code(&self) -> Code {
         if self.code == Some(Code::NotEqual as i32) { Code::NotEqual } else { Code::NotDelivered }
     }
 }
 
-/// What the server is to be shown, and its address, which may be signed, go in as the first lines: everybody sees arguments, and a
-/// descriptor that a token came by can be read only once.
-fn begin(arguments: &[OsString], server: &Server) -> Result<UnsandboxedChild> {
+/// Starts the child and writes token and URL to its standard input, one per line.
+fn start(arguments: &[OsString], server: &Server) -> Result<UnsandboxedChild> {
     let mut child = UnsandboxedChild::spawn("--upload", arguments)?;
+    // Not as arguments because other users can read them in /proc/PID/cmdline (proc(5)), and the
+    // URL can be presigned. The child cannot open --token-file again if it is a pipe.
     let token = server.token.as_ref().map_or("", Token::header);
-    let failed = |cause| Error::io("the process for --upload", cause);
-    child.write(format!("{token}\n{}\n", server.url).as_bytes()).map_err(failed)?;
+    child
+        .write(format!("{token}\n{}\n", server.url).as_bytes())
+        .map_err(|cause| Error::io("cannot write to the --upload process", cause))?;
     Ok(child)
 }
 
-/// In that process: what the server is to be shown, and its address.
+/// Reads token and URL from standard input. Called in the child.
 pub fn read_request() -> Result<(Option<Token>, String)> {
-    let token = Token::told()?;
+    let token = Token::from_stdin()?;
     let mut url = String::new();
-    std::io::stdin().read_line(&mut url).map_err(|cause| Error::io("the address", cause))?;
+    std::io::stdin()
+        .read_line(&mut url)
+        .map_err(|cause| Error::io("cannot read the URL from standard input", cause))?;
     Ok((token, url.trim_end_matches('\n').to_owned()))
 }
 
 impl UploadChild {
-    /// Begins it. `flags` are those of `upload`. Code 1 where no process can be begun.
+    /// Starts a child that sends `context` after [`Self::finish`] is called.
+    ///
+    /// `flags` are options of the `upload` command. Fails with exit code 1 if no process can be
+    /// started.
     pub fn spawn(context: &Path, server: &Server, flags: &[OsString]) -> Result<Self> {
         let mut arguments: Vec<OsString> = vec![DELIVER.into()];
         arguments.extend_from_slice(flags);
         arguments.extend(["--".into(), context.into()]);
-        begin(&arguments, server).map(UploadChild)
+        start(&arguments, server).map(UploadChild)
     }
 
-    /// Begins one that sends a context while it is made. `flags` are those of `send`.
+    /// Starts a child that sends a context while it is written to the returned stream.
+    ///
+    /// `flags` are options of the `send` command.
     pub fn spawn_stream(server: &Server, flags: &[OsString]) -> Result<(Self, Stream)> {
         let mut arguments: Vec<OsString> = vec![SEND.into()];
         arguments.extend_from_slice(flags);
-        let mut child = begin(&arguments, server)?;
-        let input = child.take_input();
-        let input =
-            input.ok_or_else(|| Error::new(Code::Failed, "the process for --upload takes no input"))?;
+        let mut child = start(&arguments, server)?;
+        let input = child
+            .take_input()
+            .ok_or_else(|| Error::new(Code::Failed, "the --upload process has no standard input"))?;
         Ok((UploadChild(child), Box::new(input)))
     }
 
-    /// Ends it; whether it had ended already, because the server would not have what it brought.
+    /// Waits for the child. Returns whether it ended because the upload failed (exit code 12).
     pub fn has_failed(self) -> bool {
         self.0.wait().is_ok_and(|ended| ended.code == Some(Code::NotDelivered as i32))
     }
 
-    /// Lets it go, if it waits for that, and waits for it. Code 12 if it is gone.
+    /// Lets the child start if it still waits, and waits until it ends.
+    ///
+    /// Fails with exit code 12 if the child died.
     pub fn finish(mut self) -> Result<UploadOutcome> {
         let lost = |cause| {
-            Error::new(Code::NotDelivered, format!("the process for --upload: {cause}"))
-                .hint("a context that --out has kept is sent with: vm2docker-self upload CONTEXT URL")
+            Error::new(Code::NotDelivered, format!("upload failed: the --upload process ended: {cause}"))
+                .hint("if --out was set, send the context with: vm2docker-self upload CONTEXT URL")
         };
         if self.0.waits() {
             self.0.start().map_err(lost)?;

@@ -1,12 +1,12 @@
-//! The finished context on a server, and proof that it is there.
+//! Uploads a context to a server and verifies that the server has stored it.
 //!
-//! - [`payload`]: what is sent.
-//! - [`stream`]: a context that is kept nowhere here.
-//! - [`courier`]: the process that does it beside a conversion.
-//! - `put`: an object by one request (WebDAV, S3 and its like, presigned addresses).
-//! - `tus`: an object in parts, taken up where the server has it (<https://tus.io/protocols/resumable-upload>).
-//! - `proof`: whether the server has what was sent.
-//! - [`token`]: what the server is shown.
+//! - [`payload`]: the objects to send.
+//! - [`stream`]: sends a context while it is written, without a copy on this machine.
+//! - [`child`]: the child process that uploads during a conversion.
+//! - `put`: sends an object in one PUT request (WebDAV, S3-compatible storage, presigned URLs).
+//! - `tus`: sends an object in parts and resumes (<https://tus.io/protocols/resumable-upload>).
+//! - `proof`: checks that the server has stored an object.
+//! - [`token`]: the token for the `Authorization` header.
 
 pub mod child;
 
@@ -33,17 +33,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use token::Token;
 
-/// How the context is sent.
+/// Form in which the context is sent (`--upload-as`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
-    /// As one archive.
+    /// One tar archive.
     Tar,
-    /// File by file: a server without resumption loses no more than one of them.
+    /// One object per file: if the server cannot resume, at most one file is sent again.
     Files,
 }
 
 impl Form {
-    /// As the command line has it.
+    /// Returns the value of `--upload-as`.
     pub fn name(self) -> &'static str {
         match self {
             Form::Tar => "tar",
@@ -52,16 +52,16 @@ impl Form {
     }
 }
 
-/// How long a server is borne with.
+/// Number of attempts and the pauses between them.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// Tries in a row that bring nothing on.
+    /// Maximum number of successive attempts without progress.
     pub tries: u32,
-    /// Before the second of them; it doubles from one to the next.
+    /// Pause before the first retry; it doubles with each retry.
     pub first: Duration,
-    /// The longest pause, whatever the server asks for.
+    /// Maximum pause, also if `Retry-After` asks for more.
     pub longest: Duration,
-    /// All tries together.
+    /// Time limit for all attempts together.
     pub deadline: Duration,
 }
 
@@ -72,45 +72,45 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What is to be sent, and to where.
+/// Context to upload, and the server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The context.
+    /// Directory of the context.
     pub context: PathBuf,
-    /// As one archive or file by file.
+    /// One archive or one object per file.
     pub form: Form,
-    /// To where.
+    /// Server to upload to.
     pub server: Server,
-    /// Where the token came from, for the line to try again.
+    /// `--token-file`, for the command in the hint of a failed upload.
     pub token_file: Option<PathBuf>,
 }
 
-/// Where things are sent to.
+/// Server to upload to, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// As it was typed.
+    /// URL as the user typed it.
     pub url: String,
-    /// What the server is shown.
+    /// Token for the `Authorization` header.
     pub token: Option<Token>,
-    /// More certificate authorities that are trusted: PEM.
+    /// PEM file with additional CA certificates.
     pub ca_file: Option<PathBuf>,
-    /// How long a server is borne with.
+    /// Number of attempts and the pauses between them.
     pub patience: RetryPolicy,
-    /// Do not tell that a server is waited for.
+    /// Whether to print no messages about retries.
     pub quiet: bool,
 }
 
-/// What is on the server.
+/// Summary of a confirmed upload.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Receipt {
-    /// Without query string.
+    /// URL without query string.
     pub url: String,
-    /// Objects there.
+    /// Number of objects.
     pub objects: usize,
-    /// Bytes there.
+    /// Size of all objects in bytes.
     pub bytes: u64,
-    /// How the server has shown that it has them; the weakest of all objects.
+    /// How the server confirmed the objects; the weakest confirmation of all objects.
     pub confirmation: Confirmation,
 }
 
@@ -120,97 +120,105 @@ impl Schema for Receipt {
 }
 
 impl Receipt {
-    /// For people.
+    /// Returns the summary as one line of text.
     pub fn text(&self) -> String {
         let objects =
-            if self.objects == 1 { "object".to_owned() } else { format!("{} objects", self.objects) };
+            if self.objects == 1 { "1 object".to_owned() } else { format!("{} objects", self.objects) };
         format!("sent to {}: {objects}, {}; {}\n", self.url, bytes(self.bytes), self.confirmation.text())
     }
 }
 
-/// What an address has to be.
-const PROPER: &str =
-    "give an https:// address; what the server is to be shown comes from --token-file or VM2DOCKER_TOKEN";
+/// Hint for an unusable URL.
+const URL_HINT: &str = "use an https:// URL; pass the token or password with --token-file or VM2DOCKER_TOKEN";
 
 impl Server {
-    /// Refuses (code 2) an address that nothing may be sent to in this form, and certificates that are none (1 if they cannot be
-    /// read).
+    /// Parses the URL and reads the CA file.
+    ///
+    /// Fails with exit code 2 if the URL cannot be used for this form of upload or if the CA file
+    /// has no certificate, and with 1 if the CA file cannot be read.
     pub fn check(&self, form: Form) -> Result<Address> {
         let address = Address::parse(&self.url)
-            .map_err(|failure| Error::new(Code::Usage, failure.to_string()).hint(PROPER))?;
+            .map_err(|failure| Error::new(Code::Usage, failure.to_string()).hint(URL_HINT))?;
         if form == Form::Files && address.has_query() {
-            let what = format!("{}: a signed address is good for one object only", address.shown());
+            let what = format!("{}: a presigned URL accepts one object only", address.shown());
             return Err(Error::new(Code::Usage, what)
-                .hint("one archive can be sent there: --upload-as tar, of a context that --out keeps"));
+                .hint("use --upload-as tar; in a conversion also set --out, to keep the context"));
         }
         self.ca_file.as_deref().map_or(Ok(()), net::check_ca_file)?;
         Ok(address)
     }
 }
 
-/// Sends a context and returns when the server has shown that it has it.
+/// Sends a context. Returns when the server has confirmed all objects.
 ///
-/// Code 2 for an address or a token that cannot be used, 1 or 5 for a context that is not whole, else 12.
+/// Fails with exit code 2 if the URL cannot be used, with 1 or 5 if the context is damaged or
+/// incomplete, and with 12 if the upload fails.
 pub fn upload(options: &Options) -> Result<Receipt> {
     let address = options.server.check(options.form)?;
     let context = Arc::new(Context::open(&options.context)?);
     let uploader = Uploader::new(&options.server)?;
-    let delivered = match options.form {
+    let result = match options.form {
         Form::Files => uploader.files(&context, &address),
         Form::Tar => uploader.archive(&context, &address, archive_name(&options.context)),
     };
-    delivered.map_err(|undelivered| match undelivered {
-        Undelivered::Here(error) => error,
-        Undelivered::There(failure) => failed(options, &address, &failure),
+    result.map_err(|error| match error {
+        UploadError::Local(error) => error,
+        UploadError::Remote(failure) => failed(options, &address, &failure),
     })
 }
 
-/// Why nothing is confirmed.
-enum Undelivered {
-    Here(Error),
-    There(Failure),
+/// Reason why an upload is not confirmed.
+enum UploadError {
+    /// The context cannot be read.
+    Local(Error),
+    /// A request failed.
+    Remote(Failure),
 }
 
-impl From<Error> for Undelivered {
+impl From<Error> for UploadError {
     fn from(error: Error) -> Self {
-        Undelivered::Here(error)
+        UploadError::Local(error)
     }
 }
 
-impl From<Failure> for Undelivered {
+impl From<Failure> for UploadError {
     fn from(failure: Failure) -> Self {
-        Undelivered::There(failure)
+        UploadError::Remote(failure)
     }
 }
 
+/// Returns the error for a failed upload, with the command to try again as hint.
 fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
-    let error = Error::new(Code::NotDelivered, format!("not delivered: {failure}"));
+    let error = Error::new(Code::NotDelivered, format!("upload failed: {failure}"));
     if matches!(failure, Failure::Source { .. }) {
-        return error.hint("something has changed the context, or its disk fails: make it anew");
+        return error.hint("another process changed the context, or the disk is faulty: create it again");
     }
-    let mut hint =
-        format!("the context is whole; to try again:\n  {}", again(options, &address.without_query()));
+    let mut hint = format!(
+        "the context is complete; to try again, run:\n  {}",
+        retry_command(options, &address.without_query())
+    );
     if address.has_query() {
-        hint += "\n  with a signed address again: they expire";
+        hint += "\n  with a new presigned URL, because they expire";
     }
     if matches!(failure, Failure::Status { status: 413, .. }) {
-        hint = format!("it takes nothing as large: --upload-as files sends smaller objects; {hint}");
+        hint = format!("use --upload-as files to send smaller objects; {hint}");
     }
     error.hint(hint)
 }
 
-/// The line to type, from wherever. The program is the context's: the one that runs may be gone by then.
-fn again(options: &Options, url: &str) -> String {
+/// Returns the shell command to upload the context again, with absolute paths.
+fn retry_command(options: &Options, url: &str) -> String {
     let word = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         escape::shell_word(path.as_os_str().as_bytes())
     };
+    // The copy in the context, because --remove-self can delete the running executable.
     let mut line = word(&options.context.join(BINARY));
     line += " upload";
     if options.form == Form::Files {
         line += " --upload-as files";
     }
-    // What a descriptor gave is gone.
+    // A file descriptor does not exist any more when the user runs the command.
     let token_file = options.token_file.as_ref().filter(|file| !file.starts_with("/dev"));
     for (flag, file) in [("--ca-file", options.server.ca_file.as_ref()), ("--token-file", token_file)] {
         if let Some(file) = file {
@@ -224,18 +232,18 @@ fn again(options: &Options, url: &str) -> String {
     }
 }
 
-/// The archive's name where the address is that of a directory.
+/// Returns the name of the archive below a directory URL.
 fn archive_name(context: &Path) -> String {
     let absolute = std::fs::canonicalize(context).unwrap_or_else(|_| context.to_owned());
     let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
     format!("{}.tar", name.unwrap_or_else(|| "context".to_owned()))
 }
 
-/// One server that things are sent to.
+/// HTTP client and settings for one server.
 struct Uploader<'a> {
     client: Client,
     server: &'a Server,
-    begun: Instant,
+    started: Instant,
 }
 
 impl<'a> Uploader<'a> {
@@ -256,7 +264,7 @@ impl<'a> Uploader<'a> {
             asks_again: true,
             ..Settings::default()
         };
-        Ok(Uploader { client: Client::new(settings)?, server, begun: Instant::now() })
+        Ok(Uploader { client: Client::new(settings)?, server, started: Instant::now() })
     }
 
     fn authorization(&self) -> Option<&str> {
@@ -268,11 +276,11 @@ impl<'a> Uploader<'a> {
         context: &Arc<Context>,
         address: &Address,
         name: String,
-    ) -> std::result::Result<Receipt, Undelivered> {
-        // A context that is damaged is nobody's business.
+    ) -> std::result::Result<Receipt, UploadError> {
+        // Reads the whole context first, so nothing of a damaged one is sent.
         let payload = Payload::archive(context, name)?;
-        if let Some(offer) = tus::offer(self, address)? {
-            let proof = tus::send(self, address, &offer, &payload)?;
+        if let Some(extensions) = tus::extensions(self, address)? {
+            let proof = tus::send(self, address, &extensions, &payload)?;
             return Ok(Receipt {
                 url: address.shown(),
                 objects: 1,
@@ -285,10 +293,10 @@ impl<'a> Uploader<'a> {
         Ok(Receipt { url: target.shown(), objects: 1, bytes: payload.length, confirmation: proof })
     }
 
-    fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, Undelivered> {
+    fn files(&self, context: &Arc<Context>, address: &Address) -> std::result::Result<Receipt, UploadError> {
         let mut receipt =
             Receipt { url: address.shown(), objects: 0, bytes: 0, confirmation: Confirmation::ReadBack };
-        // What is not complete on the server has no COMPLETE there.
+        // COMPLETE is sent last, so an interrupted upload is recognizable on the server.
         let names = context.names().chain([COMPLETE]);
         let payloads: Vec<Payload> = names.map(|name| Payload::file(context, name)).collect::<Result<_>>()?;
         for payload in &payloads {
@@ -300,42 +308,45 @@ impl<'a> Uploader<'a> {
         Ok(receipt)
     }
 
-    /// Tries until it succeeds, or fails for good.
-    fn persist<T>(
+    /// Calls `attempt` until it succeeds, fails permanently, or the retry policy ends the
+    /// attempts.
+    fn retry<T>(
         &self,
         mut attempt: impl FnMut() -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
-        let mut tried = 0;
+        let mut attempts = 0;
         loop {
-            tried += 1;
+            attempts += 1;
             match attempt() {
                 Ok(done) => return Ok(done),
-                Err(failure) => self.pause(failure, tried)?,
+                Err(failure) => self.pause(failure, attempts)?,
             }
         }
     }
 
-    /// Waits before the next try; what has failed comes back when there is none any more. `tried` counts those in a row
-    /// that brought nothing on.
-    fn pause(&self, failure: Failure, tried: u32) -> std::result::Result<(), Failure> {
-        let patience = &self.server.patience;
+    /// Waits before the next attempt. Returns `failure` as error if there is none.
+    ///
+    /// `attempts` is the number of successive attempts without progress.
+    fn pause(&self, failure: Failure, attempts: u32) -> std::result::Result<(), Failure> {
+        let policy = &self.server.patience;
         let usual =
-            (patience.first * 2u32.saturating_pow(tried.min(16).saturating_sub(1))).min(patience.longest);
-        // Half of it by chance: a thousand machines that were refused together do not come back together.
+            (policy.first * 2u32.saturating_pow(attempts.min(16).saturating_sub(1))).min(policy.longest);
+        // Jitter: half of the pause is random, so that many machines that the server refused at
+        // the same time do not all retry at the same time.
         let nanos =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
         let usual = usual / 2 + usual / 2 * (nanos % 1000) / 1000;
-        let pause = failure.pause(usual, patience.longest);
-        if tried >= patience.tries || self.begun.elapsed() + pause >= patience.deadline || !failure.may_pass()
-        {
+        let pause = failure.pause(usual, policy.longest);
+        let is_too_late = self.started.elapsed() + pause >= policy.deadline;
+        if attempts >= policy.tries || is_too_late || !failure.may_pass() {
             return Err(failure);
         }
         if !self.server.quiet {
             let (what, seconds) = (failure.what(), pause.as_secs_f64().ceil());
             console::tell(&format!(
-                "{what}; trying again in {seconds} s ({} of {})",
-                tried + 1,
-                patience.tries
+                "{what}; retrying in {seconds} s (attempt {} of {})",
+                attempts + 1,
+                policy.tries
             ));
         }
         std::thread::sleep(pause);

@@ -1,4 +1,4 @@
-//! What is sent: the context's own files and nothing else, each proven to be the one that was sealed.
+//! Objects to upload: the files that `COMPLETE` lists, each verified with its checksum.
 
 use crate::context::reader::{BINARY, COMPLETE, Context, damaged};
 use crate::context::tar::Writer;
@@ -12,37 +12,40 @@ use std::io::{self, Cursor, PipeReader, Read, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// One object on the server.
+/// Object to store on the server.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
-    /// Its name below the address of a directory.
+    /// Name below a directory URL.
     pub(super) name: String,
     source: Source,
-    /// Bytes.
+    /// Length in bytes.
     pub(super) length: u64,
     pub(super) sha256: Sha256,
-    /// S3 and its like call it the object's tag.
+    /// S3-compatible storage returns it as the entity tag (ETag) of an object.
     pub(super) md5: Md5,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// One file of a context.
+    /// File of a context.
     File(Arc<Context>, String),
-    /// All of them as an archive, `COMPLETE` last.
+    /// Tar archive of all files of a context, `COMPLETE` last.
     Archive(Arc<Context>),
-    /// What is on no disk.
+    /// Content in memory.
     Memory(Arc<[u8]>),
 }
 
 impl Payload {
-    /// The whole context as one archive, which is made while it is sent and stored nowhere here. Code 1, here and in [`Self::file`],
-    /// for what is not as it was sealed.
+    /// Returns the context as one tar archive, which is generated each time it is read.
+    ///
+    /// Fails with exit code 1 if a file does not match its checksum in `COMPLETE`.
     pub(super) fn archive(context: &Arc<Context>, name: String) -> Result<Self, Error> {
         Payload::measure(Source::Archive(Arc::clone(context)), name)
     }
 
-    /// One file.
+    /// Returns one file of the context.
+    ///
+    /// Fails with exit code 1 if the file does not match its checksum in `COMPLETE`.
     pub(super) fn file(context: &Arc<Context>, name: &str) -> Result<Self, Error> {
         let payload = Payload::measure(Source::File(Arc::clone(context), name.to_owned()), name.to_owned())?;
         match context.digest(name) == Some(payload.sha256) {
@@ -51,11 +54,12 @@ impl Payload {
         }
     }
 
-    /// One file that is only in memory.
+    /// Returns an object with this content.
     pub(super) fn memory(content: Arc<[u8]>, name: &str) -> Result<Self, Error> {
         Payload::measure(Source::Memory(content), name.to_owned())
     }
 
+    /// Reads the source once for its length and digests.
     fn measure(source: Source, name: String) -> Result<Self, Error> {
         let mut payload = Payload { name, source, length: 0, sha256: [0; 32], md5: [0; 16] };
         let (mut sha256, mut md5) = (sha2::Sha256::new(), md5::Md5::new());
@@ -75,18 +79,20 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Its bytes from some place on.
-    pub(super) fn open_at(&self, offset: u64) -> Result<Whole, Failure> {
+    /// Opens the content at `offset` bytes.
+    ///
+    /// Reads the bytes before `offset` too because the digest covers them.
+    pub(super) fn open_at(&self, offset: u64) -> Result<VerifiedReader, Failure> {
         let content = self.source.open().map_err(|cause| unreadable(&cause))?;
-        let mut whole =
-            Whole { content, left: self.length, sha256: sha2::Sha256::new(), wanted: self.sha256 };
-        io::copy(&mut (&mut whole).take(offset), &mut io::sink()).map_err(|cause| source_failure(&cause))?;
-        Ok(whole)
+        let mut reader =
+            VerifiedReader { content, left: self.length, sha256: sha2::Sha256::new(), expected: self.sha256 };
+        io::copy(&mut (&mut reader).take(offset), &mut io::sink()).map_err(|cause| source_failure(&cause))?;
+        Ok(reader)
     }
 }
 
 impl Source {
-    /// Its bytes, from the beginning.
+    /// Opens the content at its start.
     fn open(&self) -> io::Result<Box<dyn Read>> {
         match self {
             Source::File(context, name) => Ok(Box::new(File::open(context.path(name))?)),
@@ -97,30 +103,32 @@ impl Source {
 }
 
 fn unusable(cause: io::Error) -> Error {
-    Error::io("the context cannot be sent", cause)
-        .hint("it is damaged or not all there; copy it again from where it was made")
+    Error::io("cannot send the context", cause)
+        .hint("the context is damaged or incomplete; copy it again from the converted machine")
 }
 
-/// The bytes that were announced and no others, or an error that carries [`Failure::Source`]: who sends must not take the end of what
-/// has become shorter for a pause, nor a disk's fault for the network's, nor what has changed for what the server has made of it.
-pub(super) struct Whole {
+/// Reader that returns exactly the measured bytes or an error that contains [`Failure::Source`].
+///
+/// The sender can then distinguish a file that changed or cannot be read from a network failure.
+pub(super) struct VerifiedReader {
     content: Box<dyn Read>,
     left: u64,
     sha256: sha2::Sha256,
-    wanted: Sha256,
+    expected: Sha256,
 }
 
-impl Read for Whole {
+impl Read for VerifiedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        match self.content.read(&mut buffer[..most]) {
-            Ok(0) if most > 0 => Err(unreadable(&"it has become shorter").into()),
+        let max = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        match self.content.read(&mut buffer[..max]) {
+            Ok(0) if max > 0 => Err(unreadable(&"the file was truncated").into()),
             Ok(got) => {
                 self.left -= got as u64;
                 self.sha256.update(&buffer[..got]);
-                // The last byte stays here where the others were not the right ones.
-                if got > 0 && self.left == 0 && self.sha256.clone().finalize()[..] != self.wanted {
-                    return Err(unreadable(&"it has changed").into());
+                // Withholds the last bytes if the digest differs: the server then never receives
+                // the announced length, and does not store the object.
+                if got > 0 && self.left == 0 && self.sha256.clone().finalize()[..] != self.expected {
+                    return Err(unreadable(&"the file has changed").into());
                 }
                 Ok(got)
             }
@@ -134,38 +142,43 @@ fn unreadable(cause: &dyn std::fmt::Display) -> Failure {
     Failure::Source { cause: cause.to_string() }
 }
 
-/// What an error of [`Whole`] means.
+/// Returns the failure inside an error of [`VerifiedReader`].
 pub(super) fn source_failure(error: &io::Error) -> Failure {
     Failure::from_io(error).cloned().unwrap_or_else(|| unreadable(error))
 }
 
-/// An archive's bytes, which a thread makes as they are taken. Its end is an error where the thread has failed.
-struct Packed {
+/// Tar archive that a thread writes into a pipe. Reading the end returns the error of the thread.
+struct ArchiveReader {
     bytes: PipeReader,
-    packer: Option<JoinHandle<io::Result<()>>>,
+    writer: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl Read for Packed {
+impl Read for ArchiveReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.bytes.read(buffer)?;
         if got == 0
             && !buffer.is_empty()
-            && let Some(packer) = self.packer.take()
+            && let Some(writer) = self.writer.take()
         {
-            packer.join().unwrap_or_else(|_| Err(io::Error::other("the archive's thread has ended")))?;
+            writer
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("internal error: archive thread failed")))?;
         }
         Ok(got)
     }
 }
 
-fn archive(context: Arc<Context>) -> io::Result<Packed> {
-    let (bytes, writer) = io::pipe()?;
-    let packer = std::thread::Builder::new().name("archive".to_owned());
-    let packer = packer.spawn(move || write(&context, writer))?;
-    Ok(Packed { bytes, packer: Some(packer) })
+fn archive(context: Arc<Context>) -> io::Result<ArchiveReader> {
+    let (bytes, pipe) = io::pipe()?;
+    let thread = std::thread::Builder::new().name("archive".to_owned());
+    let writer = thread.spawn(move || write(&context, pipe))?;
+    Ok(ArchiveReader { bytes, writer: Some(writer) })
 }
 
-/// The same bytes for the same context: owners and times are no part of it.
+/// Writes the archive with fixed UID, GID, permissions and timestamps.
+///
+/// The archive is read several times (digest, each attempt), so its bytes must always be the
+/// same.
 fn write(context: &Context, out: impl Write) -> io::Result<()> {
     let mut archive = Writer::new(out);
     for name in context.names().chain([COMPLETE]) {
@@ -205,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_what_was_measured_from_anywhere_on() {
+    fn payload_open_at_any_offset_returns_measured_bytes() {
         let (_dir, context) = context();
         for payload in [
             Payload::archive(&context, "x.tar".to_owned()).unwrap(),
@@ -224,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_after_it_was_measured_is_not_given_to_the_end() {
+    fn payload_open_at_changed_file_returns_error() {
         for (name, content) in [("a", "First"), ("a", "fi"), ("z", "last and more"), (COMPLETE, "")] {
             let (dir, context) = context();
             let before = [
@@ -233,7 +246,7 @@ mod tests {
             ];
             std::fs::write(dir.path().join(name), content).unwrap();
             for payload in before {
-                // Bytes behind the end are nobody's.
+                // Bytes after the measured length are not sent.
                 if payload.name == name && content.starts_with("last") {
                     assert_eq!(read(&payload, 0).unwrap(), b"last");
                     continue;
@@ -241,13 +254,13 @@ mod tests {
                 for offset in [0, 1] {
                     let text = read(&payload, offset).unwrap_err().to_string();
                     assert!(
-                        ["changed", "damaged", "shorter"].iter().any(|word| text.contains(word)),
+                        ["changed", "damaged", "truncated"].iter().any(|word| text.contains(word)),
                         "{name}: {text}"
                     );
-                    assert_eq!(text.matches("cannot be read").count(), 1, "{text}");
+                    assert_eq!(text.matches("cannot read").count(), 1, "{text}");
                 }
             }
-            // Nor is it measured anew.
+            // A new payload of the changed context fails too.
             assert!(Payload::archive(&context, "x.tar".to_owned()).is_err(), "{name}");
             assert!(Payload::file(&context, name).is_err(), "{name}");
         }

@@ -1,4 +1,6 @@
-//! A server's word that it took something is no proof that it has it: its digest is, or the thing itself.
+//! Verifies that the server has stored an object.
+//!
+//! A success status is not enough. The server must return a digest of the object or the object.
 
 use super::Uploader;
 use super::payload::Payload;
@@ -9,68 +11,73 @@ use serde::Serialize;
 use sha2::Digest as _;
 use std::io::Read;
 
-/// How a server has shown that it has what was sent, the strongest first.
+/// How the server confirmed an object, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confirmation {
-    /// It gave all of it back.
+    /// The object was read back and compared.
     ReadBack,
-    /// It named the digest of what it has.
+    /// The server returned the digest of the object.
     Digest,
 }
 
 impl Confirmation {
-    /// For people.
+    /// Returns the text for the summary.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Confirmation::ReadBack => "read back and found equal",
+            Confirmation::ReadBack => "read back and verified",
             Confirmation::Digest => "confirmed by the server's digest",
         }
     }
 }
 
-/// What an answer says about what is stored.
-pub(super) fn in_answer(response: &Response, payload: &Payload) -> Result<Option<Confirmation>, Failure> {
+/// Compares the digest in the response headers with the payload.
+///
+/// Returns `None` if the response has no digest. Fails if the digest differs.
+pub(super) fn in_response(response: &Response, payload: &Payload) -> Result<Option<Confirmation>, Failure> {
     let sha256 = base64(&payload.sha256);
-    // RFC 9530, 3 (a Content-Digest would be that of the answer's own text), and S3's own.
-    let structured = response.header("repr-digest").into_iter();
-    let named = structured
+    // Repr-Digest is the digest of the stored object (RFC 9530, section 3); Content-Digest is
+    // that of the response body. S3 has a header of its own (x-amz-checksum-sha256).
+    let digests = response.header("repr-digest").into_iter();
+    let repr_digest = digests
         .flat_map(|value| value.split(','))
         .find_map(|member| member.trim().strip_prefix("sha-256=:")?.strip_suffix(':'));
-    match named.or_else(|| response.header("x-amz-checksum-sha256")) {
+    match repr_digest.or_else(|| response.header("x-amz-checksum-sha256")) {
         Some(digest) if digest == sha256 => return Ok(Some(Confirmation::Digest)),
         Some(_) => {
             return Err(other(
                 &response.url,
-                "the digest that the server names is not that of what was sent",
+                "the server returned a different digest than that of the sent object",
             ));
         }
         None => {}
     }
-    // Of an object that came in one piece the tag is the MD5 with many servers; if it is something else it proves nothing.
+    // With many servers, the ETag of an object from a single request is its MD5. RFC 9110 does
+    // not require that, so a different ETag does not mean a different object.
     let tag = response.header("etag").map(|tag| tag.trim_matches('"').to_ascii_lowercase());
     Ok((tag == Some(hex(&payload.md5))).then_some(Confirmation::Digest))
 }
 
-/// Fetches the object and compares; again if the connection breaks meanwhile.
+/// Downloads the object and compares its digest. Retries if the connection breaks.
 pub(super) fn read_back(
     uploader: &Uploader<'_>,
     address: &Address,
     payload: &Payload,
 ) -> Result<Confirmation, Failure> {
     let is_too_large = |failure: &Failure| matches!(failure, Failure::TooLarge { .. });
-    match uploader.persist(|| fetch(uploader, address, payload.length)) {
+    match uploader.retry(|| fetch(uploader, address, payload.length)) {
         Ok(sha256) if sha256 == payload.sha256 => Ok(Confirmation::ReadBack),
         Err(failure) if !is_too_large(&failure) => {
-            let text = format!("the server names no digest and does not show what it has ({failure})");
+            let text =
+                format!("the server returned no digest, and the object cannot be read back ({failure})");
             Err(other(&address.shown(), &text))
         }
-        _ => Err(other(&address.shown(), "what the server gives back is not what was sent")),
+        _ => Err(other(&address.shown(), "the object on the server differs from the sent object")),
     }
 }
 
-/// The digest of what is there, if that is no more than so many bytes.
+/// Downloads an object of at most `length` bytes and returns its SHA-256.
 fn fetch(uploader: &Uploader<'_>, address: &Address, length: u64) -> Result<Sha256, Failure> {
     let url = address.text();
     let request = Request { authorization: uploader.authorization(), ..Request::new(&url, length) };
@@ -89,7 +96,7 @@ fn fetch(uploader: &Uploader<'_>, address: &Address, length: u64) -> Result<Sha2
     }
 }
 
-/// The answer is not what a server should give.
+/// Returns the failure for a response that a correct server would not send.
 pub(super) fn other(url: &str, cause: &str) -> Failure {
     Failure::Protocol { url: url.to_owned(), cause: cause.to_owned() }
 }

@@ -1,20 +1,20 @@
-//! An object by one request (RFC 9110, 9.3.4).
+//! Sends an object in one PUT request (RFC 9110, section 9.3.4).
 
 use super::Uploader;
 use super::payload::Payload;
 use super::proof::{self, Confirmation, other};
 use crate::transfer::net::{Address, Failure, Method, Response, Sending};
 
-/// Redirects that are followed.
+/// Maximum number of redirects.
 const MAX_REDIRECTS: usize = 5;
 
-/// Sends an object until the server has shown that it has it.
+/// Sends an object and retries until the server has confirmed it.
 pub(super) fn put(
     uploader: &Uploader<'_>,
     address: &Address,
     payload: &Payload,
 ) -> Result<Confirmation, Failure> {
-    uploader.persist(|| attempt(uploader, address, payload))
+    uploader.retry(|| attempt(uploader, address, payload))
 }
 
 fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Confirmation, Failure> {
@@ -23,32 +23,32 @@ fn attempt(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Res
         let response = send(uploader, &address, payload)?;
         match response.status {
             200..300 => {
-                return match proof::in_answer(&response, payload)? {
+                return match proof::in_response(&response, payload)? {
                     Some(proof) => Ok(proof),
                     None => {
-                        // The connection is free for the reading.
+                        // Frees the connection for the download.
                         drop(response);
                         proof::read_back(uploader, &address, payload)
                     }
                 };
             }
-            // Something is there: of an earlier try perhaps, whose answer was lost.
+            // If-None-Match failed: an object exists. It can be from an earlier attempt whose
+            // response was lost; then it is equal.
             412 => {
                 drop(response);
-                let there = |cause: Failure| {
-                    other(&address.shown(), &format!("an object is there already ({cause})"))
-                };
-                return proof::read_back(uploader, &address, payload).map_err(there);
+                return proof::read_back(uploader, &address, payload).map_err(|cause| {
+                    other(&address.shown(), &format!("another object exists at this URL ({cause})"))
+                });
             }
             307 | 308 => {
                 let next = response.header("location").and_then(|location| address.same_origin(location));
-                let away = "redirects to another server, which gets nothing; name that one if it is right";
-                address = next.ok_or_else(|| other(&address.shown(), away))?;
+                let cause = "refusing a redirect to another server; if it is correct, use its URL";
+                address = next.ok_or_else(|| other(&address.shown(), cause))?;
             }
             _ => return Err(response.refusal()),
         }
     }
-    Err(other(&address.shown(), "redirected too often"))
+    Err(other(&address.shown(), "too many redirects"))
 }
 
 fn send(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Response, Failure> {
@@ -59,7 +59,7 @@ fn send(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result
         authorization: uploader.authorization(),
         headers: &[
             ("content-type", "application/octet-stream".to_owned()),
-            // Nothing of anybody is overwritten.
+            // Never overwrites an object (RFC 9110, section 13.1.2).
             ("if-none-match", "*".to_owned()),
         ],
         body: Some((&mut content, payload.length)),

@@ -1,31 +1,35 @@
-//! A context that is sent while it is made. Its objects come over a pipe ([`crate::context::output::sent`]): each is on the server, and has
-//! been shown to be, before the next is taken, so that no more of it than one is in memory.
+//! Uploads a context while it is written.
+//!
+//! The objects arrive through a pipe ([`crate::context::output::sent`]). The server must confirm
+//! each object before the next is read, so only one object is in memory.
 
 use super::payload::Payload;
 use super::proof::Confirmation;
-use super::{Form, Receipt, Server, Undelivered, Uploader, put};
+use super::{Form, Receipt, Server, UploadError, Uploader, put};
 use crate::context::output::sent::LARGEST;
 use crate::context::reader::COMPLETE;
 use crate::error::{Code, Error, Result};
 use crate::transfer::net::Address;
 use std::io::{self, BufRead, Read};
 
-/// The longest line before an object: its length and its name.
+/// Maximum length in bytes of the line before an object, with its length and name.
 const LONGEST_LINE: u64 = 8 << 10;
 
-/// Sends what `input` brings, until the seal is there; nothing if it ends before: then there is no context.
+/// Sends the objects from `input` until `COMPLETE` is sent.
 ///
-/// Code 2 for an address that cannot be used, else 12.
+/// Returns `None` if the input ends before: then the conversion has failed. Fails with exit code
+/// 2 if the URL cannot be used, and with 12 if the upload fails.
 pub fn stream(server: &Server, mut input: impl BufRead) -> Result<Option<Receipt>> {
     let address = server.check(Form::Files)?;
     let uploader = Uploader::new(server)?;
     let mut receipt =
         Receipt { url: address.shown(), objects: 0, bytes: 0, confirmation: Confirmation::ReadBack };
     loop {
-        let next = next(&mut input).map_err(|cause| Error::io("what is to be sent", cause))?;
+        let next = next(&mut input)
+            .map_err(|cause| Error::io("cannot read the context from standard input", cause))?;
         let Some((name, content)) = next else { return Ok(None) };
         let sent = send(&uploader, &address, &name, content, &mut receipt);
-        sent.map_err(|undelivered| failed(undelivered, &name))?;
+        sent.map_err(|error| failed(error, &name))?;
         if name == COMPLETE {
             return Ok(Some(receipt));
         }
@@ -38,7 +42,7 @@ fn send(
     name: &str,
     content: Vec<u8>,
     receipt: &mut Receipt,
-) -> std::result::Result<(), Undelivered> {
+) -> std::result::Result<(), UploadError> {
     let payload = Payload::memory(content.into(), name)?;
     let proof = put::put(uploader, &address.child(name)?, &payload)?;
     receipt.objects += 1;
@@ -47,17 +51,17 @@ fn send(
     Ok(())
 }
 
-fn failed(undelivered: Undelivered, name: &str) -> Error {
-    match undelivered {
-        Undelivered::Here(error) => error,
-        Undelivered::There(failure) => {
-            Error::new(Code::NotDelivered, format!("not delivered, from {name} on: {failure}"))
-                .hint("nothing is kept on this machine; with --out DIR a context is, for another try")
+fn failed(error: UploadError, name: &str) -> Error {
+    match error {
+        UploadError::Local(error) => error,
+        UploadError::Remote(failure) => {
+            Error::new(Code::NotDelivered, format!("upload failed at {name}: {failure}"))
+                .hint("no context is kept on this machine; use --out DIR to keep one and try again")
         }
     }
 }
 
-/// The next object; nothing where the input ends.
+/// Reads the next object, or `None` at the end of the input.
 fn next(input: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut line = Vec::new();
     if input.take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
@@ -73,7 +77,7 @@ fn next(input: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut content = vec![0; length];
     match input.read_exact(&mut content) {
         Ok(()) => Ok(Some((name.to_owned(), content))),
-        // The conversion has failed in the middle of it, and has said why.
+        // The conversion failed while it wrote the object, and has printed the reason.
         Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(cause) => Err(cause),
     }
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_come_one_after_the_other_and_half_of_one_is_the_end() {
+    fn next_truncated_object_ends_stream() {
         let mut input = &b"1 a b\nx0 e\n5 f\n123"[..];
         assert_eq!(next(&mut input).unwrap(), Some(("a b".to_owned(), b"x".to_vec())));
         assert_eq!(next(&mut input).unwrap(), Some(("e".to_owned(), Vec::new())));

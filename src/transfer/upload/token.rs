@@ -1,4 +1,4 @@
-//! What a server is shown. It is never an argument, and nothing shows it.
+//! Token for the `Authorization` header. It is never an argument and never printed.
 
 use crate::error::{Code, Error, Result};
 use crate::system::file;
@@ -8,17 +8,20 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The variable that has it where no file does.
+/// Environment variable with the token if `--token-file` is not set.
 pub const VARIABLE: &str = "VM2DOCKER_TOKEN";
-/// Longer ones are none.
-const MOST: u64 = 16 << 10;
+/// Maximum size of a token file in bytes.
+const MAX_TOKEN: u64 = 16 << 10;
 
-/// The value of an `Authorization` header.
+/// Value of an `Authorization` header.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// From a file that only its owner can read (a descriptor is `/dev/fd/N`), or from the environment.
+    /// Reads the token from `file`, or from the environment if there is no file.
+    ///
+    /// The file can be a file descriptor (`/dev/fd/N`). Fails with exit code 2 if other users can
+    /// read the file or if the token is not a valid header value.
     pub fn find(file: Option<&Path>) -> Result<Option<Self>> {
         let text = match file {
             Some(file) => read(file)?,
@@ -27,19 +30,23 @@ impl Token {
                 Err(_) => return Ok(None),
             },
         };
-        Token::new(&text)
-            .map(Some)
-            .ok_or_else(|| Error::new(Code::Usage, "the token is empty or has bytes that no header can have"))
+        Token::new(&text).map(Some).ok_or_else(|| {
+            Error::new(Code::Usage, "the token is empty or contains bytes other than printable ASCII")
+        })
     }
 
-    /// In the courier's process: the first line of its input; an empty one is none.
-    pub fn told() -> Result<Option<Self>> {
+    /// Reads the token from the first line of standard input; `None` if the line is empty.
+    ///
+    /// Called in the upload child.
+    pub fn from_stdin() -> Result<Option<Self>> {
         let mut line = String::new();
-        io::stdin().read_line(&mut line).map_err(|cause| Error::io("the token", cause))?;
+        io::stdin()
+            .read_line(&mut line)
+            .map_err(|cause| Error::io("cannot read the token from standard input", cause))?;
         Ok(Token::new(&line))
     }
 
-    /// A bare token is a bearer's (RFC 6750); one with its scheme before it (`Basic dXNlcjpwYXNz`) is sent as it is.
+    /// Adds `Bearer` to a token without a scheme (RFC 6750). `Basic dXNlcjpwYXNz` stays as it is.
     fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_header = !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
@@ -48,7 +55,7 @@ impl Token {
         })
     }
 
-    /// For the header, and nothing else.
+    /// Returns the header value. Must not be used for anything else.
     pub(super) fn header(&self) -> &str {
         &self.0
     }
@@ -71,11 +78,11 @@ fn read(path: &Path) -> Result<String> {
     let file = File::from(opened.map_err(|cause| failed(cause.into()))?);
     let stat = fs::fstat(&file).map_err(|cause| failed(cause.into()))?;
     if fs::FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mode & 0o077 != 0 {
-        return Err(Error::new(Code::Usage, format!("{}: others than its owner can read it", name()))
-            .hint("chmod 600 it, and think of the token as known"));
+        return Err(Error::new(Code::Usage, format!("{}: other users can read the file", name()))
+            .hint("run chmod 600 on it, and replace the token because others may have read it"));
     }
     let mut text = String::new();
-    file.take(MOST).read_to_string(&mut text).map_err(failed)?;
+    file.take(MAX_TOKEN).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 
@@ -85,7 +92,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_bare_token_is_a_bearers() {
+    fn token_new_without_scheme_is_bearer() {
         assert_eq!(Token::new("abc\n").unwrap().header(), "Bearer abc");
         assert_eq!(Token::new("Basic eDp5").unwrap().header(), "Basic eDp5");
         assert!(Token::new(" \n").is_none() && Token::new("a\nb").is_none() && Token::new("ä").is_none());
@@ -93,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused() {
+    fn token_find_file_readable_by_others_is_usage_error() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, "abc").unwrap();

@@ -1,31 +1,33 @@
-//! An object in parts, taken up where the server has it: tus 1.0 with creation and, where there is one, checksum.
+//! Sends an object in parts and resumes after an interruption, with the tus 1.0.0 protocol.
+//!
+//! Requires the `creation` extension and uses `checksum` if the server has it.
 
 use super::Uploader;
-use super::payload::{Payload, Whole, source_failure};
+use super::payload::{Payload, VerifiedReader, source_failure};
 use super::proof::{self, Confirmation, other};
 use crate::transfer::net::{Address, Failure, Method, Response, Sending, base64};
 use sha2::Digest as _;
 use std::io::Read;
 
-/// Bytes of a part, which is held in memory.
+/// Size of a part in bytes. One part is held in memory.
 const PART: u64 = 8 << 20;
 const VERSION: (&str, &str) = ("tus-resumable", "1.0.0");
 
-/// What a server offers.
-pub(super) struct Offer {
-    /// It checks the SHA-256 of each part.
-    checks: bool,
+/// Extensions that a tus server supports.
+pub(super) struct Extensions {
+    /// Whether the server checks the SHA-256 of each part.
+    checksum: bool,
 }
 
-/// Asks whether a server speaks tus; one that does not answer at all is the failure of what follows.
-pub(super) fn offer(uploader: &Uploader<'_>, address: &Address) -> Result<Option<Offer>, Failure> {
-    // A signed address is good for the one request that it was signed for.
+/// Queries the extensions of the server. Returns `None` if it does not speak tus.
+pub(super) fn extensions(uploader: &Uploader<'_>, address: &Address) -> Result<Option<Extensions>, Failure> {
+    // A presigned URL is valid only for the request that it was signed for.
     if address.has_query() {
         return Ok(None);
     }
-    let response = uploader.persist(|| {
+    let response = uploader.retry(|| {
         let response = request(uploader, Method::OPTIONS, address, &[], None)?;
-        // Who is busy has not said what it speaks.
+        // An overloaded server has not answered the query; other statuses mean that it has.
         if matches!(response.status, 408 | 425 | 429 | 502..=504) {
             Err(response.refusal())
         } else {
@@ -35,49 +37,50 @@ pub(super) fn offer(uploader: &Uploader<'_>, address: &Address) -> Result<Option
     let lists = |name: &str, wanted: &str| {
         response.header(name).is_some_and(|list| list.split(',').any(|item| item.trim() == wanted))
     };
-    let speaks = (200..300).contains(&response.status) && lists("tus-version", VERSION.1);
-    let checks = lists("tus-extension", "checksum") && lists("tus-checksum-algorithm", "sha256");
-    Ok((speaks && lists("tus-extension", "creation")).then_some(Offer { checks }))
+    let speaks_tus = (200..300).contains(&response.status) && lists("tus-version", VERSION.1);
+    let checksum = lists("tus-extension", "checksum") && lists("tus-checksum-algorithm", "sha256");
+    Ok((speaks_tus && lists("tus-extension", "creation")).then_some(Extensions { checksum }))
 }
 
-/// Sends an object until the server has shown that it has it.
+/// Sends an object and retries until the server has confirmed it.
 pub(super) fn send(
     uploader: &Uploader<'_>,
     address: &Address,
-    offer: &Offer,
+    extensions: &Extensions,
     payload: &Payload,
 ) -> Result<Confirmation, Failure> {
-    let place = uploader.persist(|| create(uploader, address, payload))?;
-    let (mut offset, mut tried) = (0, 0);
+    let upload = uploader.retry(|| create(uploader, address, payload))?;
+    let (mut offset, mut attempts) = (0, 0);
     let mut content = None;
     while offset < payload.length {
-        let failure = match part(uploader, &place, offer, payload, offset, &mut content) {
+        let failure = match send_part(uploader, &upload, extensions, payload, offset, &mut content) {
             Ok(next) => {
-                (offset, tried) = (next, 0);
+                (offset, attempts) = (next, 0);
                 continue;
             }
             Err(failure) => failure,
         };
-        tried += 1;
+        attempts += 1;
         content = None;
-        uploader.pause(failure, tried)?;
-        // If it cannot be asked, the next part tells.
-        if let Ok(now) = position(uploader, &place).map(|now| now.min(payload.length)) {
-            tried = if now > offset { 0 } else { tried };
+        uploader.pause(failure, attempts)?;
+        // If this query fails, the next part fails too and counts as an attempt.
+        if let Ok(now) = query_offset(uploader, &upload).map(|now| now.min(payload.length)) {
+            attempts = if now > offset { 0 } else { attempts };
             offset = now;
         }
     }
-    if uploader.persist(|| position(uploader, &place))? != payload.length {
-        return Err(other(&place.shown(), "the server has lost what it took"));
+    if uploader.retry(|| query_offset(uploader, &upload))? != payload.length {
+        return Err(other(&upload.shown(), "the server has lost parts that it accepted"));
     }
-    // That it has checked the parts is its word again.
-    proof::read_back(uploader, &place, payload)
+    // The server's checksums of parts do not show that it has stored the whole object.
+    proof::read_back(uploader, &upload, payload)
 }
 
+/// Creates an upload and returns its URL (tus `creation` extension).
 fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Result<Address, Failure> {
     let headers = [
         ("upload-length", payload.length.to_string()),
-        // The names that servers know; some take nothing without both.
+        // tus does not define metadata keys. These are common, and some servers require both.
         (
             "upload-metadata",
             format!("filename {},filetype {}", base64(payload.name.as_bytes()), base64(b"application/x-tar")),
@@ -87,18 +90,20 @@ fn create(uploader: &Uploader<'_>, address: &Address, payload: &Payload) -> Resu
     if response.status != 201 {
         return Err(response.refusal());
     }
-    let place = response.header("location").and_then(|location| address.same_origin(location));
-    place.ok_or_else(|| other(&address.shown(), "the server names no place of its own for the upload"))
+    let upload = response.header("location").and_then(|location| address.same_origin(location));
+    upload.ok_or_else(|| other(&address.shown(), "the server returned no upload URL on the same host"))
 }
 
-/// Sends the part at `offset`; returns where the server is then. `content` is the payload from there on, if it is open.
-fn part(
+/// Sends the part at `offset` and returns the new offset of the server.
+///
+/// `content` is the payload from `offset` on, if it is open.
+fn send_part(
     uploader: &Uploader<'_>,
-    place: &Address,
-    offer: &Offer,
+    upload: &Address,
+    extensions: &Extensions,
     payload: &Payload,
     offset: u64,
-    content: &mut Option<Whole>,
+    content: &mut Option<VerifiedReader>,
 ) -> Result<u64, Failure> {
     let reader = match content {
         Some(reader) => reader,
@@ -110,24 +115,24 @@ fn part(
         ("upload-offset", offset.to_string()),
         ("content-type", "application/offset+octet-stream".to_owned()),
     ];
-    if offer.checks {
+    if extensions.checksum {
         headers.push(("upload-checksum", format!("sha256 {}", base64(&sha2::Sha256::digest(&bytes)))));
     }
-    let response = request(uploader, Method::PATCH, place, &headers, Some(&bytes))?;
+    let response = request(uploader, Method::PATCH, upload, &headers, Some(&bytes))?;
     match response.status {
         200..300 => number(&response, "upload-offset")
             .filter(|next| *next == offset + bytes.len() as u64)
-            .ok_or_else(|| other(&place.shown(), "the server is not where it should be after a part")),
+            .ok_or_else(|| other(&upload.shown(), "wrong Upload-Offset after a part")),
         _ => Err(response.refusal()),
     }
 }
 
-/// Where the server is.
-fn position(uploader: &Uploader<'_>, place: &Address) -> Result<u64, Failure> {
-    let response = request(uploader, Method::HEAD, place, &[], None)?;
+/// Queries the number of bytes that the server has stored.
+fn query_offset(uploader: &Uploader<'_>, upload: &Address) -> Result<u64, Failure> {
+    let response = request(uploader, Method::HEAD, upload, &[], None)?;
     match response.status {
         200..300 => number(&response, "upload-offset")
-            .ok_or_else(|| other(&place.shown(), "the server does not say how much it has")),
+            .ok_or_else(|| other(&upload.shown(), "the response has no Upload-Offset")),
         _ => Err(response.refusal()),
     }
 }

@@ -100,9 +100,9 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
     let release = "stable/InRelease".to_owned();
     let index = files(DEBIAN).hashed();
     for (options, file, fault, standing, note) in [
-        ("", &release, Fault::Status(500), RepositoryStatus::Cached, "answers 500"),
-        ("", &release, Fault::CutAt(50), RepositoryStatus::Cached, "the connection broke"),
-        ("", &release, Fault::Endless, RepositoryStatus::Cached, "more than the 10485760 bytes"),
+        ("", &release, Fault::Status(500), RepositoryStatus::Cached, "returned 500"),
+        ("", &release, Fault::CutAt(50), RepositoryStatus::Cached, "connection interrupted"),
+        ("", &release, Fault::Endless, RepositoryStatus::Cached, "exceeds 10485760 bytes"),
         ("", &release, Fault::Changed, RepositoryStatus::Cached, "not a signed release file"),
         (
             "[signed-by=/usr/share/keyrings/other.asc]",
@@ -118,9 +118,9 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
             RepositoryStatus::Cached,
             "keys that are not on the machine",
         ),
-        ("", &index, Fault::Status(403), RepositoryStatus::Current, "answers 403"),
-        ("", &index, Fault::CutAt(9), RepositoryStatus::Current, "the connection broke"),
-        ("", &index, Fault::Endless, RepositoryStatus::Current, "more than the"),
+        ("", &index, Fault::Status(403), RepositoryStatus::Current, "returned 403"),
+        ("", &index, Fault::CutAt(9), RepositoryStatus::Current, "connection interrupted"),
+        ("", &index, Fault::Endless, RepositoryStatus::Current, "the response exceeds"),
         ("", &index, Fault::Changed, RepositoryStatus::Current, "the digest differs"),
     ] {
         let whole = matches!(fault, Fault::CutAt(usize::MAX));
