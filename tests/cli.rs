@@ -51,8 +51,8 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
         2,
         &["exists and is not empty", "nothing is ever overwritten"],
     ),
-    (&["--out", "MACHINE/srv/kept", "--root", "MACHINE"], 2, &["exists and is no directory"]),
-    (&["--out", "/", "--root", "MACHINE"], 2, &["names no directory"]),
+    (&["--out", "MACHINE/srv/kept", "--root", "MACHINE"], 2, &["exists and is not a directory"]),
+    (&["--out", "/", "--root", "MACHINE"], 2, &["does not name a directory"]),
     (
         &["--out", "CTX", "--root", "MACHINE", "--base", "debian:12\nRUN evil"],
         2,
@@ -83,10 +83,10 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
     (&["--out", "CTX", "--root", "MACHINE", "--policy", "MACHINE/none"], 1, &["--policy", "No such file"]),
     (&["verify", "CTX"], 2, &["--root", "--tar"]),
     (&["verify", "CTX", "--root", "/", "--tar", "-"], 2, &["cannot be used with"]),
-    (&["verify", "CTX", "--root", "MACHINE"], 1, &["is no complete context", "COMPLETE"]),
-    (&["apply", "CTX", "--root", "MACHINE"], 1, &["is no complete context"]),
-    (&["explain", "CTX", "/srv"], 1, &["is no complete context"]),
-    (&["explain", "MACHINE/srv", "/srv"], 1, &["is no complete context"]),
+    (&["verify", "CTX", "--root", "MACHINE"], 1, &["is not a complete context", "COMPLETE"]),
+    (&["apply", "CTX", "--root", "MACHINE"], 1, &["is not a complete context"]),
+    (&["explain", "CTX", "/srv"], 1, &["is not a complete context"]),
+    (&["explain", "MACHINE/srv", "/srv"], 1, &["is not a complete context"]),
     (&["frobnicate"], 2, &["frobnicate"]),
 ];
 
@@ -207,9 +207,9 @@ fn a_context_that_is_damaged_is_not_verified() {
     fs::write(ctx.join("COMPLETE"), &seal[..30]).unwrap();
     place.verify("ctx", "machine").ends(1).says(&["COMPLETE, line 1"]);
     fs::write(ctx.join("COMPLETE"), seal.split_inclusive('\n').next().unwrap()).unwrap();
-    place.verify("ctx", "machine").ends(1).says(&["COMPLETE is cut off", "copy the context again"]);
+    place.verify("ctx", "machine").ends(1).says(&["COMPLETE is truncated", "copy the context again"]);
     fs::remove_file(ctx.join("COMPLETE")).unwrap();
-    place.verify("ctx", "machine").ends(1).says(&["is no complete context", "copy all of it"]);
+    place.verify("ctx", "machine").ends(1).says(&["is not a complete context", "copy all of it"]);
 }
 
 #[test]

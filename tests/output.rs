@@ -1,4 +1,4 @@
-//! The output directory under pressure: no room, signals, kills, two runs at once.
+//! Output directory under fault conditions: full file system, signals, kills, concurrent runs.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod support;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::tool::{Place, binary, command, finish, run};
 
-/// A file system in memory of some size, gone with the value.
+/// Mounted tmpfs of a given size; unmounted when dropped.
 struct Memory(PathBuf);
 
 impl Memory {
@@ -23,15 +23,17 @@ impl Memory {
         Memory(at)
     }
 
-    /// Blocks and inodes that are free.
+    /// Returns the free blocks and inodes.
     fn free(&self) -> (u64, u64) {
         let stat = rustix::fs::statvfs(&self.0).unwrap();
         (stat.f_bfree, stat.f_ffree)
     }
 
-    /// Asserts that all is as it was, soon: the kernel takes a mount namespace down when it has the time.
+    /// Asserts that the file system is empty and has its free space again.
+    ///
+    /// Waits up to 2 s because the kernel destroys the mount namespace of the run asynchronously.
     #[track_caller]
-    fn is_as(&self, before: (u64, u64), what: u64) {
+    fn assert_unchanged(&self, before: (u64, u64), what: u64) {
         assert_eq!(names(&self.0), [""; 0], "{what}");
         let since = Instant::now();
         while self.free() != before && since.elapsed() < Duration::from_secs(2) {
@@ -62,10 +64,10 @@ fn names(directory: &Path) -> Vec<OsString> {
 }
 
 #[test]
-fn a_full_file_system_is_left_as_it_was() {
+fn convert_full_file_system_leaves_nothing() {
     let place = machine("file 0644 0:0 /srv/data @random 2000000\n");
     let length = fs::metadata(env!("CARGO_BIN_EXE_vm2docker-self")).unwrap().len();
-    // Whatever the size, from nothing to more than enough: the context has the data and this program.
+    // Sizes from 4 KiB to more than the context needs: the data and a copy of the executable.
     let enough = length + (3 << 20);
     let mut codes = Vec::new();
     for step in 0..=40 {
@@ -84,7 +86,7 @@ fn a_full_file_system_is_left_as_it_was() {
         match code {
             0 => assert!(out.join("COMPLETE").exists()),
             10 => {
-                memory.is_as(before, step);
+                memory.assert_unchanged(before, step);
                 assert!(ran.err.contains("hint: "), "{}", ran.err);
             }
             _ => panic!("step {step}: {code}: {}", ran.err),
@@ -96,7 +98,7 @@ fn a_full_file_system_is_left_as_it_was() {
 }
 
 #[test]
-fn a_file_system_without_inodes_is_left_as_it_was() {
+fn convert_no_free_inodes_leaves_nothing() {
     let place = machine("file 0644 0:0 /srv/data x\n");
     for inodes in 2..12 {
         let memory = Memory::new(place.path("small"), &format!("size=1g,nr_inodes={inodes}"));
@@ -104,28 +106,28 @@ fn a_file_system_without_inodes_is_left_as_it_was() {
         let out = memory.0.join("ctx");
         let ran = run(["--root", place.path("machine").to_str().unwrap(), "--out", out.to_str().unwrap()]);
         assert_eq!(ran.code, Some(10), "{inodes}: {}", ran.err);
-        memory.is_as(before, inodes);
+        memory.assert_unchanged(before, inodes);
     }
 }
 
-/// A run that takes its time, begun: its output is there and not finished.
-fn begun(place: &Place) -> (Child, PathBuf) {
+/// Starts a slow run and waits until its partial directory exists and is locked.
+fn start_run(place: &Place) -> (Child, PathBuf) {
     let out = place.dir.path().join("out");
     fs::create_dir_all(&out).unwrap();
     let mut run = binary();
     run.arg("--root").arg(place.path("machine")).arg("--out").arg(out.join("ctx"));
     let child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let since = Instant::now();
-    // Something in it, and not only itself: it is locked then. Of two that are not yet, either may be the first.
+    // A run locks its partial directory before it writes files into it.
     let is_locked = || names(&out).first().is_some_and(|partial| !names(&out.join(partial)).is_empty());
     while !is_locked() {
-        assert!(since.elapsed() < Duration::from_secs(30), "no output begun");
+        assert!(since.elapsed() < Duration::from_secs(30), "no partial directory after 30 s");
         std::thread::sleep(Duration::from_millis(1));
     }
     (child, out)
 }
 
-/// Long to digest, whatever the processor.
+/// Sparse file that takes long to digest on any CPU.
 const SLOW: &str = "file 0644 0:0 /srv/large @sparse 8000000000\n";
 
 fn send(signal: &str, child: &Child) {
@@ -133,10 +135,10 @@ fn send(signal: &str, child: &Child) {
 }
 
 #[test]
-fn a_signal_ends_the_run_and_leaves_nothing() {
+fn convert_signal_removes_partial_directory() {
     let place = machine(SLOW);
     for (signal, number) in [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15), ("XCPU", 24)] {
-        let (mut child, out) = begun(&place);
+        let (mut child, out) = start_run(&place);
         let since = Instant::now();
         send(signal, &child);
         assert_eq!(child.wait().unwrap().code(), Some(128 + number), "{signal}");
@@ -146,9 +148,9 @@ fn a_signal_ends_the_run_and_leaves_nothing() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_cleaned_and_a_living_one_is_not() {
+fn clean_removes_killed_run_and_keeps_active_run() {
     let place = machine(SLOW);
-    let (mut killed, out) = begun(&place);
+    let (mut killed, out) = start_run(&place);
     let ctx = out.join("ctx");
     let clean =
         || Command::new(env!("CARGO_BIN_EXE_vm2docker-self")).args(["clean", "--out"]).arg(&ctx).output();
@@ -156,7 +158,7 @@ fn what_a_killed_run_left_is_cleaned_and_a_living_one_is_not() {
         .ends(11)
         .says(&["another run is writing", "hint: "]);
     let left = String::from_utf8(clean().unwrap().stderr).unwrap();
-    assert!(left.contains("its run is not over"), "{left}");
+    assert!(left.contains("its run is still active"), "{left}");
     killed.kill().unwrap();
     assert_eq!(killed.wait().unwrap().signal(), Some(9));
     assert_eq!(names(&out).len(), 1);

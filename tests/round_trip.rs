@@ -269,7 +269,7 @@ fn a_context_that_is_not_whole_builds_nothing() {
         ("manifest.jsonl.zst", &remove, "No such file"),
         ("deletions.list", &flip, "deletions.list is damaged"),
         ("deletions.list", &remove, "No such file"),
-        ("COMPLETE", &remove, "is no complete context"),
+        ("COMPLETE", &remove, "is not a complete context"),
     ];
     for (number, (name, damage, text)) in damages.iter().enumerate() {
         let (ctx, root) = (format!("ctx{number}"), format!("root{number}"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::schema::Schema;
 use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, finish};
-use vm2docker_self::context::reader::{BINARY, COMPLETE, seal_line};
+use vm2docker_self::context::reader::{BINARY, COMPLETE, checksum_line};
 use vm2docker_self::context::tar::Reader;
 use vm2docker_self::error::{Code, Error};
 use vm2docker_self::transfer::upload::{Form, Options, Receipt, RetryPolicy, Server, upload};
@@ -25,13 +25,13 @@ fn context(at: &Path, size: usize) -> PathBuf {
         ("services/a b/Dockerfile", b"FROM x"),
         (BINARY, b"#!"),
     ];
-    let mut seal = String::new();
+    let mut checksums = String::new();
     for (name, content) in files {
         std::fs::create_dir_all(at.join(name).parent().unwrap()).unwrap();
         std::fs::write(at.join(name), content).unwrap();
-        seal += &seal_line(name, &sha2::Sha256::digest(content).into());
+        checksums += &checksum_line(name, &sha2::Sha256::digest(content).into());
     }
-    std::fs::write(at.join(COMPLETE), seal).unwrap();
+    std::fs::write(at.join(COMPLETE), checksums).unwrap();
     std::fs::write(at.join("not ours"), "stays here").unwrap();
     at.to_owned()
 }

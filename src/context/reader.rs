@@ -1,4 +1,4 @@
-//! The files of a context by name, and the seal that tells a whole context from a damaged one.
+//! Opens a finished context and verifies its files with the checksums in `COMPLETE`.
 
 use super::decompress;
 use crate::error::{Code, Error, Result};
@@ -12,103 +12,106 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Every path of the machine with its verdict.
+/// Manifest: every path of the machine with its verdict.
 pub const MANIFEST: &str = "manifest.jsonl.zst";
-/// Files that the layers below do not give; the ending tells the compression.
+/// Files of the machine that the lower layers do not provide; a suffix states the compression.
 pub const DELTA: &str = "delta.tar";
-/// Package files that travel in the context; the ending tells the compression.
+/// Package files that are included in the context; a suffix states the compression.
 pub const PACKAGES: &str = "packages.tar";
-/// Links of the machine's merged `/usr` that the base image has not, one a line: name, tab, target.
+/// Symbolic links of the machine's merged `/usr` that the base image does not have. One link per
+/// line: name, tab, target.
 pub const MERGED_USR: &str = "packages/merged-usr.list";
-/// Paths that the layers below give and the machine has not.
+/// Paths to delete: the lower layers contain them, the machine does not.
 pub const DELETIONS: &str = "deletions.list";
 /// The withheld files: a `tar` archive as an OpenPGP message.
 pub const SECRETS: &str = "secrets.tar.gpg";
 /// Every decision with its reason.
 pub const PLAN: &str = "plan.json";
-/// What was skipped, unstable, unreadable or withheld.
+/// Skipped, unstable, unreadable and withheld objects.
 pub const FINDINGS: &str = "findings.jsonl";
-/// This program, for the build.
+/// Executable of vm2docker-self, for the build.
 pub const BINARY: &str = "vm2docker-self";
-/// Digests of all other files, as `sha256sum -c` reads them; written last.
+/// SHA-256 of all other files, in the format of `sha256sum -c`; written last.
 pub const COMPLETE: &str = "COMPLETE";
 
-/// A finished context.
+/// Finished context.
 #[derive(Debug)]
 pub struct Context {
     directory: PathBuf,
     digests: BTreeMap<String, Sha256>,
-    /// Of the seal itself.
-    seal: Sha256,
+    /// Digest of `COMPLETE`.
+    complete: Sha256,
 }
 
 impl Context {
-    /// Opens the context in `directory`; one without `COMPLETE` is refused.
+    /// Opens the context in `directory`.
+    ///
+    /// Fails with exit code 1 if `COMPLETE` cannot be read, or is truncated or not valid.
     pub fn open(directory: &Path) -> Result<Self> {
         let name = escape::escape(directory.as_os_str().as_bytes());
         let text = std::fs::read_to_string(directory.join(COMPLETE)).map_err(|cause| {
-            Error::io(format!("{name} is no complete context: {COMPLETE}"), cause)
-                .hint("name the directory that `vm2docker-self --out` wrote; copy all of it")
+            Error::io(format!("{name} is not a complete context: {COMPLETE}"), cause)
+                .hint("pass the directory that `vm2docker-self --out` wrote; copy all of it")
         })?;
         let mut digests = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let (digest, file) = parse_line(line).ok_or_else(|| {
                 Error::new(
                     Code::Failed,
-                    format!("{name}/{COMPLETE}, line {}: not a digest and a name", number + 1),
+                    format!("{name}/{COMPLETE}, line {}: expected a SHA-256 and a name", number + 1),
                 )
             })?;
             digests.insert(file, digest);
         }
-        // The name that comes last: a list that was cut off does not have it.
+        // COMPLETE is sorted by name and BINARY is the last name, so a truncated list lacks it.
         if !text.ends_with('\n') || !digests.contains_key(BINARY) {
-            return Err(Error::new(Code::Failed, format!("{name}/{COMPLETE} is cut off"))
-                .hint("copy the context again from where it was made"));
+            return Err(Error::new(Code::Failed, format!("{name}/{COMPLETE} is truncated")).hint(COPY_AGAIN));
         }
-        let seal = sha2::Sha256::digest(&text).into();
-        Ok(Context { directory: directory.to_owned(), digests, seal })
+        let complete = sha2::Sha256::digest(&text).into();
+        Ok(Context { directory: directory.to_owned(), digests, complete })
     }
 
-    /// Where a file of the context lies.
+    /// Returns the path of a file of the context.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// The files that are sealed, in order.
+    /// Returns the names in `COMPLETE`, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.digests.keys().map(String::as_str)
     }
 
-    /// The digest of a file that is sealed, and of the seal.
+    /// Returns the SHA-256 of a file in `COMPLETE`, or of `COMPLETE`.
     pub fn digest(&self, name: &str) -> Option<Sha256> {
-        if name == COMPLETE { Some(self.seal) } else { self.digests.get(name).copied() }
+        if name == COMPLETE { Some(self.complete) } else { self.digests.get(name).copied() }
     }
 
-    /// Whether the context has a file of this name.
+    /// Whether `COMPLETE` lists a file with this name.
     pub fn has(&self, name: &str) -> bool {
         self.digests.contains_key(name)
     }
 
-    /// The manifest, proven to be the one that was sealed.
+    /// Verifies and reads the manifest.
     pub fn manifest(&self) -> Result<Vec<Record>> {
         manifest::read(BufReader::new(self.archive(MANIFEST)?))
     }
 
-    /// The deletion list, proven to be the one that was sealed.
+    /// Verifies and reads the deletion list.
     pub fn deletions(&self) -> Result<Vec<Vec<u8>>> {
         self.check(DELETIONS)?;
-        let damaged = || Error::new(Code::Failed, format!("{DELETIONS} is not what this program writes"));
-        let text = String::from_utf8(self.read(DELETIONS)?).map_err(|_| damaged())?;
-        text.lines().map(|line| manifest::safe_path(line).ok_or_else(damaged)).collect()
+        let invalid = || Error::new(Code::Failed, format!("{DELETIONS} is not valid")).hint(COPY_AGAIN);
+        let text = String::from_utf8(self.read(DELETIONS)?).map_err(|_| invalid())?;
+        text.lines().map(|line| manifest::safe_path(line).ok_or_else(invalid)).collect()
     }
 
-    /// A small file of the context.
+    /// Reads a small file of the context without verifying it.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         std::fs::read(self.path(name)).map_err(|cause| self.io(name, cause))
     }
 
-    /// An archive, or another file that may come in pieces, whatever its compression: proven to be the one that was sealed,
-    /// and decompressed.
+    /// Verifies an archive or another file that can consist of chunks, and decompresses it.
+    ///
+    /// `stem` is the name without the suffixes of the compression and of the chunks.
     pub fn archive(&self, stem: &str) -> Result<Box<dyn Read + Send>> {
         let names: Vec<&str> = self.names().filter(|name| is_archive(name, stem)).collect();
         if names.is_empty() {
@@ -118,14 +121,14 @@ impl Context {
         decompress(names.iter().map(|name| self.path(name)).collect())
     }
 
-    /// Proves that a file is the one that was sealed.
+    /// Verifies a file with its checksum in `COMPLETE`. Fails with exit code 1 if it differs.
     pub fn check(&self, name: &str) -> Result<()> {
         let file = File::open(self.path(name)).map_err(|cause| self.io(name, cause))?;
         let digest = digest(file).map_err(|cause| self.io(name, cause))?;
         if self.digests.get(name) == Some(&digest) {
             return Ok(());
         }
-        Err(Error::new(Code::Failed, damaged(name)).hint("copy the context again from where it was made"))
+        Err(Error::new(Code::Failed, damaged(name)).hint(COPY_AGAIN))
     }
 
     fn io(&self, name: &str, cause: io::Error) -> Error {
@@ -133,41 +136,44 @@ impl Context {
     }
 }
 
-/// Whether `name` is that of the file `stem`, with the ending of some compression, or of a piece of it.
+/// Whether `name` is `stem` with the suffix of a compression, or a chunk of that file.
 pub fn is_archive(name: &str, stem: &str) -> bool {
-    name.strip_prefix(stem).is_some_and(|ending| {
-        let is_piece =
+    name.strip_prefix(stem).is_some_and(|suffix| {
+        let is_chunk =
             |number: &str| number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
-        let whole =
-            ending.rsplit_once('.').filter(|(_, number)| is_piece(number)).map_or(ending, |(whole, _)| whole);
-        ["", ".zst", ".gz"].contains(&whole)
+        let compression =
+            suffix.rsplit_once('.').filter(|(_, number)| is_chunk(number)).map_or(suffix, |(rest, _)| rest);
+        ["", ".zst", ".gz"].contains(&compression)
     })
 }
 
-/// Of the number of a piece: names in order are pieces in order, for more bytes than any machine has.
+/// Digits of a chunk number. With a fixed width, the order of names is the order of chunks; one
+/// million chunks are 15 TiB.
 const DIGITS: usize = 6;
 
-/// The name of a piece of a file, counted from 0: a context that is sent while it is made has none that is larger than
-/// [`PIECE`](crate::context::output::sent::PIECE).
-pub fn piece(name: &str, number: usize) -> String {
+/// Returns the name of a chunk of a file, counted from 0.
+///
+/// A context that is sent while it is written has chunks of at most
+/// [`CHUNK_SIZE`](crate::context::output::sent::CHUNK_SIZE) bytes.
+pub fn chunk_name(name: &str, number: usize) -> String {
     format!("{name}.{number:0DIGITS$}")
 }
 
-/// The decompressed content of a file of a context, whose pieces these are.
-pub fn decompress(pieces: Vec<PathBuf>) -> Result<Box<dyn Read + Send>> {
-    let shown = pieces.first().cloned().unwrap_or_default();
-    let pieces = Pieces { open: None, left: pieces.into_iter() };
-    let plain = decompress::decompress(pieces).map(|(_, reader)| reader);
+/// Decompresses a file of a context that consists of these chunks.
+pub fn decompress(chunks: Vec<PathBuf>) -> Result<Box<dyn Read + Send>> {
+    let shown = chunks.first().cloned().unwrap_or_default();
+    let chunks = Chunks { open: None, left: chunks.into_iter() };
+    let plain = decompress::decompress(chunks).map(|(_, reader)| reader);
     plain.map_err(|cause| io_error(&shown, cause))
 }
 
-/// Files one after the other.
-struct Pieces {
+/// Reader of several files, one after the other.
+struct Chunks {
     open: Option<File>,
     left: std::vec::IntoIter<PathBuf>,
 }
 
-impl Read for Pieces {
+impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some(file) = &mut self.open {
@@ -186,15 +192,18 @@ impl Read for Pieces {
 
 fn io_error(path: &Path, cause: io::Error) -> Error {
     Error::io(escape::escape(path.as_os_str().as_bytes()), cause)
-        .hint("the context is damaged or not all there; copy it again from where it was made")
+        .hint("the context is damaged or incomplete; copy it again from the converted machine")
 }
 
-/// What is said of a file that is not the one that was sealed.
+/// Hint for a damaged context.
+const COPY_AGAIN: &str = "copy the context again from the converted machine";
+
+/// Returns the message for a file that does not match its checksum.
 pub fn damaged(name: &str) -> String {
-    format!("{name} is damaged: its digest is not the one in {COMPLETE}")
+    format!("{name} is damaged: its SHA-256 differs from {COMPLETE}")
 }
 
-/// SHA-256 of everything that `reader` gives.
+/// Reads `reader` to its end and returns the SHA-256.
 pub fn digest(mut reader: impl Read) -> io::Result<Sha256> {
     let mut sha256 = sha2::Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -206,8 +215,8 @@ pub fn digest(mut reader: impl Read) -> io::Result<Sha256> {
     }
 }
 
-/// One line of the seal.
-pub fn seal_line(name: &str, digest: &Sha256) -> String {
+/// Returns one line of `COMPLETE`.
+pub fn checksum_line(name: &str, digest: &Sha256) -> String {
     format!("{}  {name}\n", hex(digest))
 }
 
@@ -222,20 +231,20 @@ fn parse_line(line: &str) -> Option<(Sha256, String)> {
 mod tests {
     use super::*;
 
-    fn sealed(files: &[(&str, &str)]) -> tempfile::TempDir {
+    fn context(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let mut seal = String::new();
+        let mut checksums = String::new();
         for (name, content) in files.iter().chain(&[(BINARY, "")]) {
             std::fs::write(dir.path().join(name), content).unwrap();
-            seal += &seal_line(name, &digest(content.as_bytes()).unwrap());
+            checksums += &checksum_line(name, &digest(content.as_bytes()).unwrap());
         }
-        std::fs::write(dir.path().join(COMPLETE), seal).unwrap();
+        std::fs::write(dir.path().join(COMPLETE), checksums).unwrap();
         dir
     }
 
     #[test]
-    fn one_flipped_byte_breaks_the_seal() {
-        let dir = sealed(&[(DELETIONS, "/usr/share/doc/x\\x0a\n"), (PLAN, "{}")]);
+    fn context_check_changed_byte_returns_error() {
+        let dir = context(&[(DELETIONS, "/usr/share/doc/x\\x0a\n"), (PLAN, "{}")]);
         let context = Context::open(dir.path()).unwrap();
         context.names().try_for_each(|name| context.check(name)).unwrap();
         assert_eq!(context.deletions().unwrap(), [b"usr/share/doc/x\n".to_vec()]);
@@ -245,26 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_deletion_list_is_a_list() {
-        let dir = sealed(&[(DELETIONS, "")]);
+    fn context_deletions_empty_list_is_valid() {
+        let dir = context(&[(DELETIONS, "")]);
         assert!(Context::open(dir.path()).unwrap().deletions().unwrap().is_empty());
     }
 
     #[test]
-    fn a_seal_that_was_cut_off_anywhere_is_refused() {
-        let dir = sealed(&[(DELETIONS, ""), (PLAN, "{}")]);
-        let seal = std::fs::read(dir.path().join(COMPLETE)).unwrap();
-        for length in 0..seal.len() {
-            std::fs::write(dir.path().join(COMPLETE), &seal[..length]).unwrap();
+    fn context_open_truncated_complete_returns_error() {
+        let dir = context(&[(DELETIONS, ""), (PLAN, "{}")]);
+        let complete = std::fs::read(dir.path().join(COMPLETE)).unwrap();
+        for length in 0..complete.len() {
+            std::fs::write(dir.path().join(COMPLETE), &complete[..length]).unwrap();
             assert!(Context::open(dir.path()).is_err(), "{length}");
         }
     }
 
     #[test]
-    fn an_unfinished_context_is_refused() {
+    fn context_open_without_complete_returns_error() {
         let dir = tempfile::tempdir().unwrap();
         let error = Context::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("no complete context"), "{error}");
+        assert!(error.to_string().contains("not a complete context"), "{error}");
         std::fs::write(dir.path().join(COMPLETE), "00  ../x\n").unwrap();
         assert!(Context::open(dir.path()).is_err());
     }

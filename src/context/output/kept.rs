@@ -1,4 +1,4 @@
-//! A context that grows on a disk: private, pushed there while it is written, under its final name only when it is whole.
+//! Stores a context in a private directory on disk and publishes it when it is complete.
 
 use super::partial::{CleanupHandle, PartialDir, remove_scratch};
 use super::place::OutputPath;
@@ -15,61 +15,62 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-/// The directory that a context grows in. Dropped before [`LocalOutput::settle`], it leaves nothing behind.
+/// Output in a partial directory. If dropped before [`LocalOutput::publish`], it is removed.
 #[derive(Debug)]
 pub(super) struct LocalOutput {
     place: OutputPath,
-    /// The partial directory once more: what is in `scratch` is for signals.
+    /// Duplicate of the descriptor in `cleanup`, which the signal handler can take at any time.
     directory: OwnedFd,
-    scratch: CleanupHandle,
-    room: SpaceLimit,
+    cleanup: CleanupHandle,
+    limit: SpaceLimit,
 }
 
 impl LocalOutput {
-    /// Begins a context that will stand at `place`. Codes as for [`PartialDir::create`].
+    /// Creates a partial directory for `place`. Fails as [`PartialDir::create`] does.
     pub(super) fn create(
         place: OutputPath,
-        room: SpaceLimit,
+        limit: SpaceLimit,
         insecure: bool,
-        scratch: &CleanupHandle,
+        cleanup: &CleanupHandle,
     ) -> Result<Self> {
         place.check_free()?;
-        // A signal that comes in between waits until there is something that it can remove.
-        let mut growing = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        // The signal handler waits for the lock, so it never misses a directory that is just
+        // created.
+        let mut shared = cleanup.lock().unwrap_or_else(PoisonError::into_inner);
         let partial = PartialDir::create(&place, insecure)?;
         let directory = rustix::io::fcntl_dupfd_cloexec(partial.directory(), 0);
         let directory = directory
             .inspect_err(|_| drop(partial.remove()))
             .map_err(|cause| Error::io(place.shown(), cause.into()))?;
-        *growing = Some(partial);
-        drop(growing);
-        Ok(LocalOutput { place, directory, scratch: Arc::clone(scratch), room })
+        *shared = Some(partial);
+        drop(shared);
+        Ok(LocalOutput { place, directory, cleanup: Arc::clone(cleanup), limit })
     }
 
-    /// The directory that it grows in.
+    /// Returns the partial directory.
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// Device and inode of what is no part of the machine: where it grows, and an empty directory where it will stand.
+    /// Returns device and inode of the partial directory and of a directory at the output path.
     pub(super) fn identities(&self) -> impl Iterator<Item = (u64, u64)> {
-        let growing = fs::fstat(&self.directory).map(|stat| (stat.st_dev, stat.st_ino)).ok();
-        growing.into_iter().chain(self.place.identity())
+        let partial = fs::fstat(&self.directory).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        partial.into_iter().chain(self.place.identity())
     }
 
-    /// Refuses (code 10) what does not fit beside what stays for the machine. `least` is in bytes.
+    /// Fails with exit code 10 if `least` bytes exceed the space limit.
     pub(super) fn check_room(&self, least: u64) -> Result<()> {
-        self.room.check(self.directory.as_fd(), least, &self.place.shown())
+        self.limit.check(self.directory.as_fd(), least, &self.place.shown())
     }
 
-    /// Begins a file; directories in its name are made.
+    /// Creates a file and the directories in its name.
     pub(super) fn file(&self, name: &str, mode: Mode) -> Result<LocalFile> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (directory, last) = name.rsplit_once('/').unwrap_or(("", name));
         let opened =
             self.make_directories(directory).and_then(|parent| fs::openat(&parent, last, flags, mode));
         let file = opened.map_err(|cause| Error::io(escape::escape(name.as_bytes()), cause.into()))?;
-        Ok(LocalFile { file: BufWriter::new(File::from(file)), size: 0, pushed: 0 })
+        Ok(LocalFile { file: BufWriter::new(File::from(file)), size: 0, flushed: 0 })
     }
 
     fn make_directories(&self, path: &str) -> std::result::Result<OwnedFd, Errno> {
@@ -84,10 +85,11 @@ impl LocalOutput {
         Ok(here)
     }
 
-    /// A file that is finished, from its beginning and from the disk, not from memory.
+    /// Opens a finished file to read it from the disk, not from the page cache.
     pub(super) fn read_back(&self, name: &str) -> Result<CacheNeutralReader> {
         let file = self.open(name).map_err(|cause| Error::io(name, cause.into()))?;
-        // Only pages that are on the disk already can go; a file system that cannot do it reads what it has.
+        // Drops the pages of the file from the cache (posix_fadvise(2)). If a file system does
+        // not support that, the cached pages are read.
         let _ = fs::fadvise(&file, 0, None, Advice::DontNeed);
         Ok(CacheNeutralReader::new(File::from(file)))
     }
@@ -99,19 +101,19 @@ impl LocalOutput {
         fs::openat(&parent, last, flags, Mode::empty())
     }
 
-    /// Gives the context, whose files have these `names`, its own.
-    pub(super) fn settle<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    /// Renames the partial directory to the output path. `names` are all files in it.
+    pub(super) fn publish<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<()> {
         let failed = |cause: io::Error| Error::io(self.place.shown(), cause);
         self.sync_directories(names).map_err(|cause| failed(cause.into()))?;
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(partial) = scratch.as_ref() {
-            partial.settle(&self.place).map_err(failed)?;
+        let mut cleanup = self.cleanup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(partial) = cleanup.as_ref() {
+            partial.publish(&self.place).map_err(failed)?;
         }
-        *scratch = None;
+        *cleanup = None;
         Ok(())
     }
 
-    /// Names are on the disk only when their directories are.
+    /// Syncs all directories, because fsync(2) of a file does not sync its directory entry.
     fn sync_directories<'a>(&self, names: impl Iterator<Item = &'a str>) -> std::result::Result<(), Errno> {
         let mut directories: Vec<&str> = Vec::new();
         for mut name in names {
@@ -129,52 +131,55 @@ impl LocalOutput {
     }
 }
 
-/// How a directory of the context is opened.
+/// Flags to open a directory of the context.
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Drop for LocalOutput {
     fn drop(&mut self) {
-        remove_scratch(&self.scratch);
+        remove_scratch(&self.cleanup);
     }
 }
 
-/// One file on its way to the disk.
+/// File that is being written.
 pub(super) struct LocalFile {
     file: BufWriter<File>,
     size: u64,
-    /// Up to where the content is on its way to the disk.
-    pushed: u64,
+    /// Number of bytes for which writeback has started.
+    flushed: u64,
 }
 
-/// Bytes that are sent to the disk at a time: a file that is left to the kernel arrives there all at once.
+/// Bytes after which writeback starts. Left to itself, the kernel would write a large file in one
+/// burst, which delays the disk access of other processes.
 const STEP: u64 = 256 << 10;
 
 impl LocalFile {
-    /// Writes some of `bytes`, if there is room, and says how many.
+    /// Writes some of `bytes` and returns their number. Fails if the space limit is reached.
     pub(super) fn write(&mut self, to: &mut LocalOutput, bytes: &[u8]) -> io::Result<usize> {
-        let LocalOutput { room, directory, place, .. } = to;
-        room.take(directory.as_fd(), bytes.len() as u64, &place.shown())
+        let LocalOutput { limit, directory, place, .. } = to;
+        limit
+            .take(directory.as_fd(), bytes.len() as u64, &place.shown())
             .map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error.to_string()))?;
         let length = self.file.write(bytes)?;
         self.size += length as u64;
-        if self.size - self.pushed >= STEP {
-            self.push()?;
+        if self.size - self.flushed >= STEP {
+            self.start_writeback()?;
         }
         Ok(length)
     }
 
-    /// Sends what was written to the disk, without waiting for it to arrive (`posix_fadvise(2)`, "POSIX_FADV_DONTNEED").
-    fn push(&mut self) -> io::Result<()> {
+    /// Starts to write new pages to the disk and does not wait (`POSIX_FADV_DONTNEED`,
+    /// posix_fadvise(2)).
+    fn start_writeback(&mut self) -> io::Result<()> {
         self.file.flush()?;
-        let (from, length) = (self.pushed, self.size - self.pushed);
+        let (from, length) = (self.flushed, self.size - self.flushed);
         let _ = fs::fadvise(self.file.get_ref(), from, NonZeroU64::new(length), Advice::DontNeed);
-        self.pushed = self.size;
+        self.flushed = self.size;
         throttle::pause_after_writing(length);
         Ok(())
     }
 
-    /// Puts the content on the disk.
+    /// Writes the rest and waits until the file is on the disk (fsync(2)).
     pub(super) fn finish(self) -> io::Result<()> {
         self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }

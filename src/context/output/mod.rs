@@ -1,10 +1,12 @@
-//! The output directory: found without trusting anybody, private from the start, under its final name only when it is whole.
+//! Writes the context.
 //!
-//! - [`place`]: where it will stand, as an opened parent directory.
-//! - [`partial`]: the directory that grows beside it, locked by its run, and what `clean` may remove.
-//! - [`room`]: how much of the file system may be used.
-//! - [`sink`]: the files of a context, digested while they are written and read back before they are sealed: `kept` on a disk,
-//!   or [`sent`] while they are made.
+//! Other users cannot redirect the output or read it. It gets its final name when it is complete.
+//!
+//! - [`place`]: the output path, as an open parent directory and a name.
+//! - [`partial`]: the partial directory, locked by its run; `clean` removes abandoned ones.
+//! - [`room`]: the space limit.
+//! - [`sink`]: the files of a context, digested while they are written. They are stored on disk
+//!   by `kept` and read back, or sent to the upload child by [`sent`].
 
 mod kept;
 pub mod partial;

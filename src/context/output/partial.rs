@@ -1,4 +1,5 @@
-//! The directory that grows beside the final name: locked while its run lives, and known again when it has died.
+//! Partial directory next to the output path: locked by its run, and recognizable if the run is
+//! killed.
 
 use super::place::OutputPath;
 use crate::context::reader::COMPLETE;
@@ -14,124 +15,135 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-/// A file in a partial directory that says whose it is; gone when the context gets its name.
+/// Marker file that identifies a partial directory. It is removed when the context is published.
 const MARKER: &str = ".vm2docker-self";
 const MARKER_TEXT: &[u8] =
     b"A context that is not finished. `vm2docker-self clean --out DIR` removes it if its run is over.\n";
-/// Between the name of the output and the number of the run's process.
+/// Part of the name between the name of the output and the process ID.
 const INFIX: &[u8] = b".partial-";
 
-/// The partial directory of this run, if there is one, for whoever has to clean up when a signal ends the run.
+/// Partial directory of this run. Used by the signal handler to clean up.
 pub type CleanupHandle = Arc<Mutex<Option<PartialDir>>>;
 
-/// A directory that only this run writes to.
+/// Directory that only this run writes to.
 ///
-/// Its name changes and goes by a thread of its own, begun before the run gives up all rights but those in the directory
-/// (see [`crate::system::sandbox`]): so the rest of the run needs none in the parent.
+/// A thread renames and removes it. The thread starts before Landlock restricts the run to the
+/// directory (see [`crate::system::sandbox`]), so it alone can still change the parent directory.
 #[derive(Debug)]
 pub struct PartialDir {
     directory: OwnedFd,
-    orders: mpsc::Sender<(Order, mpsc::Sender<io::Result<()>>)>,
+    requests: mpsc::Sender<(Request, mpsc::Sender<io::Result<()>>)>,
 }
 
-/// What the thread can be told.
+/// Request to the thread.
 #[derive(Debug)]
-enum Order {
-    /// Give the directory this name.
-    Settle(OsString),
+enum Request {
+    /// Rename the directory to this name.
+    Publish(OsString),
+    /// Remove the directory with its files.
     Remove,
 }
 
-/// A directory with its name, and how both go.
-struct Named {
+/// Partial directory with its parent and name.
+struct Entry {
     parent: OwnedFd,
     name: Vec<u8>,
     directory: OwnedFd,
 }
 
 impl PartialDir {
-    /// Makes and locks one beside `place`.
+    /// Creates and locks a partial directory next to `place`.
     ///
-    /// Code 11 where another run is making the same context; 20 where the file system keeps nobody out and `insecure` does
-    /// not allow that.
+    /// Fails with exit code 11 if another run writes the same context. Fails with 20 if the file
+    /// system does not store owners and permissions, unless `insecure` allows that.
     pub fn create(place: &OutputPath, insecure: bool) -> Result<Self> {
-        let shown = beside(place, &prefix(place));
+        let shown = sibling_path(place, &prefix(place));
         let failed = |cause: Errno| {
-            Error::io(format!("cannot make {shown}*"), cause.into())
+            Error::io(format!("cannot create {shown}*"), cause.into())
                 .hint("--out needs a parent directory that root can write to")
         };
         let parent = rustix::io::fcntl_dupfd_cloexec(place.parent(), 0).map_err(failed)?;
         let name = make_directory(parent.as_fd(), place).map_err(failed)?;
-        // Without a descriptor nobody can keep it. It was made just now, and is removed only if it is empty.
-        let unmake = |_: &Errno| {
-            let _ = fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
-        };
-        let directory = open_directory(parent.as_fd(), &name).inspect_err(unmake).map_err(failed)?;
-        let partial = Named { parent, name, directory };
-        // Of two runs that begin at once each has its own lock before it looks for the other's, so that never both go on.
-        let prepared = partial.prepare(insecure).and_then(|()| check_siblings(place, &partial.name));
+        let directory = open_directory(parent.as_fd(), &name)
+            .inspect_err(|_| {
+                // `Entry::remove` needs a descriptor. The new directory is empty, and REMOVEDIR
+                // removes nothing else.
+                let _ = fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
+            })
+            .map_err(failed)?;
+        let entry = Entry { parent, name, directory };
+        // Each run locks its own directory before it checks the others. So if two runs start at
+        // the same time, at most one continues.
+        let prepared = entry.prepare(insecure).and_then(|()| check_siblings(place, &entry.name));
         match prepared {
-            Ok(()) => partial.keep().map_err(|cause| Error::io(place.shown(), cause)),
+            Ok(()) => entry.into_partial_dir().map_err(|cause| Error::io(place.shown(), cause)),
             Err(error) => {
-                let _ = partial.remove();
+                let _ = entry.remove();
                 Err(match error {
-                    Unfit::Taken(name) => {
-                        let what = format!("another run is writing {}", beside(place, &name));
+                    PrepareError::Locked(name) => {
+                        let what = format!("another run is writing {}", sibling_path(place, &name));
                         Error::new(Code::Locked, what).hint("wait for it, or choose another --out")
                     }
-                    Unfit::Io(cause) => Error::io(beside(place, &partial.name), cause),
-                    Unfit::Open => Error::new(
+                    PrepareError::Io(cause) => Error::io(sibling_path(place, &entry.name), cause),
+                    PrepareError::Insecure => Error::new(
                         Code::NotStarted,
-                        format!("--out {}: the file system keeps no owners or permissions, so that whoever has it can read the context", place.shown()),
+                        format!(
+                            "--out {}: the file system does not store owners and permissions; \
+                             anyone with access to the disk could read the context",
+                            place.shown()
+                        ),
                     )
-                    .hint("choose another file system, or accept it with --allow-insecure-target"),
+                    .hint("choose another file system, or use --allow-insecure-target"),
                 })
             }
         }
     }
 
-    /// The directory itself.
+    /// Returns the descriptor of the directory.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// Gives the directory its final name, in place of an empty directory and nothing else (`rename(2)`).
-    pub(super) fn settle(&self, place: &OutputPath) -> io::Result<()> {
-        self.order(Order::Settle(place.name().to_owned()))
+    /// Renames the directory to the name of `place`. Replaces only an empty directory
+    /// (`rename(2)`).
+    pub(super) fn publish(&self, place: &OutputPath) -> io::Result<()> {
+        self.request(Request::Publish(place.name().to_owned()))
     }
 
-    /// Removes the directory and what is in it.
+    /// Removes the directory with its files.
     pub fn remove(&self) -> io::Result<()> {
-        self.order(Order::Remove)
+        self.request(Request::Remove)
     }
 
-    fn order(&self, order: Order) -> io::Result<()> {
-        let gone = || io::Error::other("the thread that keeps the output directory has ended");
-        let (answer, answered) = mpsc::channel();
-        self.orders.send((order, answer)).map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())?
+    /// Sends a request to the thread and waits for the result.
+    fn request(&self, request: Request) -> io::Result<()> {
+        let ended = || io::Error::other("internal error: the thread of the output directory has ended");
+        let (reply, result) = mpsc::channel();
+        self.requests.send((request, reply)).map_err(|_| ended())?;
+        result.recv().map_err(|_| ended())?
     }
 }
 
-impl Named {
-    /// Locks, says whose it is, and closes what the parent's default list of rights (`acl(5)`) may have opened.
-    fn prepare(&self, insecure: bool) -> std::result::Result<(), Unfit> {
+impl Entry {
+    /// Locks the directory, removes access for other users, and writes the marker file.
+    fn prepare(&self, insecure: bool) -> std::result::Result<(), PrepareError> {
         if fs::flock(&self.directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            return Err(Unfit::Taken(self.name.clone()));
+            return Err(PrepareError::Locked(self.name.clone()));
         }
+        // A default ACL of the parent directory is inherited (acl(5)).
         for list in ["system.posix_acl_default", "system.posix_acl_access"] {
             match fs::fremovexattr(&self.directory, list) {
                 Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
                 Err(cause) => return Err(cause.into()),
             }
         }
-        // A parent hands its own set-group bit down, too.
+        // The set-group-ID bit of the parent directory is inherited too (inode(7)).
         fs::fchmod(&self.directory, Mode::RWXU)?;
         let stat = fs::fstat(&self.directory)?;
         let is_private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU
             && stat.st_uid == rustix::process::geteuid().as_raw();
         if !is_private && !insecure {
-            return Err(Unfit::Open);
+            return Err(PrepareError::Insecure);
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let marker = fs::openat(&self.directory, MARKER, flags, Mode::RUSR | Mode::WUSR)?;
@@ -139,27 +151,28 @@ impl Named {
         Ok(())
     }
 
-    /// Gives the directory its final name, in place of an empty directory and nothing else (`rename(2)`).
-    fn settle(&self, to: &OsStr) -> io::Result<()> {
+    /// Removes the marker file and renames the directory to `to`.
+    fn publish(&self, to: &OsStr) -> io::Result<()> {
         fs::unlinkat(&self.directory, MARKER, AtFlags::empty())?;
         retry_on_intr(|| fs::fsync(&self.directory))?;
         fs::renameat(&self.parent, self.name.as_slice(), &self.parent, to.as_bytes())?;
-        // Whether the new name is on the disk is not known: whoever is told of a failure finds nothing under it.
+        // If fsync(2) fails, the new name may not be on the disk. Rename back: a run that reports
+        // an error must not leave a context at the output path.
         retry_on_intr(|| fs::fsync(&self.parent)).or_else(|cause| {
             fs::renameat(&self.parent, to.as_bytes(), &self.parent, self.name.as_slice())?;
             Err(cause.into())
         })
     }
 
-    /// Removes the directory and what is in it.
+    /// Removes the directory with its files.
     fn remove(&self) -> io::Result<()> {
-        // Its name may be another object's by now.
-        let named = root::stat_at(self.parent.as_fd(), &self.name);
-        let mine = fs::fstat(&self.directory)?;
-        if !named.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (mine.st_dev, mine.st_ino)) {
+        // Another process can have moved the directory and used its name.
+        let at_name = root::stat_at(self.parent.as_fd(), &self.name);
+        let opened = fs::fstat(&self.directory)?;
+        if !at_name.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (opened.st_dev, opened.st_ino)) {
             return Ok(());
         }
-        // A signal may come while the run makes one more file; it makes no second one then.
+        // When a signal arrives, the run can still create the file that it is about to create.
         for _ in 0..100 {
             empty(self.directory.as_fd())?;
             match fs::unlinkat(&self.parent, self.name.as_slice(), AtFlags::REMOVEDIR) {
@@ -170,55 +183,56 @@ impl Named {
         Err(Errno::NOTEMPTY.into())
     }
 
-    /// Hands the name to a thread.
-    fn keep(self) -> io::Result<PartialDir> {
-        let kept = Arc::new(self);
-        Named::hand_over(&kept).inspect_err(|_| drop(kept.remove()))
+    /// Starts the thread that renames and removes the directory. Removes it if that fails.
+    fn into_partial_dir(self) -> io::Result<PartialDir> {
+        let entry = Arc::new(self);
+        Entry::start_thread(&entry).inspect_err(|_| drop(entry.remove()))
     }
 
-    fn hand_over(kept: &Arc<Self>) -> io::Result<PartialDir> {
-        let directory = rustix::io::fcntl_dupfd_cloexec(&kept.directory, 0)?;
-        let keeper = Arc::clone(kept);
-        let (orders, ordered) = mpsc::channel::<(Order, mpsc::Sender<io::Result<()>>)>();
-        let keep = move || {
-            for (order, answer) in ordered {
-                let done = match order {
-                    Order::Settle(name) => keeper.settle(&name),
-                    Order::Remove => keeper.remove(),
+    fn start_thread(entry: &Arc<Self>) -> io::Result<PartialDir> {
+        let directory = rustix::io::fcntl_dupfd_cloexec(&entry.directory, 0)?;
+        let entry = Arc::clone(entry);
+        let (requests, receiver) = mpsc::channel::<(Request, mpsc::Sender<io::Result<()>>)>();
+        std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            for (request, reply) in receiver {
+                let result = match request {
+                    Request::Publish(name) => entry.publish(&name),
+                    Request::Remove => entry.remove(),
                 };
-                // Who has asked waits.
-                let _ = answer.send(done);
+                // Cannot fail: `PartialDir::request` waits for the result.
+                let _ = reply.send(result);
             }
-        };
-        std::thread::Builder::new().name("output".to_owned()).spawn(keep)?;
-        Ok(PartialDir { directory, orders })
+        })?;
+        Ok(PartialDir { directory, requests })
     }
 }
 
 /// Removes the partial directory of this run, if there is one.
-pub fn remove_scratch(scratch: &CleanupHandle) {
-    if let Some(partial) = scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        // Nothing can be done about a failure here, and the run has its own error to report.
+pub fn remove_scratch(cleanup: &CleanupHandle) {
+    if let Some(partial) = cleanup.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // The run already reports an error of its own; `clean` can remove the directory later.
         let _ = partial.remove();
     }
 }
 
-/// What `clean` did beside one output directory.
+/// Result of `clean` for one output path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// Removed, by escaped name.
+    /// Escaped paths of the removed directories.
     pub removed: Vec<String>,
-    /// Left alone, with the reason.
+    /// Escaped paths of the other directories, each with the reason why it was kept.
     pub left: Vec<(String, &'static str)>,
 }
 
-/// Removes what killed runs for `place` have left, and only what is provably theirs: a private directory of this user
-/// under the name that a run gives, whose run is over, and which says itself what it is.
+/// Removes partial directories that killed runs for `place` have left.
+///
+/// Removes only directories with the name of a partial directory that this user owns, that no run
+/// has locked, and that are empty or contain the marker file or `COMPLETE`.
 pub fn clean(place: &OutputPath) -> Result<Cleaned> {
     let mut cleaned = Cleaned::default();
     for name in siblings(place).map_err(|cause| Error::io(place.shown(), cause))? {
-        let shown = beside(place, &name);
-        match claim(place.parent(), &name) {
+        let shown = sibling_path(place, &name);
+        match open_abandoned(place.parent(), &name) {
             Ok(partial) => {
                 partial.remove().map_err(|cause| Error::io(&shown, cause))?;
                 cleaned.removed.push(shown);
@@ -229,63 +243,64 @@ pub fn clean(place: &OutputPath) -> Result<Cleaned> {
     Ok(cleaned)
 }
 
-/// The directory if it is provably what a killed run left.
-fn claim(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<Named, &'static str> {
-    let directory = open_directory(parent, name).map_err(|_| "no directory")?;
-    let stat = fs::fstat(&directory).map_err(|_| "cannot be looked at")?;
+/// Opens and locks a partial directory of a killed run, or returns why it is not one.
+fn open_abandoned(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<Entry, &'static str> {
+    let directory = open_directory(parent, name).map_err(|_| "not a directory")?;
+    let stat = fs::fstat(&directory).map_err(|_| "cannot be opened")?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Err("of another user");
+        return Err("owned by another user");
     }
-    let above = fs::fstat(parent).map_err(|_| "cannot be looked at")?;
-    if stat.st_dev != above.st_dev {
-        return Err("another file system");
+    let parent_stat = fs::fstat(parent).map_err(|_| "cannot be opened")?;
+    if stat.st_dev != parent_stat.st_dev {
+        return Err("on another file system");
     }
-    fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|_| "its run is not over")?;
+    fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|_| "its run is still active")?;
     let names = root::list_directory(directory.as_fd()).map_err(|_| "cannot be read")?;
-    let is_ours = names.is_empty() || is_marked(directory.as_fd()) || names.contains(&COMPLETE.into());
-    if !is_ours {
-        return Err("does not say that it is a context");
+    let is_partial = names.is_empty() || is_marked(directory.as_fd()) || names.contains(&COMPLETE.into());
+    if !is_partial {
+        return Err("has no marker file of a partial context");
     }
-    let parent = rustix::io::fcntl_dupfd_cloexec(parent, 0).map_err(|_| "cannot be looked at")?;
-    Ok(Named { parent, name: name.to_owned(), directory })
+    let parent = rustix::io::fcntl_dupfd_cloexec(parent, 0).map_err(|_| "cannot be opened")?;
+    Ok(Entry { parent, name: name.to_owned(), directory })
 }
 
 fn is_marked(directory: BorrowedFd<'_>) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(marker) = fs::openat(directory, MARKER, flags, Mode::empty()) else { return false };
     let mut text = [0; 256];
-    // A run that was killed while it wrote this has written nothing else.
+    // A run can be killed while it writes the marker file, so a part of the text counts too.
     rustix::io::read(&marker, &mut text).is_ok_and(|length| MARKER_TEXT.starts_with(&text[..length]))
 }
 
-/// Refuses to begin beside a run for the same output that is not over.
-fn check_siblings(place: &OutputPath, own: &[u8]) -> std::result::Result<(), Unfit> {
-    for name in siblings(place).map_err(Unfit::Io)? {
+/// Fails if another run has locked a partial directory for the same output path.
+fn check_siblings(place: &OutputPath, own: &[u8]) -> std::result::Result<(), PrepareError> {
+    for name in siblings(place).map_err(PrepareError::Io)? {
         let Ok(directory) = open_directory(place.parent(), &name) else { continue };
         let lock = || fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
         if name != own && lock() == Err(Errno::WOULDBLOCK) {
-            return Err(Unfit::Taken(name));
+            return Err(PrepareError::Locked(name));
         }
     }
     Ok(())
 }
 
-/// The names that runs for this output give, sorted.
+/// Returns the names of all partial directories for this output path, sorted.
 fn siblings(place: &OutputPath) -> io::Result<Vec<Vec<u8>>> {
     let names = root::list_directory(place.parent())?;
     let prefix = prefix(place);
-    let is_ours = |name: &Vec<u8>| {
+    let is_partial = |name: &Vec<u8>| {
         name.strip_prefix(prefix.as_slice())
             .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
     };
-    Ok(names.into_iter().filter(is_ours).collect())
+    Ok(names.into_iter().filter(is_partial).collect())
 }
 
 fn prefix(place: &OutputPath) -> Vec<u8> {
     [b".", place.name().as_bytes(), INFIX].concat()
 }
 
-fn beside(place: &OutputPath, name: &[u8]) -> String {
+/// Returns the path of a sibling of the output path, escaped for messages.
+fn sibling_path(place: &OutputPath, name: &[u8]) -> String {
     let shown = place.shown();
     let directory = shown.strip_suffix(&escape::escape(OsStr::as_bytes(place.name()))).unwrap_or_default();
     format!("{directory}{}", escape::escape(name))
@@ -296,14 +311,14 @@ fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<Ow
     fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Removes everything in a directory of ours; nobody else can write to it, and no link is followed.
+/// Removes all entries of a directory without following symbolic links.
 fn empty(directory: BorrowedFd<'_>) -> io::Result<()> {
     for name in root::list_directory(directory)? {
         let mode = root::stat_at(directory, &name)?.st_mode;
         if FileType::from_raw_mode(mode) == FileType::Directory {
             empty(open_directory(directory, &name)?.as_fd())?;
             match fs::unlinkat(directory, name.as_slice(), AtFlags::REMOVEDIR) {
-                // Found again by whoever empties the directory above.
+                // A file was created meanwhile; the loop in `Entry::remove` tries again.
                 Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 Err(cause) => return Err(cause.into()),
             }
@@ -314,7 +329,9 @@ fn empty(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory under a name of this process; of an earlier one with the same number something may be left.
+/// Creates a directory with the process ID in its name.
+///
+/// If a killed run with the same process ID has left a directory, a multiple of 2^32 is added.
 fn make_directory(parent: BorrowedFd<'_>, place: &OutputPath) -> std::result::Result<Vec<u8>, Errno> {
     let mut number = u64::from(std::process::id());
     loop {
@@ -326,18 +343,18 @@ fn make_directory(parent: BorrowedFd<'_>, place: &OutputPath) -> std::result::Re
     }
 }
 
-/// Why a directory that was made cannot hold a context.
-enum Unfit {
+/// Reason why a new directory cannot be used.
+enum PrepareError {
     Io(io::Error),
-    /// Whoever has the disk can read it.
-    Open,
-    /// Another run has this one locked.
-    Taken(Vec<u8>),
+    /// The file system does not store owners and permissions.
+    Insecure,
+    /// Another run has locked the directory with this name.
+    Locked(Vec<u8>),
 }
 
-impl From<Errno> for Unfit {
+impl From<Errno> for PrepareError {
     fn from(cause: Errno) -> Self {
-        Unfit::Io(cause.into())
+        PrepareError::Io(cause.into())
     }
 }
 

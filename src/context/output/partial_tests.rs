@@ -16,7 +16,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// What a run that was killed leaves: everything but its lock.
+/// Leaves a partial directory as a killed run does: without a lock.
 fn killed(dir: &Path, number: u32) -> std::path::PathBuf {
     let partial = dir.join(format!(".ctx.partial-{number}"));
     plain::create_dir(&partial).unwrap();
@@ -27,7 +27,7 @@ fn killed(dir: &Path, number: u32) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_second_run_for_the_same_output_is_locked_out() {
+fn partial_dir_create_second_run_is_locked() {
     let dir = tempfile::tempdir().unwrap();
     let first = PartialDir::create(&place(dir.path()), false).unwrap();
     let error = PartialDir::create(&place(dir.path()), false).unwrap_err();
@@ -39,15 +39,15 @@ fn a_second_run_for_the_same_output_is_locked_out() {
 }
 
 #[test]
-fn what_a_killed_run_left_goes_and_nothing_else() {
+fn clean_removes_only_directories_of_killed_runs() {
     let dir = tempfile::tempdir().unwrap();
     killed(dir.path(), 1);
-    // Killed between the first two steps, while it wrote the marker, and just before the end.
+    // Killed before it wrote the marker file, while it wrote it, and just before the rename.
     plain::create_dir(dir.path().join(".ctx.partial-2")).unwrap();
     plain::write(killed(dir.path(), 3).join(MARKER), &MARKER_TEXT[..9]).unwrap();
     let ended = killed(dir.path(), 4);
     plain::rename(ended.join(MARKER), ended.join(COMPLETE)).unwrap();
-    // Others'.
+    // Not partial directories of killed runs.
     plain::remove_file(killed(dir.path(), 5).join(MARKER)).unwrap();
     plain::write(killed(dir.path(), 6).join(MARKER), "something else").unwrap();
     plain::write(dir.path().join(".ctx.partial-7"), "a file").unwrap();
@@ -63,8 +63,8 @@ fn what_a_killed_run_left_goes_and_nothing_else() {
     let removed: Vec<&str> = cleaned.removed.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
     assert_eq!(removed, [".ctx.partial-1", ".ctx.partial-2", ".ctx.partial-3", ".ctx.partial-4"]);
     let left: Vec<&str> = cleaned.left.iter().map(|(_, why)| *why).collect();
-    let foreign = "does not say that it is a context";
-    assert_eq!(left, [foreign, foreign, "no directory", "no directory"]);
+    let foreign = "has no marker file of a partial context";
+    assert_eq!(left, [foreign, foreign, "not a directory", "not a directory"]);
     let kept = [5, 6, 7, 8].map(|number| format!(".ctx.partial-{number}"));
     let kept = kept.into_iter().chain([".ctx.partial-9x", ".other.partial-10", "real"].map(str::to_owned));
     assert_eq!(names(dir.path()), kept.collect::<Vec<_>>());
@@ -72,7 +72,7 @@ fn what_a_killed_run_left_goes_and_nothing_else() {
 }
 
 #[test]
-fn a_directory_that_took_the_place_is_not_removed() {
+fn partial_dir_remove_replaced_directory_stays() {
     let dir = tempfile::tempdir().unwrap();
     let partial = PartialDir::create(&place(dir.path()), false).unwrap();
     let name = dir.path().join(names(dir.path()).remove(0));
@@ -84,7 +84,7 @@ fn a_directory_that_took_the_place_is_not_removed() {
 }
 
 #[test]
-fn what_a_parent_hands_down_opens_nothing() {
+fn partial_dir_create_inherited_acl_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     plain::set_permissions(dir.path(), plain::Permissions::from_mode(0o2755)).unwrap();
     // user::rwx user:1001:rwx group::rwx mask::rwx other::rwx (acl(5), as Linux stores it).

@@ -1,4 +1,4 @@
-//! Where the output will stand: its parent directory, opened once by a walk that no other user can mislead.
+//! Output path: its parent directory is opened once, in a way that other users cannot redirect.
 
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
@@ -10,10 +10,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
-/// As in the kernel's own path resolution (`path_resolution(7)`).
+/// Maximum number of symbolic links in a path, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// A name in an opened directory. The path is never looked at again: whoever may rename its parts changes nothing.
+/// Name in an open directory. The path is resolved once, so renamed parents have no effect.
 #[derive(Debug)]
 pub struct OutputPath {
     parent: OwnedFd,
@@ -24,32 +24,33 @@ pub struct OutputPath {
 impl OutputPath {
     /// Opens the parent of `out`.
     ///
-    /// Code 2 where `out` names no directory that could be made; 20 where another user decides what stands there: a link
-    /// of theirs on the way, or a parent that others may write to and that is not sticky.
+    /// Fails with exit code 2 if `out` does not end in a name. Fails with 20 if another user
+    /// could redirect the output: through a symbolic link of theirs, or in a parent directory
+    /// that others can write to and that is not sticky.
     pub fn open(out: &Path) -> Result<Self> {
         if !matches!(out.components().next_back(), Some(Component::Normal(_))) {
-            return Err(usage(out, "names no directory"));
+            return Err(usage(out, "does not name a directory"));
         }
-        let (parent, name) = trusted_parent(out).map_err(|refusal| refusal.of(out))?;
+        let (parent, name) = trusted_parent(out).map_err(|unsafe_path| unsafe_path.into_error(out))?;
         Ok(OutputPath { parent, name, path: out.to_owned() })
     }
 
-    /// The directory that the output will stand in.
+    /// Returns the parent directory of the output.
     pub fn parent(&self) -> BorrowedFd<'_> {
         self.parent.as_fd()
     }
 
-    /// The last component of the path.
+    /// Returns the last component of the path.
     pub fn name(&self) -> &OsStr {
         &self.name
     }
 
-    /// The path as it was given, for messages.
+    /// Returns the path of the command line, escaped for messages.
     pub fn shown(&self) -> String {
         escape::escape(self.path.as_os_str().as_bytes())
     }
 
-    /// Refuses (code 2) a name that is taken by anything but an empty directory.
+    /// Fails with exit code 2 if the path exists and is not an empty directory.
     pub fn check_free(&self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match fs::openat(&self.parent, self.name.as_bytes(), flags, Mode::empty()) {
@@ -59,20 +60,22 @@ impl OutputPath {
                 if names.is_empty() { Ok(()) } else { Err(usage(&self.path, "exists and is not empty")) }
             }
             Err(Errno::NOENT) => Ok(()),
-            Err(Errno::NOTDIR | Errno::LOOP) => Err(usage(&self.path, "exists and is no directory")),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(usage(&self.path, "exists and is not a directory")),
             Err(cause) => Err(Error::io(self.shown(), cause.into())),
         }
     }
 
-    /// Device and inode of an empty directory that stands there already.
+    /// Returns device and inode of the directory at this path, if it exists already.
     pub fn identity(&self) -> Option<(u64, u64)> {
         let stat = crate::system::root::stat_at(self.parent(), self.name.as_bytes()).ok()?;
         Some((stat.st_dev, stat.st_ino))
     }
 }
 
-/// Opens the directory that a path's last component stands in, where no other user decides what that is: no link of theirs
-/// is on the way, and no one else may write to it, unless it is sticky.
+/// Opens the parent directory of `path` and returns it with the last component.
+///
+/// Fails if another user could redirect the path: through a symbolic link of theirs, or in a
+/// parent directory that others can write to and that is not sticky.
 pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), UnsafePath> {
     let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
     let parent = walk(path.parent().unwrap_or(Path::new("")))?;
@@ -80,32 +83,35 @@ pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), U
     Ok((parent, name))
 }
 
-/// Why the way to a parent was not taken.
+/// Reason why a parent directory was not opened.
 #[derive(Debug)]
 pub enum UnsafePath {
-    /// It cannot be.
+    /// Error of the operating system.
     Io(io::Error),
-    /// Escaped name of what another user decides about, and how.
+    /// Another user could redirect the path; the text says how.
     Foreign(String),
 }
 
 impl fmt::Display for UnsafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UnsafePath::Io(cause) => write!(f, "its directory: {cause}"),
+            UnsafePath::Io(cause) => write!(f, "cannot open its parent directory: {cause}"),
             UnsafePath::Foreign(why) => f.write_str(why),
         }
     }
 }
 
 impl UnsafePath {
-    fn of(self, out: &Path) -> Error {
+    fn into_error(self, out: &Path) -> Error {
         let shown = escape::escape(out.as_os_str().as_bytes());
         match self {
-            UnsafePath::Io(cause) => Error::io(format!("the parent directory of --out {shown}"), cause)
-                .hint("--out needs an existing parent directory"),
-            UnsafePath::Foreign(why) => Error::new(Code::NotStarted, format!("--out {shown}: {why}"))
-                .hint("choose a parent that root owns and others cannot write to, or a sticky one like /tmp"),
+            UnsafePath::Io(cause) => {
+                Error::io(format!("cannot open the parent directory of --out {shown}"), cause)
+                    .hint("--out needs an existing parent directory")
+            }
+            UnsafePath::Foreign(why) => Error::new(Code::NotStarted, format!("--out {shown}: {why}")).hint(
+                "choose a parent directory of root that others cannot write to, or a sticky one like /tmp",
+            ),
         }
     }
 }
@@ -116,14 +122,17 @@ impl From<Errno> for UnsafePath {
     }
 }
 
-/// Opens a directory component by component; a link counts only if root or this process's user made it.
+/// Opens a directory component by component.
+///
+/// Follows a symbolic link only if root or the user of this process owns it. `openat2(2)` has no
+/// flag for that.
 fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
     let through = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let start = if path.is_absolute() { "/" } else { "." };
     let mut here = fs::open(start, through | OFlags::DIRECTORY, Mode::empty())?;
-    let mut todo = components(path);
+    let mut remaining = components(path);
     let mut links = 0;
-    while let Some(component) = todo.pop() {
+    while let Some(component) = remaining.pop() {
         let entry = fs::openat(&here, component.as_bytes(), through, Mode::empty())?;
         let stat = fs::fstat(&entry)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
@@ -136,20 +145,22 @@ fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
         }
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             let name = escape::escape(component.as_bytes());
-            return Err(UnsafePath::Foreign(format!("the link {name} on the way belongs to another user")));
+            return Err(UnsafePath::Foreign(format!(
+                "another user owns the symbolic link {name} in the path"
+            )));
         }
         let target = fs::readlinkat(&entry, "", Vec::new())?.into_bytes();
         let target = PathBuf::from(OsString::from_vec(target));
         if target.is_absolute() {
             here = fs::open("/", through | OFlags::DIRECTORY, Mode::empty())?;
         }
-        todo.extend(components(&target));
+        remaining.extend(components(&target));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(fs::openat(&here, ".", flags, Mode::empty())?)
 }
 
-/// Last first.
+/// Returns the components of a path in reverse order.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -161,19 +172,21 @@ fn components(path: &Path) -> Vec<OsString> {
     names
 }
 
+/// Fails if other users can rename or replace entries of the directory.
 fn check_writers(parent: BorrowedFd<'_>) -> std::result::Result<(), UnsafePath> {
     let stat = fs::fstat(parent)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
-    let by_others = mode.intersects(Mode::WGRP | Mode::WOTH);
-    if by_others && !mode.contains(Mode::SVTX) {
-        return Err(UnsafePath::Foreign("others can replace what is in its parent directory".to_owned()));
+    let is_shared = mode.intersects(Mode::WGRP | Mode::WOTH);
+    // In a sticky directory, only the owner of an entry can rename or delete it (inode(7)).
+    if is_shared && !mode.contains(Mode::SVTX) {
+        return Err(UnsafePath::Foreign("other users can replace files in its parent directory".to_owned()));
     }
     Ok(())
 }
 
 fn usage(out: &Path, what: &str) -> Error {
     Error::new(Code::Usage, format!("--out {} {what}", escape::escape(out.as_os_str().as_bytes())))
-        .hint("name a directory that does not exist yet, or an empty one; nothing is ever overwritten")
+        .hint("choose a directory that does not exist or is empty; nothing is ever overwritten")
 }
 
 #[cfg(test)]
@@ -190,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_free_name_in_a_directory_of_ones_own_is_taken() {
+    fn output_path_check_free_accepts_new_or_empty_only() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         plain::create_dir(at("empty")).unwrap();
@@ -220,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn where_others_decide_is_refused() {
+    fn output_path_open_writable_parent_is_not_started() {
         let dir = tempfile::tempdir().unwrap();
         for (mode, wanted) in [
             (0o700, Code::Done),
@@ -235,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_another_user_is_not_followed() {
+    fn output_path_open_link_of_other_user_is_not_started() {
         let dir = tempfile::tempdir().unwrap();
         plain::create_dir(dir.path().join("to")).unwrap();
         let link = dir.path().join("way");
         symlink("to", &link).unwrap();
         assert_eq!(code_of(&link.join("new")), Code::Done);
-        // Giving files away is root's right: without it there is no foreign link to refuse.
+        // Only root can change the owner of a link (chown(2)), so only root can test this.
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::lchown(&link, Some(1001), Some(1001)).unwrap();
             assert_eq!(code_of(&link.join("new")), Code::NotStarted);
@@ -249,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_opened_stays_whatever_becomes_of_its_names() {
+    fn output_path_parent_renamed_keeps_directory() {
         let dir = tempfile::tempdir().unwrap();
         let (before, after) = (dir.path().join("before"), dir.path().join("after"));
         plain::create_dir(&before).unwrap();

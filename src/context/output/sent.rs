@@ -1,4 +1,5 @@
-//! A context that is sent while it is made: to the process that delivers it ([`crate::transfer::upload::stream`]), and nowhere on this machine.
+//! Sends a context to the upload child ([`crate::transfer::upload::stream`]) while it is written,
+//! without a copy on this machine.
 
 use crate::context::reader;
 use crate::error::{Error, Result};
@@ -9,25 +10,28 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// Bytes of a piece, which is held in memory until it is there: what is lost on the way is sent once more.
+/// Size of a chunk in bytes. The upload child holds one chunk in memory to send it again if the
+/// connection breaks.
 pub const CHUNK_SIZE: usize = 16 << 20;
 
-/// No object is larger: this program is one, and may have been built with all that a debugger wants to know.
+/// Maximum size of an object in bytes. The executable is sent as one object and can contain debug
+/// information.
 pub const LARGEST: usize = 1 << 30;
 
-/// What takes one object after the other.
+/// Pipe to the upload child.
 pub type Stream = Box<dyn Write + Send>;
 
-/// Files that are on their way.
+/// Output that sends files as objects through a pipe.
 pub(super) struct StreamOutput {
     stream: Stream,
-    /// What is whole and no larger than a piece waits: descriptions are searched before anybody sees them.
+    /// Finished files of at most one chunk. They are sent at the end, because the generated text
+    /// files are searched for secrets first.
     held: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl fmt::Debug for StreamOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sent").field("held", &self.held.keys()).finish_non_exhaustive()
+        f.debug_struct("StreamOutput").field("held", &self.held.keys()).finish_non_exhaustive()
     }
 }
 
@@ -36,70 +40,73 @@ impl StreamOutput {
         StreamOutput { stream, held: BTreeMap::new() }
     }
 
-    /// A file that is finished, if it is not sent yet.
+    /// Returns a finished file. Fails if it was sent already.
     pub(super) fn held(&self, name: &str) -> Result<Arc<[u8]>> {
         let held = self.held.get(name).map(Arc::clone);
         held.ok_or_else(|| Error::io(name, io::ErrorKind::NotFound.into()))
     }
 
-    /// Sends all that waits, and the seal.
-    pub(super) fn settle(&mut self, seal: &str) -> Result<()> {
+    /// Sends all held files, then `COMPLETE` with this content.
+    pub(super) fn publish(&mut self, checksums: &str) -> Result<()> {
         for (name, content) in std::mem::take(&mut self.held) {
             self.send(&name, &content).map_err(|cause| Error::io(name, cause))?;
         }
-        let sealed = self.send(reader::COMPLETE, seal.as_bytes()).and_then(|()| self.stream.flush());
-        sealed.map_err(|cause| Error::io(reader::COMPLETE, cause))
+        self.send(reader::COMPLETE, checksums.as_bytes())
+            .and_then(|()| self.stream.flush())
+            .map_err(|cause| Error::io(reader::COMPLETE, cause))
     }
 
+    /// Sends one object: a line with its length in bytes and its name, then its content.
     fn send(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         writeln!(self.stream, "{} {name}", content.len())?;
         self.stream.write_all(content)
     }
 }
 
-/// One file: in one piece, or in as many as it takes.
+/// File that is being written, sent as one object or as several chunks.
 pub(super) struct StreamFile {
-    /// Bytes of a piece.
-    most: usize,
-    piece: Vec<u8>,
-    /// Digests of the pieces that are gone.
-    gone: Vec<(String, Sha256)>,
+    /// Maximum size of a chunk in bytes.
+    max: usize,
+    chunk: Vec<u8>,
+    /// Names and digests of the chunks that were sent.
+    sent: Vec<(String, Sha256)>,
 }
 
 impl StreamFile {
-    /// A program is run as it is, and so in one piece.
-    pub(super) fn new(is_program: bool) -> Self {
-        let most = if is_program { LARGEST } else { CHUNK_SIZE };
-        StreamFile { most, piece: Vec::new(), gone: Vec::new() }
+    /// Starts a file. An executable is not split, so that the user can run it.
+    pub(super) fn new(is_executable: bool) -> Self {
+        let max = if is_executable { LARGEST } else { CHUNK_SIZE };
+        StreamFile { max, chunk: Vec::new(), sent: Vec::new() }
     }
 
+    /// Adds some of `bytes` to the file and returns their number.
     pub(super) fn write(&mut self, to: &mut StreamOutput, name: &str, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(self.most - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..length]);
-        if self.piece.len() == self.most {
-            self.let_go(to, name)?;
+        let length = bytes.len().min(self.max - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..length]);
+        if self.chunk.len() == self.max {
+            self.send_chunk(to, name)?;
         }
         Ok(length)
     }
 
-    fn let_go(&mut self, to: &mut StreamOutput, name: &str) -> io::Result<()> {
-        let name = reader::piece(name, self.gone.len());
-        to.send(&name, &self.piece)?;
-        self.gone.push((name, sha2::Sha256::digest(&self.piece).into()));
-        self.piece.clear();
+    fn send_chunk(&mut self, to: &mut StreamOutput, name: &str) -> io::Result<()> {
+        let name = reader::chunk_name(name, self.sent.len());
+        to.send(&name, &self.chunk)?;
+        self.sent.push((name, sha2::Sha256::digest(&self.chunk).into()));
+        self.chunk.clear();
         Ok(())
     }
 
-    /// Returns the names and digests of what it became.
+    /// Finishes the file and returns names and digests of its objects.
     pub(super) fn finish(mut self, to: &mut StreamOutput, name: String) -> io::Result<Vec<(String, Sha256)>> {
-        if self.gone.is_empty() {
-            let digest = sha2::Sha256::digest(&self.piece).into();
-            to.held.insert(name.clone(), self.piece.into());
+        if self.sent.is_empty() {
+            let digest = sha2::Sha256::digest(&self.chunk).into();
+            to.held.insert(name.clone(), self.chunk.into());
             return Ok(vec![(name, digest)]);
         }
-        if !self.piece.is_empty() {
-            self.let_go(to, &name)?;
+        if !self.chunk.is_empty() {
+            self.send_chunk(to, &name)?;
         }
-        Ok(self.gone)
+        Ok(self.sent)
     }
 }

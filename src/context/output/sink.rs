@@ -1,4 +1,4 @@
-//! The files of a context: digested while they are written, read back before they are sealed.
+//! Writes the files of a context and their checksums, and verifies them before `COMPLETE`.
 
 use super::kept::{LocalFile, LocalOutput};
 use super::partial::CleanupHandle;
@@ -15,146 +15,153 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::os::fd::BorrowedFd;
 
-/// A context under construction. Dropped before [`ContextWriter::finish`], it leaves nothing behind on this machine.
+/// Context that is being written. If dropped before [`ContextWriter::finish`], its files are
+/// removed from this machine.
 #[derive(Debug)]
 pub struct ContextWriter {
-    store: Output,
+    output: Output,
     digests: BTreeMap<String, Sha256>,
 }
 
 #[derive(Debug)]
 enum Output {
-    LocalOutput(LocalOutput),
-    StreamOutput(StreamOutput),
+    Local(LocalOutput),
+    Stream(StreamOutput),
 }
 
 impl ContextWriter {
-    /// Begins a context that will stand at `place`. Codes as for [`super::PartialDir::create`].
+    /// Starts a context that gets the path `place`. Fails as [`super::PartialDir::create`] does.
     pub fn create(
         place: OutputPath,
         room: SpaceLimit,
         insecure: bool,
         scratch: &CleanupHandle,
     ) -> Result<Self> {
-        let store = Output::LocalOutput(LocalOutput::create(place, room, insecure, scratch)?);
-        Ok(ContextWriter { store, digests: BTreeMap::new() })
+        let output = Output::Local(LocalOutput::create(place, room, insecure, scratch)?);
+        Ok(ContextWriter { output, digests: BTreeMap::new() })
     }
 
-    /// Begins a context that is kept nowhere here.
+    /// Starts a context that is sent to `to` and not stored on this machine.
     pub fn stream(to: Stream) -> Self {
-        ContextWriter { store: Output::StreamOutput(StreamOutput::new(to)), digests: BTreeMap::new() }
+        ContextWriter { output: Output::Stream(StreamOutput::new(to)), digests: BTreeMap::new() }
     }
 
-    /// The directory that it grows in; nothing if it is sent.
+    /// Returns the partial directory. `None` if the context is sent.
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.kept().map(LocalOutput::directory)
+        self.local().map(LocalOutput::directory)
     }
 
-    fn kept(&self) -> Option<&LocalOutput> {
-        match &self.store {
-            Output::LocalOutput(kept) => Some(kept),
-            Output::StreamOutput(_) => None,
+    fn local(&self) -> Option<&LocalOutput> {
+        match &self.output {
+            Output::Local(local) => Some(local),
+            Output::Stream(_) => None,
         }
     }
 
-    /// Device and inode of what is no part of the machine: where it grows, and an empty directory where it will stand.
+    /// Returns device and inode of the directories that the walk must skip: the partial directory
+    /// and an empty directory at the output path.
     pub fn identities(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.kept().into_iter().flat_map(LocalOutput::identities)
+        self.local().into_iter().flat_map(LocalOutput::identities)
     }
 
-    /// Refuses (code 10) what does not fit beside what stays for the machine. `least` is in bytes.
+    /// Fails with exit code 10 if `least` bytes exceed the space limit.
     pub fn check_room(&self, least: u64) -> Result<()> {
-        self.kept().map_or(Ok(()), |kept| kept.check_room(least))
+        self.local().map_or(Ok(()), |local| local.check_room(least))
     }
 
-    /// Begins a file that nobody can run; directories in its name are made.
+    /// Creates a file that is not executable, and the directories in its name.
     pub fn file(&mut self, name: &str) -> Result<ContextFile<'_>> {
-        self.begin(name, Mode::RUSR | Mode::WUSR)
+        self.create_file(name, Mode::RUSR | Mode::WUSR)
     }
 
-    /// Begins a program.
+    /// Creates an executable file.
     pub fn program(&mut self, name: &str) -> Result<ContextFile<'_>> {
-        self.begin(name, Mode::RWXU)
+        self.create_file(name, Mode::RWXU)
     }
 
-    fn begin(&mut self, name: &str, mode: Mode) -> Result<ContextFile<'_>> {
-        let to = match &mut self.store {
-            Output::LocalOutput(kept) => To::Disk(kept.file(name, mode)?, kept, sha2::Sha256::new()),
-            Output::StreamOutput(sent) => To::Away(StreamFile::new(mode.contains(Mode::XUSR)), sent),
+    fn create_file(&mut self, name: &str, mode: Mode) -> Result<ContextFile<'_>> {
+        let target = match &mut self.output {
+            Output::Local(local) => Target::Local(local.file(name, mode)?, local, sha2::Sha256::new()),
+            Output::Stream(stream) => Target::Stream(StreamFile::new(mode.contains(Mode::XUSR)), stream),
         };
-        Ok(ContextFile { to, digests: &mut self.digests, name: name.to_owned(), size: 0 })
+        Ok(ContextFile { target, digests: &mut self.digests, name: name.to_owned(), size: 0 })
     }
 
-    /// Writes a whole file.
+    /// Writes a file with this content.
     pub fn write(&mut self, name: &str, content: &[u8]) -> Result<()> {
         let mut file = self.file(name)?;
         file.write_all(content).map_err(|cause| Error::io(escape::escape(name.as_bytes()), cause))?;
         file.finish().map(drop)
     }
 
-    /// The files that are finished; pieces by the names of pieces ([`reader::piece`]).
+    /// Returns the names of the finished files; of split files the names of the chunks
+    /// ([`reader::chunk_name`]).
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.digests.keys().map(String::as_str)
     }
 
-    /// A file that is finished, from its beginning: from the disk, not from memory, where it is on one. What was sent already
-    /// cannot be had.
-    pub fn read_back(&self, name: &str) -> Result<Box<dyn Read + Send>> {
-        match &self.store {
-            Output::LocalOutput(kept) => Ok(Box::new(kept.read_back(name)?)),
-            Output::StreamOutput(sent) => Ok(Box::new(Cursor::new(sent.held(name)?))),
-        }
-    }
-
-    /// Proves every file, seals the context and gives it its name, or sends what is not sent yet.
+    /// Opens a finished file. Reads it from the disk, not from the page cache, if it is stored.
     ///
-    /// Code 5 where the disk gives back something else than was written.
-    pub fn finish(mut self) -> Result<()> {
-        if self.kept().is_some() {
-            self.prove()?;
+    /// Fails if the file was sent already.
+    pub fn read_back(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        match &self.output {
+            Output::Local(local) => Ok(Box::new(local.read_back(name)?)),
+            Output::Stream(stream) => Ok(Box::new(Cursor::new(stream.held(name)?))),
         }
-        let seal: String =
-            self.digests.iter().map(|(name, digest)| reader::seal_line(name, digest)).collect();
-        if let Output::StreamOutput(sent) = &mut self.store {
-            return sent.settle(&seal);
-        }
-        self.write(COMPLETE, seal.as_bytes())?;
-        self.kept().map_or(Ok(()), |kept| kept.settle(self.names()))
     }
 
-    fn prove(&self) -> Result<()> {
+    /// Verifies every file, writes `COMPLETE` and publishes the context, or sends the held files.
+    ///
+    /// Fails with exit code 5 if a file that is read back does not match its checksum.
+    pub fn finish(mut self) -> Result<()> {
+        if self.local().is_some() {
+            self.verify()?;
+        }
+        let checksums: String =
+            self.digests.iter().map(|(name, digest)| reader::checksum_line(name, digest)).collect();
+        if let Output::Stream(stream) = &mut self.output {
+            return stream.publish(&checksums);
+        }
+        self.write(COMPLETE, checksums.as_bytes())?;
+        self.local().map_or(Ok(()), |local| local.publish(self.names()))
+    }
+
+    /// Reads every file back and compares its digest.
+    fn verify(&self) -> Result<()> {
         for (name, digest) in &self.digests {
-            let found = reader::digest(self.read_back(name)?).map_err(|cause| Error::io(name, cause))?;
-            if found != *digest {
-                let what = format!("{name}: what was read back is not what was written");
+            let actual = reader::digest(self.read_back(name)?).map_err(|cause| Error::io(name, cause))?;
+            if actual != *digest {
+                let what = format!("{name}: checksum mismatch when read back");
                 return Err(Error::new(Code::NotEqual, what)
-                    .hint("the disk or the memory of this machine is damaged; write to another disk"));
+                    .hint("the disk or the memory may be faulty; write to another disk"));
             }
         }
         Ok(())
     }
 }
 
-/// One file of the context, hashed while it is written.
+/// File of the context that is being written.
 pub struct ContextFile<'a> {
-    to: To<'a>,
+    target: Target<'a>,
     digests: &'a mut BTreeMap<String, Sha256>,
     name: String,
     size: u64,
 }
 
-enum To<'a> {
-    Disk(LocalFile, &'a mut LocalOutput, sha2::Sha256),
-    Away(StreamFile, &'a mut StreamOutput),
+enum Target<'a> {
+    Local(LocalFile, &'a mut LocalOutput, sha2::Sha256),
+    Stream(StreamFile, &'a mut StreamOutput),
 }
 
 impl ContextFile<'_> {
-    /// Puts the content on the disk, or on its way, and returns its size.
+    /// Syncs the file to the disk, or hands it to the stream. Returns its size in bytes.
     pub fn finish(self) -> Result<u64> {
         let shown = escape::escape(self.name.as_bytes());
-        let finished = match self.to {
-            To::Disk(file, _, sha256) => file.finish().map(|()| vec![(self.name, sha256.finalize().into())]),
-            To::Away(file, sent) => file.finish(sent, self.name),
+        let finished = match self.target {
+            Target::Local(file, _, sha256) => {
+                file.finish().map(|()| vec![(self.name, sha256.finalize().into())])
+            }
+            Target::Stream(file, stream) => file.finish(stream, self.name),
         };
         self.digests.extend(finished.map_err(|cause| Error::io(shown, cause))?);
         Ok(self.size)
@@ -163,19 +170,19 @@ impl ContextFile<'_> {
 
 impl Write for ContextFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = match &mut self.to {
-            To::Disk(file, kept, sha256) => {
-                let length = file.write(kept, bytes)?;
+        let length = match &mut self.target {
+            Target::Local(file, local, sha256) => {
+                let length = file.write(local, bytes)?;
                 sha256.update(&bytes[..length]);
                 length
             }
-            To::Away(file, sent) => file.write(sent, &self.name, bytes)?,
+            Target::Stream(file, stream) => file.write(stream, &self.name, bytes)?,
         };
         self.size += length as u64;
         Ok(length)
     }
 
-    /// Nothing waits for long: a file goes piece by piece, and at its end.
+    /// Does nothing: both targets write in steps of bounded size, and the rest in `finish`.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -194,21 +201,21 @@ mod tests {
     }
 
     #[test]
-    fn a_context_appears_whole_or_not_at_all() {
+    fn context_writer_finish_publishes_complete_context() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("ctx");
-        let mut sink = create(&out).unwrap();
-        sink.write("a/b/c", b"x").unwrap();
+        let mut writer = create(&out).unwrap();
+        writer.write("a/b/c", b"x").unwrap();
         assert!(!out.exists());
-        drop(sink);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a dropped sink leaves nothing");
+        drop(writer);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a dropped writer leaves nothing");
 
-        let mut sink = create(&out).unwrap();
-        sink.write("packages/list", b"x").unwrap();
-        sink.program(reader::BINARY).unwrap().finish().unwrap();
-        sink.finish().unwrap();
+        let mut writer = create(&out).unwrap();
+        writer.write("packages/list", b"x").unwrap();
+        writer.program(reader::BINARY).unwrap().finish().unwrap();
+        writer.finish().unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 3, "the marker is gone");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 3, "the marker file is removed");
         let mode = |name: &str| std::fs::metadata(out.join(name)).unwrap().mode() & 0o7777;
         assert_eq!((mode(""), mode("packages"), mode("packages/list")), (0o700, 0o700, 0o600));
         assert_eq!(mode(reader::BINARY), 0o700);
@@ -217,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten() {
+    fn context_writer_existing_files_are_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("mine"), "").unwrap();
         assert_eq!(create(dir.path()).unwrap_err().code, Code::Usage);
@@ -225,24 +232,24 @@ mod tests {
         std::fs::create_dir(&empty).unwrap();
         create(&empty).unwrap().finish().unwrap();
         assert!(empty.join(COMPLETE).exists());
-        // What stands there since the beginning of the run is not replaced either.
+        // A directory that was created during the run is not replaced either.
         let late = dir.path().join("late");
-        let sink = create(&late).unwrap();
+        let writer = create(&late).unwrap();
         std::fs::create_dir(&late).unwrap();
         std::fs::write(late.join("mine"), "").unwrap();
-        assert!(sink.finish().is_err());
+        assert!(writer.finish().is_err());
         assert!(late.join("mine").exists() && !late.join(COMPLETE).exists());
     }
 
     #[test]
-    fn what_the_disk_gives_back_wrong_is_not_sealed() {
+    fn context_writer_finish_changed_file_is_not_equal() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("ctx");
-        let mut sink = create(&out).unwrap();
-        sink.write("a", b"right").unwrap();
+        let mut writer = create(&out).unwrap();
+        writer.write("a", b"right").unwrap();
         let partial = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
         std::fs::write(partial.join("a"), "wrong").unwrap();
-        assert_eq!(sink.finish().unwrap_err().code, Code::NotEqual);
+        assert_eq!(writer.finish().unwrap_err().code, Code::NotEqual);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -198,16 +198,16 @@ fn write(context: &Context, out: impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::reader::{digest, seal_line};
+    use crate::context::reader::{checksum_line, digest};
 
     fn context() -> (tempfile::TempDir, Arc<Context>) {
         let dir = tempfile::tempdir().unwrap();
-        let mut seal = String::new();
+        let mut checksums = String::new();
         for (name, content) in [("a", "first"), (BINARY, "#!"), ("z", "last")] {
             std::fs::write(dir.path().join(name), content).unwrap();
-            seal += &seal_line(name, &digest(content.as_bytes()).unwrap());
+            checksums += &checksum_line(name, &digest(content.as_bytes()).unwrap());
         }
-        std::fs::write(dir.path().join(COMPLETE), seal).unwrap();
+        std::fs::write(dir.path().join(COMPLETE), checksums).unwrap();
         let context = Arc::new(Context::open(dir.path()).unwrap());
         (dir, context)
     }
