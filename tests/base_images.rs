@@ -1,4 +1,4 @@
-//! Base images in every form that is read, built here member by member; and damaged in every way.
+//! Base images in every supported format, complete and damaged.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -17,7 +17,8 @@ use vm2docker_self::image::BaseImage;
 use vm2docker_self::model::escape::display;
 use vm2docker_self::model::tree::Kind;
 
-/// An index of two platforms, one absent, and attestations, as buildx and the containerd store make them.
+/// Returns a layout with an index of several platforms, one of them missing, and attestations, as
+/// buildx and the containerd image store write it.
 fn layout() -> Layout {
     let mut layout = Layout::default();
     let amd64 = layout.image(&layers(), "amd64");
@@ -36,7 +37,7 @@ fn layout() -> Layout {
     layout.finish(&[index])
 }
 
-/// What `docker save` wrote before version 25; a layer that occurs twice is a link.
+/// Returns an archive of `docker save` before version 25. A layer that occurs twice is a link.
 fn old_save(architecture: &str) -> Vec<u8> {
     let layers = layers();
     let config = config(&layers, architecture);
@@ -87,7 +88,7 @@ fn check(image: &BaseImage, name: Option<&str>) {
 }
 
 #[test]
-fn an_oci_layout_as_directory_and_archive() {
+fn read_oci_layout_as_directory_and_archive_returns_image() {
     let layout = layout();
     let directory = tempfile::tempdir().unwrap();
     write_directory(&layout, directory.path());
@@ -102,7 +103,7 @@ fn an_oci_layout_as_directory_and_archive() {
 }
 
 #[test]
-fn docker_save_before_and_after_version_25() {
+fn read_docker_save_old_and_new_format_returns_image() {
     check(&read(&old_save("amd64"), "amd64").unwrap(), Some("debian:12"));
     let mut layout = layout();
     let member = format!("blobs/sha256/{}", &digest(&config(&layers(), "amd64"))[7..]);
@@ -112,7 +113,7 @@ fn docker_save_before_and_after_version_25() {
 }
 
 #[test]
-fn a_root_file_system_is_no_layer() {
+fn read_root_file_system_ignores_whiteouts() {
     let archive =
         tar("d .\nd etc\nf etc/.wh.passwd x\nf etc/passwd root\nf etc/passwd root2\nh etc/link etc/passwd");
     for packed in [archive.clone(), gzip(&archive), zstd(&archive)] {
@@ -127,7 +128,7 @@ fn a_root_file_system_is_no_layer() {
 }
 
 #[test]
-fn a_link_stays_with_what_its_target_was() {
+fn read_hard_link_keeps_replaced_target() {
     let archive = tar("f a 1\nh b a\nf a 2\nh c a\nh d b\nf x/y 1\nf x now-a-file\nf z/y 1\nl z x\nd x");
     let contents = read_tree(archive.as_slice(), &|path| path.len() == 1).unwrap();
     let files: Vec<_> = contents
@@ -153,14 +154,14 @@ fn a_link_stays_with_what_its_target_was() {
 }
 
 #[test]
-fn the_wrong_platform_and_several_images_are_refused() {
+fn read_wrong_platform_or_several_images_returns_error() {
     let text = refusal(&pack(&layout().0), "riscv64");
     assert!(
         text.contains("no image for linux/riscv64") && text.contains("linux/amd64") && text.contains("hint:"),
         "{text}"
     );
     let text = refusal(&old_save("arm64"), "amd64");
-    assert!(text.contains("there: linux/arm64"), "{text}");
+    assert!(text.contains("found: linux/arm64"), "{text}");
     let mut both = Layout::default();
     let manifests = [both.image(&layers(), "amd64"), both.image(&layers()[..1], "amd64")];
     let text = refusal(&pack(&both.finish(&manifests).0), "amd64");
@@ -176,7 +177,7 @@ fn the_wrong_platform_and_several_images_are_refused() {
 }
 
 #[test]
-fn wrong_digests_name_both() {
+fn read_wrong_digest_error_contains_both() {
     let good = layout();
     let index: Vec<&String> = good.0.keys().filter(|name| name.starts_with("blobs/")).collect();
     let mut reported = 0;
@@ -200,12 +201,13 @@ fn wrong_digests_name_both() {
             );
         }
     }
-    // Index, two manifests, a configuration and three layers; not the other image's and the attestation.
+    // Index, two manifests, a configuration and three layers; not those of the other image and of
+    // the attestation.
     assert_eq!(reported, 7);
 }
 
 #[test]
-fn a_layer_that_is_not_its_diff_id() {
+fn read_layer_with_wrong_diff_id_returns_error() {
     let mut layers = layers();
     let config = config(&layers, "amd64");
     layers[1] = tar("f other x");
@@ -223,7 +225,7 @@ fn a_layer_that_is_not_its_diff_id() {
 }
 
 #[test]
-fn what_is_no_image_says_what_it_looks_like() {
+fn read_other_file_error_names_its_type() {
     let cases: [(Vec<u8>, &str); 8] = [
         (Vec::new(), "an empty file"),
         (b"\x7fELF\x02\x01".to_vec(), "an ELF program"),
@@ -243,10 +245,11 @@ fn what_is_no_image_says_what_it_looks_like() {
     assert_eq!(image::read(tempfile::tempdir().unwrap().path(), "amd64").unwrap_err().code, Code::NotStarted);
 }
 
-/// Hostile input: cut off at every block, a byte flipped in every one. Nothing may panic; and what is
-/// verified by digests may not be read as something else.
+/// Truncates the image at every block and flips a byte in every block.
+///
+/// Reading must not panic. Images with digests must be read unchanged or not at all.
 #[test]
-fn damage_never_goes_unnoticed_or_panics() {
+fn read_damaged_image_never_panics_or_returns_other_image() {
     let rootfs = tar("d etc\nf etc/passwd root\nh link etc/passwd\nl long aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     let images = [pack(&layout().0), old_save("amd64"), rootfs.clone(), gzip(&rootfs), zstd(&rootfs)];
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -256,7 +259,7 @@ fn damage_never_goes_unnoticed_or_panics() {
         for end in (0..image.len().saturating_sub(1024)).step_by(512) {
             std::fs::write(file.path(), &image[..end]).unwrap();
             let result = image::read(file.path(), "amd64");
-            // An image is whole without what follows its last needed member.
+            // The image is complete without the data after its last required member.
             assert!(result.map_or(true, |image| number < 2 && image == good), "{number} at {end}");
         }
         for place in (0..image.len()).step_by(127) {

@@ -56,9 +56,9 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
     (
         &["--out", "CTX", "--root", "MACHINE", "--base", "debian:12\nRUN evil"],
         2,
-        &["debian:12\\x0aRUN evil", "is no image reference"],
+        &["debian:12\\x0aRUN evil", "is not an image reference"],
     ),
-    (&["--out", "CTX", "--root", "MACHINE", "--base=-x"], 2, &["-x is no image reference"]),
+    (&["--out", "CTX", "--root", "MACHINE", "--base=-x"], 2, &["-x is not an image reference"]),
     (
         &["--out", "CTX", "--root", "MACHINE", "--base-from", "MACHINE/none"],
         1,
@@ -69,7 +69,7 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
         20,
         &["not an image", "text"],
     ),
-    (&["--out", "CTX", "--root", "MACHINE", "--base-from", "MACHINE/srv"], 20, &["no OCI layout"]),
+    (&["--out", "CTX", "--root", "MACHINE", "--base-from", "MACHINE/srv"], 20, &["not an OCI layout"]),
     (
         &["--out", "CTX", "--root", "MACHINE", "--base-from", "MACHINE/srv/pipe"],
         20,
@@ -131,9 +131,9 @@ fn without_distribution_or_database_it_says_from_scratch() {
         (
             "ID=haiku\\nPRETTY_NAME=Haiku\\n",
             true,
-            "no official image is known for this distribution; name one with --base",
+            "no official image is known for this distribution; set one with --base",
         ),
-        ("ID=debian\\nVERSION_ID=12\\n", false, "the machine has no package database that is known"),
+        ("ID=debian\\nVERSION_ID=12\\n", false, "the machine has no supported package database"),
     ] {
         let place = Place::new();
         let machine = place.root("machine", &format!("file 0644 0:0 /etc/os-release \"{os}\""));

@@ -147,7 +147,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "a97a53ca09d32ece26665d298b72e47a037a7dd17fb5878ddfd3761c26c4a8c3",
             "b92e56e6542a6120f989cbf4b89689a56b551e18def63e5982b36ef2111b6d06",
-            "e95a3e3c4200bda78ba8669d51b3fa5284fcde59df9c5eac813064f63a6549f5",
+            "3c1f37c90d9de58ad1f33e44731f543df80e779248f364b29cbd7284c59d367b",
             "982581714b3b77a6cbb4929a1e192615434d535c6c11964949299fa59eb1d2a3",
         ],
     ),
@@ -156,7 +156,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "e8da821411ad6ac21689ee5cc65f50d98e1e6988ca0119d57e69629ba51f7f39",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "c74d0b4b61aa6f65ae16ff17b1ed0960a2499e81f857ed6d8c642029f9647053",
+            "c65ce332c75b3c1e0a0501ec0779980fdf8acffbfaab6db9e45b301f3121d435",
             "6936dcec94e1341cfd4b5155a0081eaf726a005ea632bb5f3c9cf9756eeb3b1a",
         ],
     ),
@@ -165,7 +165,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "2a56e48f9e233ecd609dcc128672e3884fcaf898ad765d8ca4d26c936f687f17",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "6a0d4bfc97f17b8b0b60fa5bcd97e4f82e3ec210e0455eb069a52b836045e003",
+            "7f1eb228050166bbec3ca2ce0345b56ac1a32012a42762b35e2024d337562614",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
         ],
     ),
@@ -174,7 +174,7 @@ const PINS: &[(&str, [&str; 4])] = &[
         [
             "93d4aa2670d2b44e4b9e855b75d413d4cc908000418fefdf31677816d401b52e",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "19e279a62982ea440568b363cce0ed0eef8572d0f7c4849d1e18d4da69ccc2fd",
+            "798045bc26f61b55dfa7cdd79bc3c67d1daf221923f54edccdbac95ccbe5da76",
             "39699715272332193129ad9d3c1fc2a818968ff0fb5b1bb640a4918b59d6e9c2",
         ],
     ),

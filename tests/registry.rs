@@ -1,4 +1,4 @@
-//! Images pulled from a real registry: what comes is what was pushed, with every kind of layer, login and certificate.
+//! Pulls images from a real registry, with every kind of layer, login and certificate.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -16,14 +16,16 @@ use vm2docker_self::image::registry::{Access, Credentials, Failure, Reference};
 use vm2docker_self::transfer::net;
 use vm2docker_self::transfer::net::{Client, Request, Settings};
 
-/// `docker-registry` on a free port of this machine, ended when it is dropped.
+/// `docker-registry` on a free loopback port; it is killed when dropped.
 struct Registry {
     child: Child,
     address: SocketAddr,
 }
 
 impl Registry {
-    /// What is pushed lies beneath `directory`; `more` goes into the configuration, at its first level.
+    /// Starts a registry that stores images in `directory`.
+    ///
+    /// `http` is added to the section `http` of the configuration, `more` to its top level.
     fn start(directory: &Path, http: &str, more: &str) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
@@ -54,7 +56,7 @@ impl Registry {
         Reference::parse(&format!("{}/{name}", self.address)).unwrap()
     }
 
-    /// Copies an OCI layout to the registry.
+    /// Copies an OCI layout to the registry with skopeo.
     fn push(&self, layout: &Path, name: &str, options: &[&str]) {
         let mut skopeo = command("skopeo");
         skopeo.args(["--insecure-policy", "copy", "--dest-tls-verify=false"]).args(options);
@@ -78,7 +80,8 @@ fn access(client: &Client) -> Access<'_> {
     Access { client, credentials: Credentials::default() }
 }
 
-/// An index of two platforms; three layers, with gzip, with zstd and plain, and whiteouts.
+/// Returns a layout with an index of two platforms and three layers (gzip, zstd, uncompressed)
+/// with whiteouts.
 fn oci() -> Layout {
     let mut layout = Layout::default();
     let amd64 = layout.image(&layers(), "amd64");
@@ -88,8 +91,8 @@ fn oci() -> Layout {
     layout.finish(&[index])
 }
 
-/// One image whose layers are all compressed with gzip, which Docker's own manifests know.
-fn only_gzip() -> Layout {
+/// Returns an image with gzip layers only, because Docker's manifests do not support others.
+fn gzip_image() -> Layout {
     let mut layout = Layout::default();
     let config = layout.blob("application/vnd.oci.image.config.v1+json", config(&layers(), "amd64"));
     let packed: Vec<serde_json::Value> = layers()
@@ -102,21 +105,21 @@ fn only_gzip() -> Layout {
     layout.finish(&[manifest])
 }
 
-/// The same image but for what names it.
+/// Removes name and digests of the manifest, which differ between the sources of an image.
 fn content(image: BaseImage) -> BaseImage {
     BaseImage { name: None, index_digest: None, manifest_digest: None, ..image }
 }
 
 #[test]
-fn what_comes_is_what_was_pushed() {
+fn pull_pushed_image_returns_same_content() {
     let place = tempfile::tempdir().unwrap();
     let registry = Registry::start(place.path(), "", "");
     let client = client();
     let access = access(&client);
     for (layout, name, options, same_documents) in [
         (oci(), "team/oci:12", &["--all"][..], true),
-        (only_gzip(), "docker:12", &["--format", "v2s2"], false),
-        (only_gzip(), "a/b/single", &[], true),
+        (gzip_image(), "docker:12", &["--format", "v2s2"], false),
+        (gzip_image(), "a/b/single", &[], true),
     ] {
         let directory = place.path().join(name.replace(['/', ':'], "-"));
         write_directory(&layout, &directory);
@@ -147,11 +150,11 @@ fn what_comes_is_what_was_pushed() {
 }
 
 #[test]
-fn tags_are_listed() {
+fn tags_pushed_tags_are_listed() {
     let place = tempfile::tempdir().unwrap();
     let registry = Registry::start(place.path(), "", "");
     let directory = place.path().join("layout");
-    write_directory(&only_gzip(), &directory);
+    write_directory(&gzip_image(), &directory);
     for tag in ["12", "12.1", "bookworm"] {
         registry.push(&directory, &format!("debian:{tag}"), &[]);
     }
@@ -160,7 +163,7 @@ fn tags_are_listed() {
 }
 
 #[test]
-fn a_login_is_read_from_dockers_file() {
+fn pull_login_in_docker_config_is_used() {
     let place = tempfile::tempdir().unwrap();
     let passwords = finish(command("htpasswd").args(["-nbB", "me", "secret"])).ends(0).out;
     let file = place.path().join("passwords");
@@ -188,7 +191,7 @@ fn openssl(directory: &Path, arguments: &str) {
     finish(command("openssl").current_dir(directory).args(arguments.split(' '))).ends(0);
 }
 
-/// An authority of our own, in `ca.pem`, and certificates of it: name, subject's alternative name, validity.
+/// Creates a CA (`ca.pem`) and certificates with name, subject alternative name and validity.
 fn certificates(directory: &Path, wanted: &[(&str, &str, &str, &str)]) {
     let text = "[ca]\ndefault_ca=own\n[own]\nnew_certs_dir=.\ndatabase=list\nserial=serial\ndefault_md=sha256\npolicy=any\n\
                 unique_subject=no\n[any]\ncommonName=supplied\n";
@@ -211,7 +214,7 @@ fn certificates(directory: &Path, wanted: &[(&str, &str, &str, &str)]) {
 }
 
 #[test]
-fn certificates_are_verified() {
+fn pull_invalid_certificate_returns_error() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path();
     let (past, now, future) = ("20200101000000Z", "20210101000000Z", "20990101000000Z");
@@ -228,15 +231,15 @@ fn certificates_are_verified() {
     let layout = directory.join("layout");
     write_directory(&oci(), &layout);
     Registry::start(directory, "", "").push(&layout, "debian:12", &["--all"]);
-    let trusting =
+    let with_ca =
         Client::new(Settings { ca_file: Some(directory.join("ca.pem")), ..Settings::default() }).unwrap();
-    let stranger = client();
+    let without_ca = client();
     for (name, client, expected) in [
-        ("good", &trusting, None),
-        ("good", &stranger, Some("--ca-file")),
-        ("other", &trusting, Some("for another host name")),
-        ("expired", &trusting, Some("expired at 2021-01-01 00:00 UTC; this machine's clock says 20")),
-        ("early", &trusting, Some("is valid from 2098-01-01 00:00 UTC; this machine's clock says 20")),
+        ("good", &with_ca, None),
+        ("good", &without_ca, Some("--ca-file")),
+        ("other", &with_ca, Some("for another host name")),
+        ("expired", &with_ca, Some("expired at 2021-01-01 00:00 UTC; this machine's clock says 20")),
+        ("early", &with_ca, Some("is valid from 2098-01-01 00:00 UTC; this machine's clock says 20")),
     ] {
         let file = |end: &str| directory.join(format!("{name}.{end}")).display().to_string();
         let tls = format!("  tls: {{certificate: {}, key: {}}}\n", file("pem"), file("key"));

@@ -1,13 +1,13 @@
-//! What a file looks like, for the message that it is not an image.
+//! Names the type of a file by its magic number, for the message that it is not an image.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Far enough for the ISO 9660 descriptor.
+/// Bytes to read: up to the volume descriptor of ISO 9660 at 32 KiB.
 const HEAD: usize = 36 << 10;
 
-/// What, and the bytes that tell it at their offset.
+/// File type, offset of its magic number, and the magic number.
 const KINDS: [(&str, usize, &[u8]); 14] = [
     ("an ELF program", 0, b"\x7fELF"),
     ("a squashfs file system", 0, b"hsqs"),
@@ -25,7 +25,7 @@ const KINDS: [(&str, usize, &[u8]); 14] = [
     ("a JSON document", 0, b"{"),
 ];
 
-/// The beginning of the file.
+/// Reads the first [`HEAD`] bytes of the file.
 pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; HEAD];
     let mut filled = 0;
@@ -39,19 +39,20 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether the first header is one of a tar, by its checksum: old archives have no magic number.
+/// Whether the file starts with a tar header. Checks the checksum of the header because old
+/// archives have no magic number.
 pub(super) fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.first_chunk::<512>() else { return false };
     let empty = head.len() >= 1024 && head[..1024].iter().all(|&byte| byte == 0);
     empty || crate::context::tar::is_header(block)
 }
 
-/// The kind of file, with its article.
+/// Returns the type of the file with an article.
 pub(super) fn name(head: &[u8]) -> &'static str {
-    let told = KINDS
+    let known = KINDS
         .iter()
         .find(|(_, offset, magic)| head.get(*offset..).is_some_and(|rest| rest.starts_with(magic)));
-    match told {
+    match known {
         Some((name, ..)) => name,
         None if head.is_empty() => "an empty file",
         None if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => "text",

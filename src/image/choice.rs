@@ -1,4 +1,4 @@
-//! Which image the context builds FROM, and what is known of it.
+//! Chooses the base image of the context and determines its contents.
 
 use super::discovery::{BaseContents, Discovered, Discovery, Unavailable};
 use super::registry::Reference;
@@ -16,18 +16,18 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// `--base-from`: how to learn what the base image holds.
+/// Source of the contents of the base image (`--base-from`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseFrom {
-    /// From the first that answers: the registry, published lists, nothing.
+    /// First source that is available: registry, published lists, computed list, or none.
     Auto,
-    /// From the registry that the reference names.
+    /// Registry in the reference.
     Registry,
-    /// From published package lists, or by the rule that such images are made by.
+    /// Published package list, or a computed one.
     Packages,
-    /// Not at all: only what the machine's own database says.
+    /// None; only the package database of the machine is used.
     None,
-    /// From this file: a root file system's archive, a `docker save` archive or an OCI layout.
+    /// File: an archive of a root file system or of `docker save`, or an OCI layout.
     File(PathBuf),
 }
 
@@ -43,31 +43,33 @@ impl From<&OsStr> for BaseFrom {
     }
 }
 
-/// The base image that was chosen.
+/// Chosen base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// What FROM names; none: `FROM scratch`.
+    /// Reference for `FROM`; `None` for `FROM scratch`.
     pub reference: Option<String>,
-    /// What it holds.
+    /// Known contents of the image.
     pub contents: BaseContents,
-    /// How it differs from the installation of its packages, as far as its family is known.
+    /// Differences between the image and an installation of its packages, as far as they are
+    /// known.
     pub profile: Profile,
-    /// The links of the machine's merged `/usr` that it has not, and that the build makes before anything else.
+    /// Links of the machine's merged `/usr` that the image does not have. The build creates them
+    /// first.
     pub merged_usr: Vec<Link>,
-    /// Why this one, for people.
+    /// Reason for the choice, for the summary.
     pub reason: String,
-    /// How it is known what it holds, for people.
+    /// Source of the contents, for the summary.
     pub contents_source: String,
 }
 
 impl Base {
-    /// The same with the machine's merged `/usr`, as the build makes it.
+    /// Adds the links of the machine's merged `/usr`, as the build creates them.
     pub fn merge_usr(mut self, aliases: &Aliases) -> Self {
         let links = aliases.iter().map(|(name, target)| (name.into(), target.into()));
         let has = |link: &Link| match &self.contents {
             BaseContents::Files(image) => {
                 let node = tree::find(&image.nodes, &link.0).map(|index| &image.nodes[index]);
-                // There is nothing to move where there is no directory.
+                // Only a directory has files that must be moved into /usr.
                 node.is_none_or(|node| node.kind != Kind::Directory)
             }
             BaseContents::Unknown | BaseContents::Packages(_) => self.profile.merged_usr,
@@ -83,7 +85,7 @@ impl Base {
         Base { merged_usr: missing, ..self }
     }
 
-    /// The image, where it was seen.
+    /// Returns the image, if its files are known.
     pub fn image(&self) -> Option<&BaseImage> {
         match &self.contents {
             BaseContents::Files(image) => Some(image),
@@ -91,7 +93,7 @@ impl Base {
         }
     }
 
-    /// The packages that are installed in it.
+    /// Returns the packages that are installed in the image.
     pub fn packages(&self) -> BasePackages {
         match (&self.reference, &self.contents) {
             (None, _) => BasePackages::Known(Vec::new()),
@@ -101,7 +103,8 @@ impl Base {
         }
     }
 
-    /// What the layers above build on.
+    /// Returns the files of the image as input of the comparison. `listed` are paths and digests of
+    /// files in its packages, if only the packages are known.
     pub fn view(&self, listed: Option<Vec<(Box<[u8]>, Digest)>>) -> BaseView<'_> {
         BaseView {
             nodes: self.image().map(|image| image.nodes.as_slice()).unwrap_or_default(),
@@ -111,7 +114,8 @@ impl Base {
         }
     }
 
-    /// What FROM says: the reference, pinned where the registry said what it stands for.
+    /// Returns the argument of `FROM`: the reference, pinned to a digest if the registry stated
+    /// one.
     pub fn from(&self) -> String {
         let digest = match &self.contents {
             BaseContents::Files(image) => image.index_digest.as_ref(),
@@ -129,7 +133,7 @@ impl Base {
 }
 
 impl BaseImage {
-    /// The packages that its own database calls installed.
+    /// Returns the installed packages in the image's dpkg database.
     pub fn packages(&self) -> Vec<Pin> {
         let read = |path: &[u8]| self.files.get(path).cloned();
         let installed = Family::ALL.iter().map(|family| family.manager().installed(&read));
@@ -137,16 +141,18 @@ impl BaseImage {
     }
 }
 
-/// Chooses: `--base`, else the name in the file, else what os-release maps to, else nothing at all. Then learns what
-/// that image holds.
+/// Chooses the base image and determines its contents.
 ///
-/// Code 20 where what was asked for by name cannot be had; with [`BaseFrom::Auto`] the next rung is taken instead, and
-/// there is a note.
+/// The image is `--base`, or the name in the file of `--base-from`, or the image for
+/// os-release(5). Without any of them it is `FROM scratch`.
+///
+/// Fails with exit code 20 if a requested image or source is not available. With
+/// [`BaseFrom::Auto`], the next source is used instead and a note is reported.
 pub fn choose(
     wanted: Option<&str>,
     from: &BaseFrom,
     inventory: &Inventory,
-    ladder: &Discovery<'_>,
+    discovery: &Discovery<'_>,
     findings: &mut Findings,
 ) -> Result<Base> {
     let image = match from {
@@ -154,30 +160,31 @@ pub fn choose(
         _ => None,
     };
     let in_file = image.as_ref().and_then(|image| image.name.as_deref());
-    let Named { reference, profile, reason } = name(wanted, in_file, inventory, ladder.has_packages())?;
+    let Named { reference, profile, reason } = name(wanted, in_file, inventory, discovery.has_packages())?;
     let Some(reference) = reference else { return Ok(scratch(&reason)) };
-    let learned = match (from, image) {
-        (_, Some(image)) => Discovered::seen(image, "in the file of --base-from"),
+    let discovered = match (from, image) {
+        (_, Some(image)) => Discovered::files(image, "the file of --base-from"),
         (BaseFrom::Registry, _) => {
-            ladder.registry(&reference).map_err(|missed| refused(&reference, &missed))?
+            discovery.registry(&reference).map_err(|unavailable| refused(&reference, &unavailable))?
         }
-        (BaseFrom::Packages, _) => {
-            ladder.packages(&reference, &profile, findings).map_err(|missed| refused(&reference, &missed))?
-        }
-        (BaseFrom::Auto, _) => match ladder.descend(&reference, &profile, findings) {
-            Ok(learned) => learned,
+        (BaseFrom::Packages, _) => discovery
+            .packages(&reference, &profile, findings)
+            .map_err(|unavailable| refused(&reference, &unavailable))?,
+        (BaseFrom::Auto, _) => match discovery.discover(&reference, &profile, findings) {
+            Ok(discovered) => discovered,
             Err(why) if wanted.is_some() => return Err(refused(&reference, &why.into())),
             Err(why) => return Ok(scratch(&format!("{reason}, but {why}"))),
         },
-        (BaseFrom::None | BaseFrom::File(_), _) => Discovered::nothing("not asked for"),
+        (BaseFrom::None | BaseFrom::File(_), _) => Discovered::unknown("--base-from none"),
     };
-    let Discovered { contents, how, dated } = learned;
+    let Discovered { contents, source, dated } = discovered;
     let dated = dated.filter(|_| wanted.is_none());
     let reference = Some(dated.unwrap_or(reference));
-    let base = Base { reference, contents, profile, merged_usr: Vec::new(), reason, contents_source: how };
-    // Who named an image wants that one, and of a file only its own image is known.
-    let is_bound = wanted.is_some() || matches!(from, BaseFrom::File(_));
-    Ok(if is_bound { base } else { closest(base, ladder, findings) })
+    let base = Base { reference, contents, profile, merged_usr: Vec::new(), reason, contents_source: source };
+    // --base selects exactly this image. A file contains only one image, so a closer one is
+    // unknown.
+    let is_fixed = wanted.is_some() || matches!(from, BaseFrom::File(_));
+    Ok(if is_fixed { base } else { closest(base, discovery, findings) })
 }
 
 fn scratch(reason: &str) -> Base {
@@ -187,14 +194,15 @@ fn scratch(reason: &str) -> Base {
         profile: Profile::default(),
         merged_usr: Vec::new(),
         reason: reason.to_owned(),
-        contents_source: "there is none".to_owned(),
+        contents_source: "none (FROM scratch)".to_owned(),
     }
 }
 
-/// The same, or an image of the same release whose packages are closer to the machine's.
-fn closest(base: Base, ladder: &Discovery<'_>, findings: &mut Findings) -> Base {
+/// Replaces the image by a dated one of the same release, if its packages are closer to the
+/// machine's.
+fn closest(base: Base, discovery: &Discovery<'_>, findings: &mut Findings) -> Base {
     let (Some(reference), Some(image)) = (&base.reference, base.image()) else { return base };
-    match ladder.closest(reference, image, findings) {
+    match discovery.closest(reference, image, findings) {
         None => base,
         Some((reference, image, why)) => Base {
             reference: Some(reference),
@@ -205,13 +213,15 @@ fn closest(base: Base, ladder: &Discovery<'_>, findings: &mut Findings) -> Base 
     }
 }
 
-/// An image by name.
+/// Reference of the image, and the reason for it.
 struct Named {
     reference: Option<String>,
     profile: Profile,
     reason: String,
 }
 
+/// Chooses the reference. `wanted` is `--base`; `in_file` is the name in the file of
+/// `--base-from`.
 fn name(
     wanted: Option<&str>,
     in_file: Option<&str>,
@@ -219,7 +229,7 @@ fn name(
     has_packages: bool,
 ) -> Result<Named> {
     let os = &inventory.os;
-    let given = |reference: &str, reason: &str| -> Result<Named> {
+    let checked = |reference: &str, reason: &str| -> Result<Named> {
         let reference = check_reference(reference)?;
         let profile = images::profile_of(&reference, os);
         Ok(Named { reference: Some(reference), profile, reason: reason.to_owned() })
@@ -227,17 +237,17 @@ fn name(
     let scratch =
         |reason: &str| Named { reference: None, profile: Profile::default(), reason: reason.to_owned() };
     Ok(match (wanted, in_file, images::of(os)) {
-        (Some("scratch"), _, _) => scratch("named by --base"),
-        (Some(reference), _, _) => given(reference, "named by --base")?,
-        (None, Some(name), _) => given(name, "named in the file of --base-from")?,
+        (Some("scratch"), _, _) => scratch("set by --base"),
+        (Some(reference), _, _) => checked(reference, "set by --base")?,
+        (None, Some(name), _) => checked(name, "named in the file of --base-from")?,
         (None, None, Some(image)) if has_packages => Named {
             reference: Some(image.reference),
             profile: image.profile,
             reason: noted(image.reason, &image.note),
         },
-        (None, None, Some(_)) => scratch("the machine has no package database that is known"),
+        (None, None, Some(_)) => scratch("the machine has no supported package database"),
         (None, None, None) => {
-            scratch("no official image is known for this distribution; name one with --base")
+            scratch("no official image is known for this distribution; set one with --base")
         }
     })
 }
@@ -246,12 +256,12 @@ fn noted(reason: String, note: &str) -> String {
     if note.is_empty() { reason } else { format!("{reason}; {note}") }
 }
 
-fn refused(reference: &str, missed: &Unavailable) -> Error {
-    Error::new(Code::NotStarted, format!("base image {reference}: {}", missed.why))
-        .hint("--base-from auto goes on with what is known without it, --base-from FILE reads a saved image")
+fn refused(reference: &str, unavailable: &Unavailable) -> Error {
+    Error::new(Code::NotStarted, format!("base image {reference}: {}", unavailable.why))
+        .hint("use --base-from auto to continue without this source, or --base-from FILE with a saved image")
 }
 
-/// The reference, if it is one: then it is also safe in a Dockerfile.
+/// Checks that the reference is valid. A valid reference is also safe in a Dockerfile.
 fn check_reference(reference: &str) -> Result<String> {
     Reference::parse(reference).map(|_| reference.to_owned())
 }

@@ -1,5 +1,7 @@
-//! Which of the dated tags of an image is closest to the machine: a machine that was not upgraded for long has older packages
-//! than today's image, and every one that differs is downgraded in the build and stays in the image twice.
+//! Finds the dated tag of an image that is closest to the machine.
+//!
+//! A machine that was not upgraded for some time has older packages than the current image. The
+//! build downgrades each package that differs, and both versions stay in the layers of the image.
 
 use crate::model::size;
 use crate::pkg::dpkg::base::published::dated;
@@ -8,67 +10,70 @@ use crate::pkg::{Catalog, Pin};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-/// Lists that are asked for at most. Between the first tags of a release and the last there are about a hundred.
+/// Maximum number of package lists to fetch. A release has about a hundred dated tags.
 const MAX_LISTS: usize = 4;
 
-/// The image that is there by name, and what else there is to choose from.
+/// Current image, and the tags to choose from.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
-    /// The name before the tag, `debian`.
+    /// Name before the tag: `debian`.
     pub repository: &'a str,
-    /// The tag that moves, `12` or `bookworm-slim`.
+    /// Current tag, which moves: `12` or `bookworm-slim`.
     pub tag: &'a str,
-    /// The packages of that image.
+    /// Packages of the current image.
     pub packages: &'a [Pin],
     /// All tags of the repository.
     pub tags: &'a [String],
-    /// The release's codename.
+    /// Codename of the release.
     pub codename: &'a str,
-    /// The day on which the machine's packages were last changed, in days since 1970-01-01.
+    /// Day of the last change of the machine's packages, in days since 1970-01-01.
     pub day: i64,
-    /// The machine's packages.
+    /// Packages of the machine.
     pub catalog: &'a Catalog,
 }
 
-/// The tag to build FROM.
+/// Result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closest {
-    /// That of the search, or a dated one.
+    /// Tag for `FROM`: the current one or a dated one.
     pub tag: String,
-    /// The packages of that image.
+    /// Packages of that image.
     pub packages: Vec<Pin>,
-    /// Why this one, for people.
+    /// Reason for the choice, for the summary.
     pub reason: String,
 }
 
-/// Finds the dated tag whose packages differ least from the machine's, by their size; the search's own tag stays unless the
-/// machine's packages are older on balance and another tag is really closer. `packages_of` gives the packages of a tag,
-/// `None` if they cannot be had; it is asked four times at most.
+/// Finds the tag whose packages differ least from the machine's, by installed size.
 ///
-/// It begins with the tag nearest to the machine's day and goes to older or newer ones, as the machine's packages are older
-/// or newer than the image's, in growing steps, then by halves.
+/// Returns the current tag if the machine's packages are not older on balance, or if no other tag
+/// is closer. `packages_of` returns the packages of a tag, or `None` if they are not available.
+/// It is called at most four times.
+///
+/// The search starts at the tag nearest to `day` and goes to older or newer tags, depending on
+/// the versions. The steps double until the search has passed the target, then it bisects.
 pub fn closest(search: &Search<'_>, packages_of: &mut dyn FnMut(&str) -> Option<Vec<Pin>>) -> Closest {
     let mut seen: Vec<(&str, Vec<Pin>)> = vec![(search.tag, search.packages.to_vec())];
     let candidates = candidates(search);
     if balance(search.packages, search.catalog).is_lt() && !candidates.is_empty() {
-        climb(search, &candidates, packages_of, &mut seen);
+        fetch_nearest(search, &candidates, packages_of, &mut seen);
     }
     let names: BTreeSet<Key<'_>> = seen.iter().flat_map(|(_, packages)| packages.iter().map(key)).collect();
     let differences: Vec<Difference> =
         seen.iter().map(|(_, packages)| difference(packages, &names, search.catalog)).collect();
-    // The first one of equals: the search's own tag before others.
+    // min_by_key returns the first of equal elements, so the current tag is preferred.
     let best = (0..seen.len()).min_by_key(|&at| differences[at]).unwrap_or_default();
     let name = |at: usize| format!("{}:{}", search.repository, seen[at].0);
     let mut reason = format!("{}: {}", name(best), differences[best].text(seen[best].1.len()));
     if best > 0 {
         let Difference { bytes, packages } = differences[0];
-        reason += &format!(" against {packages} ({}) in {}", size::bytes(bytes), name(0));
+        reason += &format!(", compared with {packages} ({}) in {}", size::bytes(bytes), name(0));
     }
     let (tag, packages) = seen.swap_remove(best);
     Closest { tag: tag.to_owned(), packages, reason }
 }
 
-/// The dated tags of the same release and variant, the oldest first, with their day and the number of the day's build.
+/// Returns the dated tags of the same release and variant, oldest first, each with its day and
+/// build number.
 fn candidates<'a>(search: &Search<'a>) -> Vec<(i64, u32, &'a str)> {
     let variant = |tag: &str| tag.ends_with("-slim");
     let candidate = |tag: &'a String| {
@@ -82,13 +87,14 @@ fn candidates<'a>(search: &Search<'a>) -> Vec<(i64, u32, &'a str)> {
     candidates
 }
 
-fn climb<'a>(
+/// Fetches the packages of dated tags around the machine's versions and adds them to `seen`.
+fn fetch_nearest<'a>(
     search: &Search<'a>,
     candidates: &[(i64, u32, &'a str)],
     packages_of: &mut dyn FnMut(&str) -> Option<Vec<Pin>>,
     seen: &mut Vec<(&'a str, Vec<Pin>)>,
 ) {
-    // What is left lies between these, the second one excluded; the flags say whether a tag was seen that sets the bound.
+    // The target is in `low..high`. The flags state whether a fetched tag has set the bound.
     let (mut low, mut high) = (0, candidates.len());
     let (mut from_below, mut from_above) = (false, false);
     let mut step = 1;
@@ -122,33 +128,34 @@ fn key(pin: &Pin) -> Key<'_> {
     (&pin.name, &pin.architecture)
 }
 
-/// The machine's version of a package and its size in bytes.
+/// Returns the machine's version of a package and its installed size in bytes.
 fn installed<'a>((name, architecture): Key<'_>, catalog: &'a Catalog) -> Option<(&'a str, u64)> {
     let package = &catalog[catalog.find(name, architecture)?];
     package.installed.then_some((package.version.as_str(), package.installed_bytes))
 }
 
-/// Whether the machine's packages are older than an image's on balance.
+/// Whether more packages of the machine are older than those of an image than are newer.
 pub fn is_older(packages: &[Pin], catalog: &Catalog) -> bool {
     balance(packages, catalog).is_lt()
 }
 
-/// Whether the machine's versions are older than the image's on balance, or newer.
+/// Counts packages with newer and older versions on the machine and compares the counts. `Less`
+/// means that the machine is older.
 fn balance(packages: &[Pin], catalog: &Catalog) -> Ordering {
     let compare = |pin: &Pin| match installed(key(pin), catalog) {
-        Some((ours, _)) => catalog.family.manager().compare_versions(ours, &pin.version),
+        Some((installed, _)) => catalog.family.manager().compare_versions(installed, &pin.version),
         None => Ordering::Equal,
     };
     let sum: i64 = packages.iter().map(|pin| i64::from(compare(pin) as i8)).sum();
     sum.cmp(&0)
 }
 
-/// How far an image is from the machine.
+/// Difference between the packages of an image and of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Difference {
-    /// Installed size of the machine's packages that the image has not at that version.
+    /// Installed size in bytes of the machine's packages that differ or are missing in the image.
     bytes: u64,
-    /// Their number, and that of the packages that only the image has.
+    /// Number of these packages, plus the packages that only the image has.
     packages: usize,
 }
 
@@ -158,14 +165,15 @@ impl Difference {
     }
 }
 
-/// Over all packages that one of the images has.
+/// Compares an image with the machine. `names` are the packages of all images of the search.
 fn difference(packages: &[Pin], names: &BTreeSet<Key<'_>>, catalog: &Catalog) -> Difference {
-    let theirs: std::collections::BTreeMap<Key<'_>, &str> =
+    let in_image: std::collections::BTreeMap<Key<'_>, &str> =
         packages.iter().map(|pin| (key(pin), pin.version.as_str())).collect();
     let mut difference = Difference { bytes: 0, packages: 0 };
     for name in names {
-        let (ours, bytes) = installed(*name, catalog).map_or((None, 0), |(ours, bytes)| (Some(ours), bytes));
-        if ours != theirs.get(name).copied() {
+        let (version, bytes) =
+            installed(*name, catalog).map_or((None, 0), |(version, bytes)| (Some(version), bytes));
+        if version != in_image.get(name).copied() {
             difference.packages += 1;
             difference.bytes = difference.bytes.saturating_add(bytes);
         }
@@ -173,7 +181,7 @@ fn difference(packages: &[Pin], names: &BTreeSet<Key<'_>>, catalog: &Catalog) ->
     difference
 }
 
-/// Days from 1970-01-01 to a day like `20260803`.
+/// Returns the days from 1970-01-01 to a date such as `20260803`.
 fn day_number(date: &str) -> Option<i64> {
     let number: i64 = date.parse().ok()?;
     let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
@@ -185,7 +193,7 @@ mod tests {
     use super::*;
     use crate::pkg::{Family, Package};
 
-    /// Packages `name version` of the machine, each of so many KiB.
+    /// Returns a catalog of packages with name, version and installed size in KiB.
     fn catalog(packages: &[(&str, u32, u64)]) -> Catalog {
         let package = |(name, version, kib): &(&str, u32, u64)| Package {
             name: (*name).to_owned(),
@@ -205,8 +213,10 @@ mod tests {
         Pin { name: name.to_owned(), version: version.to_string(), architecture: "all".to_owned() }
     }
 
-    /// Tags of twenty months; the package `aa` of each has the month's number as its version, `bb` half of it, `cc` is new in
-    /// the tenth.
+    /// Returns tags of twenty months.
+    ///
+    /// The version of package `aa` is the number of the month, that of `bb` half of it. Package
+    /// `cc` exists from the tenth month on.
     fn tags() -> Vec<String> {
         let month =
             |number: u32| format!("bookworm-{}{:02}15", 2025 + (number - 1) / 12, (number - 1) % 12 + 1);
@@ -234,7 +244,7 @@ mod tests {
         (year - 2025) * 12 + month
     }
 
-    /// The chosen tag and the tags whose packages were asked for, by number.
+    /// Returns the chosen tag and the numbers of the tags whose packages were fetched.
     fn find(machine: &[(&str, u32, u64)], day: &str, tag: &str) -> (Closest, Vec<u32>) {
         let (tags, catalog, current) = (tags(), catalog(machine), packages(21));
         let search = Search {
@@ -255,24 +265,24 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_day_is_the_beginning_and_versions_lead_on() {
+    fn closest_starts_at_day_and_follows_versions() {
         for (machine, day, tag, asked) in [
-            // As upgraded on that day.
+            // Upgraded on that day.
             (&[("aa", 7, 100), ("bb", 3, 50)][..], "20250716", "bookworm-20250715", &[7][..]),
-            // The day is that of a package installed later: back, one, two, four.
+            // One package was installed later: back by one, two, four tags.
             (&[("aa", 5, 100), ("bb", 2, 50)], "20251116", "bookworm-20250415", &[11, 10, 8, 4]),
             (&[("aa", 8, 100), ("bb", 4, 50)], "20251116", "bookworm-20250815", &[11, 10, 8]),
             (&[("aa", 1, 100), ("bb", 0, 50)], "20250516", "bookworm-20250115", &[5, 4, 2, 1]),
-            // The clock was wrong: forward, one, two, and half of what is left.
+            // The clock was wrong: forward by one, two tags, then bisect.
             (&[("aa", 4, 100), ("bb", 2, 50)], "19700102", "bookworm-20250415", &[1, 2, 4]),
             (&[("aa", 2, 100), ("bb", 1, 50)], "20250316", "bookworm-20250215", &[3, 2]),
             (&[("aa", 7, 100), ("bb", 3, 50)], "20250416", "bookworm-20250715", &[4, 5, 7]),
             (&[("aa", 6, 100), ("bb", 3, 50)], "20250416", "bookworm-20250615", &[4, 5, 7, 6]),
-            // Already there.
+            // Equal to the current image.
             (&[("aa", 21, 100), ("bb", 10, 50), ("cc", 1, 1)], "20260916", "12", &[]),
-            // Newer than the image.
+            // Newer than the current image.
             (&[("aa", 22, 100), ("bb", 10, 50), ("cc", 1, 1)], "20250116", "12", &[]),
-            // As many older as newer.
+            // As many older as newer packages.
             (&[("aa", 22, 100), ("bb", 9, 50), ("cc", 1, 1)], "20250116", "12", &[]),
         ] {
             let (found, evaluated) = find(machine, day, "12");
@@ -286,12 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_compares_with_the_tag_that_moves() {
+    fn closest_reason_compares_with_current_tag() {
         let machine = &[("aa", 7, 100), ("bb", 2, 50), ("zz", 1, 1000)];
         let (found, _) = find(machine, "20250716", "12");
         assert_eq!(
             found.reason,
-            "debian:bookworm-20250715: 1 of 2 packages differ (50.0 KiB) against 3 (150.0 KiB) in debian:12"
+            "debian:bookworm-20250715: 1 of 2 packages differ (50.0 KiB), compared with 3 (150.0 KiB) in debian:12"
         );
         assert_eq!(found.packages, packages(7));
         let (found, _) = find(&[("aa", 21, 100), ("bb", 10, 50)], "20250716", "bookworm");
@@ -299,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn variants_are_not_mixed() {
+    fn closest_slim_tag_returns_slim_tag() {
         let (found, _) = find(&[("aa", 7, 100), ("bb", 3, 50)], "20250716", "12-slim");
         assert_eq!(found.tag, "bookworm-20250715-slim");
     }
 
     #[test]
-    fn what_cannot_be_had_ends_the_search() {
+    fn closest_unavailable_list_ends_search() {
         let (tags, catalog, current) = (tags(), catalog(&[("aa", 7, 100)]), packages(21));
         let search = Search {
             repository: "debian",
@@ -327,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_counted_from_1970() {
+    fn day_number_date_counts_from_1970() {
         for (date, number) in [
             ("19700101", Some(0)),
             ("20000229", Some(11_016)),

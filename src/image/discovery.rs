@@ -1,5 +1,7 @@
-//! How it becomes known what a base image holds, from the best way down: the registry, published package lists, the rule by
-//! which such images are made, nothing.
+//! Determines the contents of a base image.
+//!
+//! The sources, in fallback order: the registry (all files), published package lists, a package
+//! list that is computed as debootstrap does. If none works, the contents are unknown.
 
 use super::closest::{self, Search};
 use super::registry::{Access, Reference};
@@ -12,43 +14,44 @@ use crate::pkg::{Catalog, Pin, Repositories};
 use crate::transfer::net::Client;
 use std::collections::BTreeMap;
 
-/// What is known of an image.
+/// Known contents of a base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseContents {
-    /// Nothing.
+    /// No source was available.
     Unknown,
-    /// Names and versions of its packages.
+    /// Names and versions of the packages.
     Packages(PackageList),
-    /// Every object in it.
+    /// All files.
     Files(Box<BaseImage>),
 }
 
-/// What asking takes.
+/// Inputs of the discovery.
 pub struct Discovery<'a> {
-    /// Nothing with `--offline`.
+    /// HTTP client; `None` with `--offline`.
     pub client: Option<&'a Client>,
-    /// The machine.
+    /// Properties of the machine.
     pub inventory: &'a Inventory,
-    /// Its packages.
+    /// Packages of the machine.
     pub catalog: Option<&'a Catalog>,
-    /// Where they come from.
+    /// Package repositories of the machine.
     pub repositories: Option<&'a dyn Repositories>,
 }
 
-/// What was learned, and how.
+/// Contents of an image, and their source.
 pub(super) struct Discovered {
     pub(super) contents: BaseContents,
-    /// For people.
-    pub(super) how: String,
-    /// A name that will always stand for exactly this image, if another one than was asked about.
+    /// Source of the contents, for the summary.
+    pub(super) source: String,
+    /// Dated reference to this image, if it differs from the requested one. Dated tags do not
+    /// move.
     pub(super) dated: Option<String>,
 }
 
-/// Why a rung gave nothing.
+/// Reason why a source is not available.
 pub(super) struct Unavailable {
-    /// For people.
+    /// Reason for messages.
     pub(super) why: String,
-    /// Whether there is no such image at all.
+    /// Whether the registry states that the image does not exist.
     pub(super) is_absent: bool,
 }
 
@@ -59,25 +62,30 @@ impl From<String> for Unavailable {
 }
 
 impl Discovered {
-    pub(super) fn nothing(why: &str) -> Self {
-        Discovered { contents: BaseContents::Unknown, how: format!("not known: {why}"), dated: None }
+    /// Returns unknown contents, with the reason.
+    pub(super) fn unknown(why: &str) -> Self {
+        Discovered { contents: BaseContents::Unknown, source: format!("unknown ({why})"), dated: None }
     }
 
-    pub(super) fn seen(image: BaseImage, how: &str) -> Self {
-        let how = format!("{} paths seen {how}", image.nodes.len());
-        Discovered { contents: BaseContents::Files(Box::new(image)), how, dated: None }
+    /// Returns the files of an image; `source` is where they were read.
+    pub(super) fn files(image: BaseImage, source: &str) -> Self {
+        let source = format!("{} paths, read from {source}", image.nodes.len());
+        Discovered { contents: BaseContents::Files(Box::new(image)), source, dated: None }
     }
 }
 
-const OFFLINE: &str = "nobody may be asked (--offline)";
+/// Reason for unknown contents without network access.
+const OFFLINE: &str = "--offline";
 
 impl Discovery<'_> {
+    /// Whether the machine has a supported package database.
     pub(super) fn has_packages(&self) -> bool {
         self.catalog.is_some()
     }
 
-    /// The first rung that holds. An error only if the registry is sure that there is no such image.
-    pub(super) fn descend(
+    /// Tries all sources in fallback order. Fails only if the registry states that the image does
+    /// not exist.
+    pub(super) fn discover(
         &self,
         reference: &str,
         profile: &Profile,
@@ -85,30 +93,30 @@ impl Discovery<'_> {
     ) -> Result<Discovered, String> {
         if self.client.is_none() {
             let listed = self.packages(reference, profile, findings);
-            return Ok(listed.unwrap_or_else(|_| Discovered::nothing(OFFLINE)));
+            return Ok(listed.unwrap_or_else(|_| Discovered::unknown(OFFLINE)));
         }
         let Unavailable { why, is_absent } = match self.registry(reference) {
-            Ok(learned) => return Ok(learned),
-            Err(missed) => missed,
+            Ok(discovered) => return Ok(discovered),
+            Err(unavailable) => unavailable,
         };
         if is_absent {
             return Err(why);
         }
         note(findings, reference, &why);
         Ok(match self.packages(reference, profile, findings) {
-            Ok(listed) => Discovered { how: format!("{}; not seen: {why}", listed.how), ..listed },
-            Err(missed) => {
-                note(findings, reference, &missed.why);
-                Discovered::nothing(&why)
+            Ok(listed) => Discovered { source: format!("{}; files unknown: {why}", listed.source), ..listed },
+            Err(unavailable) => {
+                note(findings, reference, &unavailable.why);
+                Discovered::unknown(&why)
             }
         })
     }
 
-    /// Every object in the image, streamed.
+    /// Pulls the image and returns all its files.
     pub(super) fn registry(&self, reference: &str) -> Result<Discovered, Unavailable> {
         let image = self.pull(reference)?;
-        let how = format!("in the registry, {} packages", image.packages().len());
-        Ok(Discovered::seen(image, &how))
+        let source = format!("the registry; {} packages", image.packages().len());
+        Ok(Discovered::files(image, &source))
     }
 
     fn pull(&self, reference: &str) -> Result<BaseImage, Unavailable> {
@@ -119,14 +127,15 @@ impl Discovery<'_> {
             .map_err(|failure| Unavailable { is_absent: failure.is_absent(), why: failure.to_string() })
     }
 
-    /// Names and versions of the image's packages: published, or computed.
+    /// Returns names and versions of the packages from a published list, or else computes them.
     pub(super) fn packages(
         &self,
         reference: &str,
         profile: &Profile,
         findings: &mut Findings,
     ) -> Result<Discovered, Unavailable> {
-        let catalog = self.catalog.ok_or_else(|| "the machine has no package database".to_owned())?;
+        let catalog =
+            self.catalog.ok_or_else(|| "the machine has no supported package database".to_owned())?;
         let list = match self.published(reference, catalog) {
             Ok(list) => list,
             Err(why) => {
@@ -136,17 +145,19 @@ impl Discovery<'_> {
                 list
             }
         };
-        let how = format!("{} packages by {}", list.packages.len(), list.source);
+        let source = format!("{} packages, from {}", list.packages.len(), list.source);
         let dated = list.tag.as_ref().and_then(|tag| self.dated(reference, tag));
-        Ok(Discovered { contents: BaseContents::Packages(list), how, dated })
+        Ok(Discovered { contents: BaseContents::Packages(list), source, dated })
     }
 
-    /// The reference with a dated tag, if the registry has it: tags are published before the images.
+    /// Returns the reference with a dated tag, if the registry has it.
+    ///
+    /// The registry must be queried because lists are published before the images.
     fn dated(&self, reference: &str, tag: &str) -> Option<String> {
         let parsed = Reference::parse(reference).ok()?;
         let (name, _) = reference.rsplit_once(':').filter(|(_, old)| parsed.tag() == Some(old))?;
-        let there = Access::new(self.client?).exists(&parsed.with_tag(tag)?).is_ok_and(|there| there);
-        there.then(|| format!("{name}:{tag}"))
+        let exists = Access::new(self.client?).exists(&parsed.with_tag(tag)?).is_ok_and(|exists| exists);
+        exists.then(|| format!("{name}:{tag}"))
     }
 
     fn published(&self, reference: &str, catalog: &Catalog) -> Result<PackageList, String> {
@@ -164,13 +175,16 @@ impl Discovery<'_> {
 
     fn computed(&self, profile: &Profile, findings: &mut Findings) -> Result<PackageList, String> {
         if profile.path_filters.is_none() {
-            return Err("how this image is made is not known".to_owned());
+            return Err("the packages of this image cannot be computed: its build is unknown".to_owned());
         }
-        let repositories = self.repositories.ok_or("the machine has no package database")?;
+        let repositories = self.repositories.ok_or("the machine has no supported package database")?;
         repositories.base_packages(&self.inventory.os, findings)
     }
 
-    /// The dated image that is closest to a machine whose packages are older than today's image; and why that one.
+    /// Returns the dated image that is closest to the machine, with the reason.
+    ///
+    /// Returns `None` if the packages of the machine are not older than those of `image`, or if
+    /// no dated image is closer.
     pub(super) fn closest(
         &self,
         reference: &str,
@@ -186,7 +200,7 @@ impl Discovery<'_> {
         let tag = parsed.tag()?;
         let tags = Access::new(client)
             .tags(&parsed)
-            .map_err(|failure| note(findings, reference, &format!("its tags: {failure}")))
+            .map_err(|failure| note(findings, reference, &format!("cannot list tags: {failure}")))
             .ok()?;
         let repository = reference.strip_suffix(tag)?.strip_suffix(':')?;
         let search = Search {
@@ -199,14 +213,15 @@ impl Discovery<'_> {
             catalog,
         };
         let mut pulled: BTreeMap<String, BaseImage> = BTreeMap::new();
-        // A published list is a thousandth of an image.
+        // Tries the published list first because it is about a thousandth of the size of the
+        // image.
         let mut packages_of = |tag: &str| -> Option<Vec<Pin>> {
             let dated = format!("{repository}:{tag}");
             if let Ok(list) = self.published(&dated, catalog) {
                 return Some(list.packages);
             }
             let image = self.pull(&dated);
-            let image = image.map_err(|missed| note(findings, &dated, &missed.why)).ok()?;
+            let image = image.map_err(|unavailable| note(findings, &dated, &unavailable.why)).ok()?;
             let packages = image.packages();
             pulled.insert(tag.to_owned(), image);
             Some(packages)
@@ -218,7 +233,10 @@ impl Discovery<'_> {
         }
         let image = match pulled.remove(&found.tag) {
             Some(image) => image,
-            None => self.pull(&reference).map_err(|missed| note(findings, &reference, &missed.why)).ok()?,
+            None => self
+                .pull(&reference)
+                .map_err(|unavailable| note(findings, &reference, &unavailable.why))
+                .ok()?,
         };
         Some((reference, image, found.reason))
     }

@@ -1,5 +1,7 @@
-//! What `docker save` wrote before version 25, and podman and skopeo still write as `docker-archive`
-//! (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
+//! Image archives of `docker save` before version 25 (Docker Image Specification v1.2, "Combined
+//! Image JSON + Filesystem Changeset Format").
+//!
+//! Podman and skopeo still write this format as `docker-archive`.
 
 use super::layer::{Layer, apply};
 use super::oci::{ImageConfig, assemble, digest_of, familiar, parse, several, suits, wrong_platform};
@@ -10,7 +12,7 @@ use crate::model::escape;
 use crate::model::tree;
 use serde::Deserialize;
 
-/// Lists the images.
+/// Member that lists the images.
 pub(super) const MANIFEST: &[u8] = b"manifest.json";
 
 #[derive(Debug, Deserialize)]
@@ -21,7 +23,7 @@ struct Image {
     layers: Vec<String>,
 }
 
-/// Reads the one image for this architecture.
+/// Reads the image for this architecture. Fails if there are several or none.
 pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> {
     let mut images = Vec::new();
     let mut platforms = Vec::new();
@@ -43,7 +45,7 @@ pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> 
         same_digest(&escape::escape(image.config.as_bytes()), &stated, &digest)?;
     }
     let name = first_tag(&image);
-    // Only the configuration states digests of the layers: those of their archives.
+    // This format has no digests of compressed layers; the configuration has the diff IDs.
     let layers: Vec<Layer> =
         image.layers.into_iter().map(|member| Layer { member: member.into_bytes(), blob: None }).collect();
     let mut base = assemble(&config, &layers, |layer, diff_id, tree| apply(store, layer, diff_id, tree))?;
@@ -52,7 +54,8 @@ pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> 
     Ok(base)
 }
 
-/// The tag of the image with this configuration, if the archive has Docker's list beside an OCI layout.
+/// Returns the tag of the image with this configuration, if an OCI layout also has
+/// `manifest.json`.
 pub(super) fn name_of(store: &Store<'_>, config: &[u8]) -> Option<String> {
     let images = images_of(store).ok()?;
     images.iter().find(|image| image.config.as_bytes() == config).and_then(first_tag)
@@ -61,7 +64,7 @@ pub(super) fn name_of(store: &Store<'_>, config: &[u8]) -> Option<String> {
 fn images_of(store: &Store<'_>) -> Outcome<Vec<Image>> {
     let images: Vec<Image> = parse("manifest.json", &store.document(MANIFEST)?)?;
     if images.len() > 1024 {
-        return Err(refused("more than 1024 images in it"));
+        return Err(refused("the archive contains more than 1024 images"));
     }
     Ok(images)
 }
@@ -70,7 +73,7 @@ fn first_tag(image: &Image) -> Option<String> {
     image.repo_tags.iter().flatten().next().map(|tag| familiar(tag))
 }
 
-/// The digest that the configuration's own name states: `HEX.json` or `blobs/sha256/HEX`.
+/// Returns the digest in the name of the configuration: `HEX.json` or `blobs/sha256/HEX`.
 fn stated_digest(member: &[u8]) -> Option<Sha256> {
     let name = tree::file_name(member);
     escape::unhex(name.strip_suffix(b".json").unwrap_or(name))

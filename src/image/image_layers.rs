@@ -1,37 +1,42 @@
-//! Layers, one on top of the other (OCI image-spec, `layer.md`, "Applying Changesets").
+//! Applies the layers of an image on top of each other (OCI image-spec, `layer.md`, "Applying
+//! Changesets").
 
 use crate::context::tar::assembly::Assembly;
 use crate::context::tar::{Contents, Reader};
 use crate::model::{escape, tree};
 use std::io::{self, Read};
 
-/// Hides what lower layers have under the rest of the name.
+/// Prefix of a whiteout: it deletes the object of lower layers with the rest of the name.
 const WHITEOUT: &[u8] = b".wh.";
-/// Hides everything that lower layers have in this directory. Other names with this prefix are AUFS's own.
+/// Opaque whiteout: it deletes all objects of lower layers in its directory.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Prefix of metadata of AUFS, which is ignored.
 const AUFS: &[u8] = b".wh..wh.";
 
-/// Members of all layers together; the largest images have a million. Each costs memory, and a few bytes of a
-/// compressed layer make many.
+/// Maximum number of members of all layers together; the largest images have about a million.
+/// Each member uses memory, and a small compressed layer can contain very many.
 const MAX_MEMBERS: usize = 8 << 20;
 
-/// An image's file system while its layers are applied.
+/// File system of an image while its layers are applied.
 pub struct ImageLayers<'a> {
     tree: Assembly<'a>,
     members: usize,
 }
 
 impl<'a> ImageLayers<'a> {
-    /// No layer yet: only a root directory. `wanted` chooses the files whose contents are kept.
+    /// Creates a file system with only a root directory. `wanted` selects the files whose
+    /// contents are kept.
     pub fn new(wanted: &'a dyn Fn(&[u8]) -> bool) -> Self {
         ImageLayers { tree: Assembly::new(wanted), members: 0 }
     }
 
-    /// Applies the next layer, an uncompressed archive; reads on behind its end, so that a digest of the
-    /// stream covers all of it. Errors name the member; what was applied before them stays.
+    /// Applies the next layer, an uncompressed tar archive.
     ///
-    /// Whiteouts hide what lower layers have, wherever in the layer they stand. A file in place of a
-    /// directory takes what was beneath it away.
+    /// Reads to the end of the stream, so that a digest covers all of it. Errors contain the name
+    /// of the member; members before it stay applied.
+    ///
+    /// A whiteout deletes only objects of lower layers, at any position in the layer. A file that
+    /// replaces a directory deletes the objects in it.
     pub fn apply(&mut self, layer: &mut dyn Read) -> io::Result<()> {
         self.tree.next_layer();
         let mut archive = Reader::new(layer);
@@ -49,7 +54,7 @@ impl<'a> ImageLayers<'a> {
                 continue;
             } else if let Some(hidden) = name.strip_prefix(WHITEOUT) {
                 if matches!(hidden, b"" | b"." | b"..") {
-                    let text = format!("{}: a whiteout of nothing", escape::display(path));
+                    let text = format!("{}: whiteout without a name", escape::display(path));
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
                 self.tree.hide(&tree::join(directory, hidden))?;
@@ -62,7 +67,7 @@ impl<'a> ImageLayers<'a> {
         Ok(())
     }
 
-    /// What the layers give together.
+    /// Returns the resulting file system.
     pub fn finish(self) -> Contents {
         self.tree.finish()
     }
@@ -74,7 +79,7 @@ mod tests {
     use crate::context::tar::Writer;
     use crate::model::tree::{Kind, Node, Stat};
 
-    /// A layer of empty files, and of directories where the name ends in a slash.
+    /// Returns a layer of empty files; names that end in a slash are directories.
     fn layer(names: &str) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new());
         for name in names.split(' ').filter(|name| !name.is_empty()) {
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_hide_lower_layers_only() {
+    fn image_layers_apply_whiteout_deletes_lower_layers_only() {
         for (layers, left) in [
             (&["a b", ".wh.a"][..], "b"),
             (&["d/ d/x d/y", ".wh.d"], ""),
@@ -120,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_of_nothing_are_errors() {
+    fn image_layers_apply_whiteout_without_name_returns_error() {
         for name in [".wh.", ".wh..", "d/.wh..."] {
             assert!(names(&["d/x", name]).is_err(), "{name}");
         }

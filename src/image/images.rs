@@ -1,4 +1,4 @@
-//! Which image a distribution's release is built FROM: the table `images.tsv`, and how derivatives come to their parent's.
+//! Base images of distributions: the table `images.tsv`, and the parents of derivatives.
 
 use crate::detect::os_release::OsRelease;
 use crate::glob;
@@ -6,23 +6,26 @@ use crate::model::escape;
 use crate::pkg::dpkg::base::profile::{self, Profile};
 
 const TABLE: &str = include_str!("images.tsv");
-/// How far `=ID` leads on: from a pseudo-distribution to a rebuild, and from there to the image.
+/// Maximum number of `=ID` references to follow: from `el` to a rebuild, and from there to its
+/// image.
 const MAX_PARENTS: usize = 3;
 
-/// An image that is built FROM.
+/// Base image of a distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// What FROM names: repository and tag, of characters that mean nothing in a Dockerfile.
+    /// Repository and tag for `FROM`. Contains no characters with a meaning in a Dockerfile.
     pub reference: String,
-    /// How it differs from the installation of its packages.
+    /// Differences between the image and an installation of its packages.
     pub profile: Profile,
-    /// Why this one, for people.
+    /// Reason for the choice, for the summary.
     pub reason: String,
-    /// What people must know about it; empty for nothing.
+    /// Note about the image for the user; can be empty.
     pub note: String,
 }
 
-/// The image of this distribution and release or, for a derivative, its parent's; none if the table has neither.
+/// Returns the image of this distribution and release or, for a derivative, of its parent.
+///
+/// Returns `None` if the table has neither.
 pub fn of(os: &OsRelease) -> Option<Image> {
     let own = Release::new(&os.id, &os.name, &os.version_id, &os.codename);
     let shown = escape::escape(os.shown().as_bytes());
@@ -31,21 +34,23 @@ pub fn of(os: &OsRelease) -> Option<Image> {
     }
     let known = own.follow().and_then(|(row, release)| {
         let reason = match release == own {
-            true => format!("the official image of {shown}"),
-            false => format!("no image is known for {shown}; {release} is nearest"),
+            true => format!("official image of {shown}"),
+            false => format!("no image is known for {shown}; using its closest release, {release}"),
         };
         row.fill(&release, reason)
     });
     known.or_else(|| {
         parents(os).into_iter().find_map(|(parent, field)| {
             let (row, parent) = parent.follow()?;
-            row.fill(&parent, format!("no image is known for {shown}; {parent} is its parent ({field})"))
+            row.fill(&parent, format!("no image is known for {shown}; using its parent, {parent} ({field})"))
         })
     })
 }
 
-/// The profile of an image that was named rather than found. One that is neither the distribution's own nor a mirror's copy
-/// of it (`HOST/library/NAME`) is taken for one of the same distribution, of which nothing but the merged `/usr` is sure.
+/// Returns the profile of an image that the user has set.
+///
+/// If it is neither the distribution's image nor a mirrored copy (`HOST/library/NAME`), it is
+/// assumed to be for the same distribution. Then only the merged `/usr` is known.
 pub(super) fn profile_of(reference: &str, os: &OsRelease) -> Profile {
     let Some(image) = of(os) else { return Profile::default() };
     let name = reference.split_once('@').map_or(reference, |(name, _)| name);
@@ -57,7 +62,7 @@ pub(super) fn profile_of(reference: &str, os: &OsRelease) -> Profile {
     }
 }
 
-/// A line of the table about an image.
+/// Line of the table about an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Row {
     id: &'static str,
@@ -69,7 +74,7 @@ struct Row {
     note: &'static str,
 }
 
-/// A distribution's release, as the table looks for it.
+/// Release of a distribution, with version and codename completed from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Release<'a> {
     id: &'a str,
@@ -86,7 +91,8 @@ impl std::fmt::Display for Release<'_> {
 }
 
 impl<'a> Release<'a> {
-    /// A codename that is known says more than a number: derivatives that kept the parent's `ID` have numbers of their own.
+    /// Completes version and codename. A known codename overrides the version, because
+    /// derivatives that kept the `ID` of their parent have versions of their own.
     fn new(id: &'a str, name: &'a str, version: &str, codename: &str) -> Self {
         let (known, number) = match codenames().find(|&(known, of, _)| known == codename && of == id) {
             Some((known, _, number)) => (known, number),
@@ -109,7 +115,7 @@ impl<'a> Release<'a> {
         })
     }
 
-    /// The row with an image, and the release that it is for: this one, or that of the parent that the table names.
+    /// Follows `=ID` to a row with an image. Returns the row and the release that it is for.
     fn follow(&self) -> Option<(Row, Release<'a>)> {
         let mut release = self.clone();
         for _ in 0..MAX_PARENTS {
@@ -123,7 +129,8 @@ impl<'a> Release<'a> {
 }
 
 impl Row {
-    /// The image for a release; none where the release has not what its name needs, or holds more than a tag may.
+    /// Returns the image for a release. `None` if the release lacks a value that the reference
+    /// needs, or if the value is not valid in a tag.
     fn fill(&self, release: &Release<'_>, reason: String) -> Option<Image> {
         let numbers: Vec<&str> = release.version.split('.').collect();
         let values = [
@@ -147,7 +154,8 @@ impl Row {
     }
 }
 
-/// What a derivative may be made from, the surest first, and the field that says so.
+/// Returns possible parents of a derivative, the most reliable first, each with the os-release(5)
+/// field that states it.
 fn parents(os: &OsRelease) -> Vec<(Release<'_>, &'static str)> {
     let by_codename = [
         (&os.ubuntu_codename, "UBUNTU_CODENAME"),
@@ -163,7 +171,8 @@ fn parents(os: &OsRelease) -> Vec<(Release<'_>, &'static str)> {
     let is_ubuntu = os.id_like.iter().any(|id| id == "ubuntu");
     let by_id = os.id_like.iter().filter_map(|id| {
         let (id, version) = match id.as_str() {
-            // Derivatives of these count in their own way; Ubuntu's debian_version is of no release.
+            // Derivatives of Debian and Ubuntu have versions of their own. /etc/debian_version is
+            // used for Debian; Ubuntu's names the next Debian release, not its parent.
             "debian" if !is_ubuntu => ("debian", os.debian_version.as_str()),
             "debian" | "ubuntu" => return None,
             "rhel" | "centos" => ("el", os.version_id.as_str()),
@@ -175,14 +184,14 @@ fn parents(os: &OsRelease) -> Vec<(Release<'_>, &'static str)> {
     by_codename.chain(by_platform).chain(by_id).collect()
 }
 
-/// `el9` and `f43`: the family and its release.
+/// Parses `PLATFORM_ID` values such as `el9` and `f43` into family and release.
 fn platform(platform: &str) -> Option<(&'static str, &str)> {
     let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let enterprise = platform.strip_prefix("el").filter(is_number).map(|release| ("el", release));
     enterprise.or_else(|| platform.strip_prefix('f').filter(is_number).map(|release| ("fedora", release)))
 }
 
-/// The table's lines of one kind, without it.
+/// Returns the fields of the table's lines of one kind, without the first field.
 fn lines(kind: &'static str) -> impl Iterator<Item = impl Iterator<Item = &'static str>> {
     TABLE.lines().filter_map(move |line| {
         let mut fields = line.split('\t');
@@ -204,12 +213,12 @@ fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// Codename, `ID` and release.
+/// Returns all codenames, each with `ID` and release.
 fn codenames() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     lines("codename").filter_map(|mut fields| Some((fields.next()?, fields.next()?, fields.next()?)))
 }
 
-/// Whether the table's words for releases include a version: `*`, `A..B`, `A`, or a pattern.
+/// Whether the `releases` field of the table includes a version: `*`, `A..B`, `A`, or a pattern.
 fn includes(releases: &str, version: &str) -> bool {
     if releases == "*" {
         return true;
@@ -223,14 +232,15 @@ fn includes(releases: &str, version: &str) -> bool {
     shortened(&version, &from) >= from && is_within
 }
 
-/// The numbers of a version; nothing if it is none.
+/// Parses the numbers of a version. Returns `None` if it has other characters.
 fn components(version: &str) -> Option<Vec<u32>> {
     let is_version = version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let numbers = || version.split('.').map(|number| number.parse().ok()).collect();
     if is_version { numbers() } else { None }
 }
 
-/// As many components as the bound has: a bound of `8` includes any 8.x.
+/// Shortens a version to as many components as the bound has, so that a bound of `8` includes
+/// 8.x.
 fn shortened(version: &[u32], bound: &[u32]) -> Vec<u32> {
     (0..bound.len()).map(|index| version.get(index).copied().unwrap_or(0)).collect()
 }

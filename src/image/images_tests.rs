@@ -10,7 +10,7 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(format!("{}/tests/data/osrelease/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The members of a txtar archive, by name.
+/// Returns the members of a txtar archive by name.
 fn members(archive: &str) -> BTreeMap<String, String> {
     let mut members = BTreeMap::new();
     let mut name = String::new();
@@ -38,7 +38,7 @@ fn expected() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A root with the release files of one tree.
+/// Creates a root with the release files of one tree.
 fn plant(top: &Path, files: &BTreeMap<String, String>, tree: &str) -> Root {
     let root = top.join(tree);
     for (path, content) in files
@@ -56,7 +56,7 @@ fn plant(top: &Path, files: &BTreeMap<String, String>, tree: &str) -> Root {
 }
 
 #[test]
-fn every_release_file_leads_to_its_image() {
+fn image_of_each_release_file_returns_expected_image() {
     let expected = expected();
     let files = members(&fixture("files.txtar"));
     for (name, content) in &files {
@@ -74,7 +74,7 @@ fn every_release_file_leads_to_its_image() {
     assert_eq!(files.len() + names.len(), expected.len());
 }
 
-/// Distributions and situations that the files do not have.
+/// Distributions and releases without a file in `tests/data`.
 const OTHERS: &[(&str, &str)] = &[
     ("ID=debian\nVERSION_CODENAME=forky\n", "debian:forky"),
     ("ID=debian\nVERSION_ID=14\nVERSION_CODENAME=forky\n", "debian:forky"),
@@ -146,33 +146,33 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn other_releases_lead_to_their_image() {
+fn image_of_other_releases_returns_expected_image() {
     for (text, image) in OTHERS {
         assert_eq!(reference(&os_release::parse(text.as_bytes())), *image, "{text}");
     }
 }
 
 #[test]
-fn people_are_told_why() {
+fn image_of_states_reason_and_note() {
     let image = |text: &str| of(&os_release::parse(text.as_bytes())).unwrap();
     let debian = image("ID=debian\nVERSION_ID=12\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
-    assert_eq!(debian.reason, "the official image of Debian GNU/Linux 12 (bookworm)");
+    assert_eq!(debian.reason, "official image of Debian GNU/Linux 12 (bookworm)");
     assert_eq!((debian.note.as_str(), debian.profile.merged_usr), ("", true));
     let mint = image("ID=linuxmint\nPRETTY_NAME=\"Linux Mint 21\"\nUBUNTU_CODENAME=jammy\n");
     assert_eq!(
         mint.reason,
-        "no image is known for Linux Mint 21; ubuntu 22.04 is its parent (UBUNTU_CODENAME)"
+        "no image is known for Linux Mint 21; using its parent, ubuntu 22.04 (UBUNTU_CODENAME)"
     );
     assert_eq!(
         image("ID=rhel\nVERSION_ID=6.10\n").reason,
-        "no image is known for rhel; centos 6.10 is nearest"
+        "no image is known for rhel; using its closest release, centos 6.10"
     );
     assert!(image("ID=ubuntu\nVERSION_ID=14.10\n").note.contains("schema 1"));
     assert!(image("ID=centos\nVERSION_ID=6\n").note.contains("vsyscall"));
 }
 
 #[test]
-fn profiles_know_what_an_image_has_otherwise() {
+fn profile_of_reference_returns_known_differences() {
     let of = |text: &str| of(&os_release::parse(text.as_bytes())).unwrap().profile;
     assert!(!of("ID=debian\nVERSION_ID=11\n").merged_usr);
     assert!(
@@ -196,12 +196,12 @@ fn profiles_know_what_an_image_has_otherwise() {
 }
 
 #[test]
-fn the_table_holds_together() {
+fn table_each_line_is_valid() {
     let kinds = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(
         kinds.count(),
         rows().count() + codenames().count(),
-        "a line is of another kind, or has too few columns"
+        "a line has an unknown kind or too few columns"
     );
     for row in rows() {
         let columns = TABLE
@@ -223,7 +223,7 @@ fn the_table_holds_together() {
     }
     let mut seen = HashSet::new();
     for (codename, id, _) in codenames() {
-        assert!(seen.insert(codename), "{codename} is there twice");
+        assert!(seen.insert(codename), "{codename} occurs twice");
         assert!(rows().any(|row| row.id == id), "{codename}");
     }
 }

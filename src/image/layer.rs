@@ -1,4 +1,4 @@
-//! A layer of an image in a store: an archive, compressed or not, whose digests the image states.
+//! A layer in an image store: an archive, compressed or not, with the digests that the image states.
 
 use super::Outcome;
 use super::image_layers::ImageLayers;
@@ -9,13 +9,13 @@ use crate::model::digest::Sha256;
 use crate::model::escape;
 use std::io;
 
-/// A layer: its member, and its blob's digest and size where something states them.
+/// Layer: its member, and digest and size of the blob if the image states them.
 pub(super) struct Layer {
     pub(super) member: Vec<u8>,
     pub(super) blob: Option<(Sha256, u64)>,
 }
 
-/// Verifies the blob before anything of it is parsed, and the archive in it afterwards.
+/// Verifies the blob before it is parsed, applies the layer, and verifies its uncompressed archive.
 pub(super) fn apply(
     store: &Store<'_>,
     layer: &Layer,
@@ -27,7 +27,7 @@ pub(super) fn apply(
         store.verify(&layer.member, digest, Some(*size))?;
     }
     let named = |error: io::Error| match error.raw_os_error() {
-        Some(_) => error, // the disk's, not the layer's
+        Some(_) => error, // of the operating system, not of the layer
         None => io::Error::new(error.kind(), format!("{shown}: {error}")),
     };
     let (blob, _) = store.open(&layer.member)?;
@@ -35,5 +35,5 @@ pub(super) fn apply(
     let mut plain = Hashing::new(plain);
     read_ahead(&mut plain, |archive| tree.apply(archive)).map_err(named)?;
     let (found, _) = plain.finish();
-    same_digest(&format!("the archive of {shown}"), diff_id, &found)
+    same_digest(&format!("the uncompressed {shown}"), diff_id, &found)
 }

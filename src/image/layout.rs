@@ -1,4 +1,5 @@
-//! OCI layouts (OCI image-spec, `image-layout.md`): a directory or an archive of blobs named by their digests.
+//! OCI layouts (OCI image-spec, `image-layout.md`): blobs named by their digests in a directory
+//! or an archive.
 
 use super::layer::{Layer, apply};
 use super::oci::{Document, Documents, assemble, digest_of, parse, select};
@@ -7,12 +8,12 @@ use super::{BaseImage, Outcome, docker};
 use crate::model::digest::Sha256;
 use crate::model::escape;
 
-/// Marks an OCI layout.
+/// File that marks an OCI layout.
 pub(super) const LAYOUT: &[u8] = b"oci-layout";
-/// Where an OCI layout begins.
+/// Index of an OCI layout.
 pub(super) const INDEX: &[u8] = b"index.json";
 
-/// Reads the one image for this architecture.
+/// Reads the image for this architecture. Fails if there are several or none.
 pub(super) fn read(store: &Store<'_>, architecture: &str) -> Outcome<BaseImage> {
     let index: Document = parse("index.json", &store.document(INDEX)?)?;
     let chosen = select(store, &index.manifests.unwrap_or_default(), architecture)?;
@@ -52,6 +53,6 @@ fn blob(store: &Store<'_>, digest: &Sha256, size: u64) -> Outcome<Vec<u8>> {
     let member = digest_path(digest);
     store.verify(&member, digest, Some(size))?;
     let document = store.document(&member)?;
-    // The file may have changed in between.
+    // Verifies the document too, because the file can change between the two reads.
     same_digest(&escape::escape(&member), digest, &digest_of(&document)).map(|()| document)
 }

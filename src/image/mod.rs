@@ -1,22 +1,20 @@
-//! The base image: what is there before the first instruction of the Dockerfile.
+//! Base image: the image of the `FROM` instruction, and what is known about its contents.
 //!
-//! - [`layers`]: layer archives, one on top of the other.
-//! - `store`: where an image's members lie: a directory or an uncompressed archive.
-//! - `oci`: from an index to the image for an architecture, wherever the documents lie (image-spec:
-//!   `image-index.md`, `manifest.md`, `config.md`).
+//! - `choice`: chooses the image.
+//! - `discovery`: determines the contents of the image.
+//! - [`closest`]: finds the dated tag that is closest to the machine's packages.
+//! - `images`: table of distributions and their images.
+//!
+//! Formats of images:
+//!
+//! - [`registry`]: images in a registry (distribution-spec).
+//! - [`image_layers`]: applies layers on top of each other (image-spec: `layer.md`).
+//! - `oci`: finds the image for an architecture in an index (image-spec: `image-index.md`,
+//!   `manifest.md`, `config.md`).
 //! - `layout`: OCI layouts (image-spec: `image-layout.md`).
-//! - `docker`: what `docker save` wrote before version 25 (Docker Image Specification v1.2).
-//! - `images`: which image a distribution's release belongs to.
-//! - `profile`: how images differ from the installation of their packages.
-//! - `appearance`: what a file is that is no image.
-//!
-//! Where the image itself cannot be read:
-//!
-//! - [`package_list`]: which packages it holds, and how that is known.
-//! - [`published`]: the lists that the images' builders publish.
-//! - [`minbase`]: the list computed from the archive's indexes.
-//! - [`contents`]: which files it holds, by its packages.
-//! - [`closest`]: which of the dated tags is nearest to the machine.
+//! - `docker`: archives of `docker save` before version 25 (Docker Image Specification v1.2).
+//! - `store`: members of an image in a directory or an uncompressed archive.
+//! - `appearance`: names the type of a file that is not an image.
 
 mod discovery;
 pub mod image_layers;
@@ -50,63 +48,68 @@ use std::io::Read;
 use std::path::Path;
 use store::{Section, Store};
 
-/// A base image, read from a file.
+/// Base image with all its files, from a file or a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BaseImage {
-    /// The reference that the file itself gives, or that was asked for: `debian:12`.
+    /// Reference from the file or of the request: `debian:12`.
     pub name: Option<String>,
-    /// `sha256:...` of the image's configuration: Docker's image ID. None for a root file system's archive.
+    /// `sha256:...` of the image configuration, which is Docker's image ID. `None` for an archive
+    /// of a root file system.
     pub config_digest: Option<String>,
-    /// `sha256:...` of what the name stands for in the registry, an index of all architectures or the manifest
-    /// itself: what FROM is pinned to. None unless the image came from there.
+    /// `sha256:...` of the index or image manifest that the name refers to in the registry;
+    /// `FROM` is pinned to it. `None` if the image is not from a registry.
     pub index_digest: Option<String>,
-    /// `sha256:...` of the image's manifest for this architecture. It is the registry's own only where the
-    /// file came from there unchanged: `docker save` without the containerd image store makes a new one.
+    /// `sha256:...` of the image manifest for this architecture.
+    ///
+    /// It differs from the registry's digest if the file was written by `docker save` without the
+    /// containerd image store, which generates a new manifest.
     pub manifest_digest: Option<String>,
-    /// Docker's name of the architecture, where the file says it.
+    /// Docker's name of the architecture, if the file states it.
     pub architecture: Option<String>,
-    /// The operating system, `linux`, where the file says it.
+    /// Operating system (`linux`), if the file states it.
     pub os: Option<String>,
-    /// What a container gets unless the Dockerfile says otherwise.
+    /// Execution parameters of containers, unless the Dockerfile changes them.
     pub config: Config,
-    /// Sorted by path, the root first; see [`Contents::nodes`].
+    /// Objects sorted by path, the root first; see [`Contents::nodes`].
     pub nodes: Vec<Node>,
-    /// The contents of the files of [`is_wanted`] that are there, by path.
+    /// Contents of existing files that [`is_wanted`] selects, by path.
     pub files: BTreeMap<Box<[u8]>, Vec<u8>>,
-    /// Which extended attributes appeared in the archives at all.
+    /// Classes of extended attributes that occur in the archives.
     pub xattrs: XattrClasses,
 }
 
-/// The execution parameters that an image's configuration holds (OCI image-spec, `config.md`).
+/// Execution parameters of the image configuration (OCI image-spec, `config.md`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// `NAME=value`, in the image's order.
+    /// Environment as `NAME=value`, in the order of the image.
     pub env: Vec<String>,
-    /// The command, or the arguments of the entry point.
+    /// Command, or the arguments of the entry point.
     pub cmd: Vec<String>,
-    /// What is run with the command as arguments.
+    /// Entry point; it gets the command as arguments.
     pub entrypoint: Vec<String>,
-    /// Empty for the root directory.
+    /// Working directory; empty for the root directory.
     pub working_dir: String,
     /// `user[:group]` by name or number; empty for root.
     pub user: String,
 }
 
-/// Files whose contents later stages need.
+/// Whether later stages need the contents of this file.
 pub fn is_wanted(path: &[u8]) -> bool {
     const ALWAYS: [&[u8]; 4] = [b"etc/group", b"etc/os-release", b"etc/passwd", b"usr/lib/os-release"];
     ALWAYS.contains(&path) || Family::ALL.iter().any(|family| family.manager().reads(path))
 }
 
-/// Reads a base image: a root file system's archive (plain, gzip, zstd), what `docker save` writes, or an
-/// OCI layout as a directory or an archive. `architecture` is Docker's name (`amd64`, `arm64`, `arm/v7`).
+/// Reads a base image from a file and verifies every digest in it.
 ///
-/// Every digest that the file states is verified. Code 20 where the file is no such thing, holds another
-/// architecture or several images, or contradicts itself; 1 where it cannot be read.
+/// Supports archives of a root file system (plain, gzip, zstd), archives of `docker save`, and
+/// OCI layouts as a directory or an archive. `architecture` is Docker's name (`amd64`, `arm/v7`).
+///
+/// Fails with exit code 20 if the file has another format, is for another architecture, contains
+/// several images, or is inconsistent. Fails with 1 if it cannot be read.
 pub fn read(file: &Path, architecture: &str) -> Result<BaseImage> {
     let shown = escape::escape(file.as_os_str().as_encoded_bytes());
     read_any(file, architecture).map_err(|failure| match failure {
-        Failure::Io(cause) => Error::io(format!("reading the base image {shown}"), cause),
+        Failure::Io(cause) => Error::io(format!("cannot read base image {shown}"), cause),
         Failure::Refused(why, hint) => {
             let error = Error::new(Code::NotStarted, format!("base image {shown}: {why}"));
             if hint.is_empty() { error } else { error.hint(hint) }
@@ -115,14 +118,14 @@ pub fn read(file: &Path, architecture: &str) -> Result<BaseImage> {
     })
 }
 
-/// Why a base image was not read; [`read`] adds the file's name.
+/// Reason why a base image was not read. [`read`] adds the name of the file.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The disk.
+    /// Error of the operating system.
     Io(std::io::Error),
-    /// The image itself: why, and what to do about its file (empty for nothing).
+    /// The image cannot be used: the reason, and a hint about its file (can be empty).
     Refused(String, &'static str),
-    /// The network.
+    /// A request failed.
     Net(net::Failure),
 }
 
@@ -138,7 +141,7 @@ impl From<std::io::Error> for Failure {
         match cause.kind() {
             UnexpectedEof => Failure::Refused(cause.to_string(), store::DAMAGED),
             InvalidData | Unsupported => Failure::Refused(cause.to_string(), ""),
-            // The decoders' own errors carry no number of the operating system.
+            // Errors of the decoders have no error number of the operating system.
             _ if cause.raw_os_error().is_none() => Failure::Refused(cause.to_string(), ""),
             _ => Failure::Io(cause),
         }
@@ -165,7 +168,7 @@ fn read_any(path: &Path, architecture: &str) -> Outcome<BaseImage> {
         return read_rootfs(&file);
     }
     if !appearance::is_tar(&head) {
-        let hint = "give a root file system's tar, the output of `docker save`, or an OCI layout";
+        let hint = "pass a tar archive of a root file system, of `docker save`, or an OCI layout";
         return Err(Failure::Refused(
             format!("not an image; it looks like {}", appearance::name(&head)),
             hint,
@@ -186,8 +189,8 @@ fn read_directory(path: &Path, architecture: &str) -> Outcome<BaseImage> {
     if store.contains(layout::LAYOUT) && store.contains(layout::INDEX) {
         return layout::read(&store, architecture);
     }
-    let hint = "an OCI layout has the files oci-layout and index.json; pack a root file system as a tar";
-    Err(Failure::Refused("a directory that is no OCI layout".to_owned(), hint))
+    let hint = "pass an OCI layout (with oci-layout and index.json), or a root file system as a tar archive";
+    Err(Failure::Refused("the directory is not an OCI layout".to_owned(), hint))
 }
 
 fn read_rootfs(file: &File) -> Outcome<BaseImage> {
@@ -195,13 +198,14 @@ fn read_rootfs(file: &File) -> Outcome<BaseImage> {
     let Contents { nodes, files, xattrs } = read_rootfs_stream(reader)?;
     let has = |name: &[u8]| tree::find(&nodes, name).is_some();
     if compression != decompress::Compression::None && (has(docker::MANIFEST) || has(layout::LAYOUT)) {
-        let why = "a compressed image archive, which cannot be read out of order".to_owned();
+        // The members of an image archive are read in the order of its manifest.
+        let why = "the image archive is compressed; it must be uncompressed".to_owned();
         return Err(Failure::Refused(why, "decompress it first: `gzip -d` or `zstd -d`"));
     }
     if ![&b"etc"[..], b"usr", b"bin"].into_iter().any(has) {
-        let why = "a tar archive, but neither an image nor a root file system: no /etc, /usr or /bin in it"
+        let why = "the tar archive is neither an image nor a root file system: it has no /etc, /usr or /bin"
             .to_owned();
-        return Err(Failure::Refused(why, "a root file system's tar begins at the root directory"));
+        return Err(Failure::Refused(why, "pass a tar archive whose paths start at the root directory"));
     }
     Ok(BaseImage { nodes, files, xattrs, ..BaseImage::default() })
 }

@@ -1,5 +1,7 @@
-//! Images by their documents, wherever these lie: index, manifest, configuration, layers (OCI image-spec:
-//! `image-index.md`, `manifest.md`, `config.md`). Each is verified against the digest that leads to it.
+//! Finds and assembles an image from its index, manifest, configuration and layers (OCI
+//! image-spec: `image-index.md`, `manifest.md`, `config.md`).
+//!
+//! Each document is verified with the digest in the document that refers to it.
 
 use super::image_layers::ImageLayers;
 use super::store::{digest_text, parse_digest};
@@ -10,16 +12,17 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An index within an index within an index; deeper is no image.
+/// Maximum depth of nested indexes. Real images have at most two levels.
 const MAX_DEPTH: usize = 4;
 const MAX_DOCUMENTS: usize = 1024;
 const MAX_LAYERS: usize = 1024;
 
-/// Manifests with another configuration are artifacts that only travel with images (signatures, SBOMs).
+/// Media types of image configurations. Manifests with another one are artifacts that are stored
+/// together with images (signatures, SBOMs).
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// What a document says of another (`descriptor.md`).
+/// Reference from one document to another (image-spec: `descriptor.md`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
@@ -32,7 +35,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// One that says nothing but which document.
+    /// Returns a descriptor without media type, platform and annotations.
     pub(crate) fn of(digest: &Sha256, size: u64) -> Self {
         let media_type = String::new();
         Descriptor { media_type, digest: digest_text(digest), size, platform: None, annotations: None }
@@ -48,7 +51,7 @@ struct Platform {
     variant: Option<String>,
 }
 
-/// An index or a manifest.
+/// Index or image manifest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
@@ -58,7 +61,7 @@ pub(super) struct Document {
     layers: Option<Vec<Descriptor>>,
 }
 
-/// An image's configuration.
+/// Image configuration (`config.md`).
 #[derive(Debug, Deserialize)]
 pub(crate) struct ImageConfig {
     architecture: Option<String>,
@@ -83,7 +86,7 @@ struct Rootfs {
     diff_ids: Vec<String>,
 }
 
-/// A manifest that the index led to.
+/// Manifest that was found in the index.
 struct Candidate {
     digest: Sha256,
     name: Option<String>,
@@ -92,37 +95,38 @@ struct Candidate {
     layers: Vec<Descriptor>,
 }
 
-/// Where an image's documents lie.
+/// Source of the documents of an image.
 pub(crate) trait Documents {
-    /// Whether the manifest or index is there: `docker save` writes the index of all platforms, but the
-    /// documents of those it has.
+    /// Whether the manifest or index exists. `docker save` writes the index of all platforms, but
+    /// only the documents of the saved ones.
     fn has(&self, digest: &Sha256) -> bool;
 
-    /// Whether manifests for other platforms are looked at, too. Registries count every one.
+    /// Whether to read manifests for other platforms too. Registries count each one as a pull.
     fn shows_all(&self) -> bool;
 
-    /// The manifest or index with this digest and size, both verified.
+    /// Reads a manifest or an index and verifies digest and size.
     fn manifest(&self, digest: &Sha256, size: u64) -> Outcome<Vec<u8>>;
 
-    /// The configuration with this digest and size, both verified.
+    /// Reads a configuration and verifies digest and size.
     fn config(&self, digest: &Sha256, size: u64) -> Outcome<Vec<u8>>;
 }
 
-/// The one image for an architecture.
+/// Image for one architecture.
 pub(crate) struct Selected {
-    /// The manifest's digest.
+    /// Digest of the manifest.
     pub(crate) manifest: Sha256,
-    /// The configuration's digest.
+    /// Digest of the configuration.
     pub(crate) config_digest: Sha256,
-    /// The name that an annotation gives.
+    /// Reference in an annotation of the index.
     pub(crate) name: Option<String>,
-    /// What the image is.
+    /// Configuration of the image.
     pub(crate) config: ImageConfig,
-    /// Digest and size of each layer's blob, the lowest first.
+    /// Digest and size in bytes of each layer's blob, the lowest layer first.
     pub(crate) layers: Vec<(Sha256, u64)>,
 }
 
-/// Follows the descriptors to the one image for this architecture.
+/// Follows the descriptors to the image for this architecture. Fails if there are several or
+/// none.
 pub(crate) fn select(
     documents: &dyn Documents,
     descriptors: &[Descriptor],
@@ -134,7 +138,8 @@ pub(crate) fn select(
     let chosen = choose(search.found, search.others, architecture)?;
     let config = read_config(documents, &chosen.config)?;
     if !suits(&config.platform(), architecture) {
-        let why = format!("the index calls it {}, its configuration {}", chosen.platform, config.platform());
+        let why =
+            format!("the index states platform {}, the configuration {}", chosen.platform, config.platform());
         return Err(refused(escape::escape(why.as_bytes())));
     }
     Ok(Selected {
@@ -146,13 +151,13 @@ pub(crate) fn select(
     })
 }
 
-/// The way from an index to all manifests that may be the image's.
+/// Search through the indexes for manifests of images.
 struct Search<'a> {
     documents: &'a dyn Documents,
     architecture: &'a str,
     visited: BTreeSet<Sha256>,
     found: Vec<Candidate>,
-    /// The platforms that the index names and that were not looked at.
+    /// Platforms in the index whose manifests were not read.
     others: Vec<String>,
 }
 
@@ -160,7 +165,7 @@ impl Search<'_> {
     fn follow(&mut self, descriptors: &[Descriptor], name: Option<&str>, depth: usize) -> Outcome<()> {
         for descriptor in descriptors.iter().filter(|descriptor| is_image(descriptor)) {
             if depth == MAX_DEPTH || self.visited.len() > MAX_DOCUMENTS {
-                return Err(refused("its index is nested too deeply or too long"));
+                return Err(refused("the index is nested too deeply or has too many entries"));
             }
             let digest = parse_digest(&descriptor.digest)?;
             let absent = depth > 0 && !self.documents.has(&digest);
@@ -192,9 +197,9 @@ impl Search<'_> {
         let shown = digest_text(&digest);
         let document: Document = parse(&shown, &self.documents.manifest(&digest, descriptor.size)?)?;
         match document {
-            Document { schema_version: Some(1), .. } => Err(refused(format!(
-                "{shown} is a manifest of Docker's old schema 1, which is not read here"
-            ))),
+            Document { schema_version: Some(1), .. } => {
+                Err(refused(format!("{shown} is a manifest of Docker's schema 1, which is not supported")))
+            }
             Document { manifests: Some(nested), config: None, layers: None, .. } => {
                 self.follow(&nested, name, depth + 1)
             }
@@ -206,13 +211,13 @@ impl Search<'_> {
                 }
                 Ok(())
             }
-            // One document that is both has been an attack (CVE-2021-41190).
+            // A document that is both can be interpreted in two ways (CVE-2021-41190).
             _ => Err(refused(format!("{shown} is neither an index nor a manifest"))),
         }
     }
 }
 
-/// Whether this may be an image, not an attestation or another artifact.
+/// Whether the descriptor can refer to an image. Excludes attestations and other artifacts.
 fn is_image(descriptor: &Descriptor) -> bool {
     let attestation = descriptor
         .annotations
@@ -223,7 +228,7 @@ fn is_image(descriptor: &Descriptor) -> bool {
     !attestation && !unknown
 }
 
-/// `os/architecture[/variant]`, of the descriptor or else of the image's configuration.
+/// Returns `os/architecture[/variant]` from the descriptor or the configuration of the image.
 fn platform(documents: &dyn Documents, descriptor: &Descriptor, config: &Descriptor) -> Outcome<String> {
     match &descriptor.platform {
         Some(platform) => Ok(platform.text()),
@@ -238,7 +243,7 @@ impl Platform {
 }
 
 impl ImageConfig {
-    /// `os/architecture[/variant]`.
+    /// Returns `os/architecture[/variant]`.
     pub(super) fn platform(&self) -> String {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         platform_text(&text(&self.os), &text(&self.architecture), self.variant.as_deref())
@@ -252,12 +257,13 @@ fn platform_text(os: &str, architecture: &str, variant: Option<&str>) -> String 
     }
 }
 
-/// Whether an image for `platform` may be one for `architecture`: variants count where both name one.
+/// Whether an image for `platform` can be used for `architecture`. Compares variants only if both
+/// have one.
 pub(super) fn suits(platform: &str, architecture: &str) -> bool {
     let wanted = wanted_platform(architecture);
-    let (mut there, mut wanted) = (platform.split('/'), wanted.split('/'));
-    let same = there.next() == wanted.next() && there.next() == wanted.next();
-    let variants = (there.next(), wanted.next());
+    let (mut offered, mut wanted) = (platform.split('/'), wanted.split('/'));
+    let same = offered.next() == wanted.next() && offered.next() == wanted.next();
+    let variants = (offered.next(), wanted.next());
     same && (variants.0.is_none() || variants.1.is_none() || variants.0 == variants.1)
 }
 
@@ -281,31 +287,31 @@ fn choose(candidates: Vec<Candidate>, others: Vec<String>, architecture: &str) -
 }
 
 pub(super) fn wrong_platform(platforms: &[String], architecture: &str) -> Failure {
-    let there = if platforms.is_empty() {
+    let found = if platforms.is_empty() {
         "none".to_owned()
     } else {
         escape::escape(platforms.join(", ").as_bytes())
     };
-    let why = format!("no image for linux/{architecture} in it; there: {there}");
-    Failure::Refused(why, "pull with --platform and save that image")
+    let why = format!("no image for linux/{architecture}; found: {found}");
+    Failure::Refused(why, "pull the image with --platform and save it again")
 }
 
 pub(super) fn several(count: usize, architecture: &str) -> Failure {
-    let why = format!("{count} images for linux/{architecture} in it");
-    Failure::Refused(why, "save one image only, and of one variant of the architecture")
+    let why = format!("{count} images for linux/{architecture}; expected one");
+    Failure::Refused(why, "save one image only, with one variant of the architecture")
 }
 
-/// A reference that people can use: `debian:12`.
+/// Returns the reference in the annotations, in short form: `debian:12`.
 fn reference(descriptor: &Descriptor) -> Option<String> {
     let annotations = descriptor.annotations.as_ref()?;
     let full = annotations.get("io.containerd.image.name").map(|name| familiar(name));
-    // The other one is often the tag alone.
+    // org.opencontainers.image.ref.name often has the tag alone.
     full.or_else(|| {
         annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains([':', '/'])).cloned()
     })
 }
 
-/// Docker Hub's names without its host and `library/`.
+/// Removes `docker.io/` and `library/` from a name.
 pub(super) fn familiar(name: &str) -> String {
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     name.strip_prefix("library/").unwrap_or(name).to_owned()
@@ -321,16 +327,18 @@ fn read_config(documents: &dyn Documents, descriptor: &Descriptor) -> Outcome<Im
     parse(&digest_text(&digest), &documents.config(&digest, descriptor.size)?)
 }
 
-/// A JSON document; the error names it and the place in it, not what stands there.
+/// Parses a JSON document. The error contains its name and the position, but none of its content.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, document: &[u8]) -> Outcome<T> {
     serde_json::from_slice(document).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        refused(format!("{name} is not what it should be ({place})"))
+        let position = format!("line {}, column {}", error.line(), error.column());
+        refused(format!("{name} is not a valid document ({position})"))
     })
 }
 
-/// Media types of layers: OCI's and Docker's, compressed or not, distributable or not. How the blob
-/// really is compressed its first bytes tell; `docker save` has called plain layers gzip.
+/// Returns digest and size of a layer. Fails if the media type is not one of a layer.
+///
+/// The compression in the media type is not used, because `docker save` has labeled uncompressed
+/// layers as gzip. The magic number of the blob determines it.
 fn layer(descriptor: &Descriptor) -> Outcome<(Sha256, u64)> {
     const TYPES: [&str; 4] = [
         "application/vnd.oci.image.layer.v1.tar",
@@ -342,13 +350,14 @@ fn layer(descriptor: &Descriptor) -> Outcome<(Sha256, u64)> {
     let end = TYPES.iter().find_map(|known| media_type.strip_prefix(known));
     if !matches!(end, Some("" | "+gzip" | ".gzip" | "+zstd" | ".zstd")) {
         let shown = escape::escape(media_type.as_bytes());
-        return Err(refused(format!("a layer of the type {shown}, which is not read here")));
+        return Err(refused(format!("layer with unsupported media type {shown}")));
     }
     Ok((parse_digest(&descriptor.digest)?, descriptor.size))
 }
 
-/// Applies the layers, each with the digest that its archive has to have, and takes over what the configuration
-/// says; digests and name are the caller's.
+/// Applies the layers and copies the execution parameters of the configuration.
+///
+/// `apply` gets each layer with its diff ID. The caller sets name and digests of the result.
 pub(crate) fn assemble<L>(
     config: &ImageConfig,
     layers: &[L],
@@ -356,8 +365,8 @@ pub(crate) fn assemble<L>(
 ) -> Outcome<BaseImage> {
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != layers.len() || layers.len() > MAX_LAYERS {
-        let counts = format!("{} layers, but its configuration {}", layers.len(), diff_ids.len());
-        return Err(refused(format!("the image lists {counts}")));
+        let counts = format!("{} layers, its configuration {}", layers.len(), diff_ids.len());
+        return Err(refused(format!("the manifest lists {counts}")));
     }
     let mut tree = ImageLayers::new(&is_wanted);
     for (layer, diff_id) in layers.iter().zip(diff_ids) {
@@ -388,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variants_count_where_both_name_one() {
+    fn suits_variants_are_compared_if_both_have_one() {
         for (platform, architecture, suitable) in [
             ("linux/amd64", "amd64", true),
             ("linux/amd64/v2", "amd64", true),
@@ -404,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_as_people_write_them() {
+    fn familiar_docker_hub_names_are_shortened() {
         for (name, short) in [
             ("docker.io/library/debian:12", "debian:12"),
             ("docker.io/user/image:1", "user/image:1"),

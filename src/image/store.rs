@@ -1,4 +1,4 @@
-//! Where the members of an image lie: beneath a directory, or in an uncompressed archive that is read in place.
+//! Members of an image, in a directory or in an uncompressed archive that is read in place.
 
 use super::{Failure, Outcome, refused};
 use crate::context::stream::Hashing;
@@ -14,23 +14,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// The image-spec recommends that registries take manifests of up to 4 MiB.
+/// Maximum size of a JSON document in bytes. The distribution-spec recommends that registries
+/// accept manifests of at least 4 MiB.
 pub(crate) const JSON_LIMIT: u64 = 8 << 20;
-/// Members of an image archive; the largest images have a few hundred.
+/// Maximum number of members of an image archive; large images have a few hundred.
 const MAX_MEMBERS: usize = 1 << 20;
-/// Links from member to member; Docker before 25 wrote equal layers as links.
+/// Maximum number of links from member to member. Docker before 25 wrote equal layers as links.
 const MAX_LINKS: usize = 8;
 
-/// What an archive has under a name.
+/// Member of an archive.
 #[derive(Debug)]
 pub(super) enum Member {
-    /// Offset and length.
+    /// Offset and length in bytes.
     Data(u64, u64),
-    /// The name of another member.
+    /// Link to the member with this name.
     Link(Vec<u8>),
 }
 
-/// Named members.
+/// Directory or archive with named members.
 #[derive(Debug)]
 pub(super) enum Store<'a> {
     Directory(PathBuf),
@@ -42,8 +43,9 @@ impl<'a> Store<'a> {
         Store::Directory(path.to_owned())
     }
 
-    /// Reads the headers of an uncompressed archive, passing over the data. A member that cannot be read
-    /// in place (a sparse file) is left out.
+    /// Reads the headers of an uncompressed archive and skips the data.
+    ///
+    /// Omits members that cannot be read in place (sparse files).
     pub(super) fn archive(file: &'a File) -> Outcome<Self> {
         let mut members = BTreeMap::new();
         let mut archive = Reader::new(Section::whole(file)?);
@@ -52,7 +54,7 @@ impl<'a> Store<'a> {
             let member = match (entry.hard_link, entry.node.kind) {
                 (Some(target), _) => Some(Member::Link(target)),
                 (None, Kind::File { size, .. }) => contiguous.then_some(Member::Data(0, size)),
-                (None, Kind::Symlink(target)) => beside(tree::parent(&path), &target).map(Member::Link),
+                (None, Kind::Symlink(target)) => resolve_link(tree::parent(&path), &target).map(Member::Link),
                 _ => None,
             };
             let member = match member {
@@ -64,13 +66,13 @@ impl<'a> Store<'a> {
                 members.insert(path, member);
             }
             if members.len() > MAX_MEMBERS {
-                break; // no image has so many: a root file system
+                break; // not an image but a root file system
             }
         }
         Ok(Store::Archive(file, members))
     }
 
-    /// Whether there is a file of this name.
+    /// Whether a member with this name exists.
     pub(super) fn contains(&self, name: &[u8]) -> bool {
         match self {
             Store::Directory(path) => path.join(OsStr::from_bytes(name)).is_file(),
@@ -78,10 +80,13 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// A member's content and length. Names come from [`digest_path`] or are looked up in the archive, so
-    /// they never lead out of the directory.
+    /// Opens a member and returns its content and length in bytes.
+    ///
+    /// Names cannot lead out of the directory: they are from [`digest_path`], constants, or
+    /// looked up in the archive.
     pub(super) fn open(&self, name: &[u8]) -> Outcome<(Box<dyn Read + Send + '_>, u64)> {
-        let missing = || refused(format!("the member {} is missing", escape::escape(name)));
+        let missing =
+            || Failure::Refused(format!("{} is missing in the image", escape::escape(name)), DAMAGED);
         match self {
             Store::Directory(path) => {
                 let path = path.join(OsStr::from_bytes(name));
@@ -99,7 +104,7 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// A JSON document.
+    /// Reads a JSON document of at most 8 MiB.
     pub(super) fn document(&self, name: &[u8]) -> Outcome<Vec<u8>> {
         let (mut reader, length) = self.open(name)?;
         if length > JSON_LIMIT {
@@ -110,19 +115,22 @@ impl<'a> Store<'a> {
         Ok(document)
     }
 
-    /// Digests a member that has to have this digest and, if given, size.
+    /// Verifies digest and, if stated, size of a member.
     pub(super) fn verify(&self, name: &[u8], digest: &Sha256, size: Option<u64>) -> Outcome<()> {
         let (reader, length) = self.open(name)?;
         if let Some(size) = size.filter(|&size| size != length) {
             let name = escape::escape(name);
-            return Err(Failure::Refused(format!("{name} has {length} bytes instead of {size}"), DAMAGED));
+            return Err(Failure::Refused(
+                format!("{name} has {length} bytes instead of {size} bytes"),
+                DAMAGED,
+            ));
         }
         let mut reader = Hashing::new(reader);
         let mut buffer = vec![0; 128 << 10];
         while reader.read(&mut buffer)? > 0 {}
         let (found, read) = reader.finish();
         if read != length {
-            return Err(Failure::Refused(format!("{} is cut off", escape::escape(name)), DAMAGED));
+            return Err(Failure::Refused(format!("{} is truncated", escape::escape(name)), DAMAGED));
         }
         same_digest(&escape::escape(name), digest, &found)
     }
@@ -140,36 +148,36 @@ impl<'a> Store<'a> {
     }
 }
 
-/// What to do about a file that contradicts itself.
+/// Hint for an inconsistent file.
 pub(super) const DAMAGED: &str = "the file is damaged or incomplete: save or download it again";
 
-/// An error that names both digests unless they are equal.
+/// Compares two digests. Fails with a message that contains both if they differ.
 pub(crate) fn same_digest(what: &str, stated: &Sha256, found: &Sha256) -> Outcome<()> {
     if stated == found {
         return Ok(());
     }
-    let why = format!("{what} should have the digest {} but has {}", digest_text(stated), digest_text(found));
+    let why = format!("{what} has digest {} instead of {}", digest_text(found), digest_text(stated));
     Err(Failure::Refused(why, DAMAGED))
 }
 
-/// `sha256:` and the digest.
+/// Returns the digest as `sha256:HEX`.
 pub(crate) fn digest_text(digest: &Sha256) -> String {
     format!("sha256:{}", escape::hex(digest))
 }
 
-/// The digest of such a text.
+/// Parses `sha256:HEX`.
 pub(crate) fn parse_digest(text: &str) -> Outcome<Sha256> {
     let digest = text.strip_prefix("sha256:").and_then(|hex| escape::unhex(hex.as_bytes()));
     digest.ok_or_else(|| refused(format!("{} is not a sha256 digest", escape::escape(text.as_bytes()))))
 }
 
-/// Where an OCI layout keeps the blob (`image-layout.md`).
+/// Returns the path of a blob in an OCI layout (`image-layout.md`).
 pub(super) fn digest_path(digest: &Sha256) -> Vec<u8> {
     format!("blobs/sha256/{}", escape::hex(digest)).into_bytes()
 }
 
-/// A relative link's target, from the directory that it stands in; `None` if it leads out of the archive.
-fn beside(directory: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+/// Resolves the target of a link in `directory`. Returns `None` if it leads out of the archive.
+fn resolve_link(directory: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let mut path = if target.first() == Some(&b'/') { Vec::new() } else { directory.to_vec() };
     for component in target.split(|&byte| byte == b'/') {
         match component {
@@ -182,7 +190,7 @@ fn beside(directory: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     Some(path)
 }
 
-/// A part of a file, read without moving the file's own position.
+/// Part of a file; reading does not move the file offset (pread(2)).
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     file: &'a File,
@@ -197,7 +205,7 @@ impl<'a> Section<'a> {
 
     fn advance(&mut self, count: u64) -> io::Result<()> {
         if count > self.left {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is truncated"));
         }
         self.offset += count;
         self.left -= count;
@@ -207,8 +215,8 @@ impl<'a> Section<'a> {
 
 impl Read for Section<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = self.left.min(buffer.len() as u64) as usize;
-        let got = self.file.read_at(&mut buffer[..most], self.offset)?;
+        let max = self.left.min(buffer.len() as u64) as usize;
+        let got = self.file.read_at(&mut buffer[..max], self.offset)?;
         self.offset += got as u64;
         self.left -= got as u64;
         Ok(got)

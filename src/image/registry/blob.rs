@@ -1,6 +1,6 @@
-//! A blob as it streams by: resumed once if the connection breaks, and verified at its end.
+//! Reader of a blob: resumes once if the connection breaks, and verifies the digest at the end.
 
-use super::session::{Method, Session, Wanted};
+use super::session::{Method, RepositoryRequest, Session};
 use crate::image::store::{digest_text, same_digest};
 use crate::image::{Outcome, refused};
 use crate::model::digest::Sha256;
@@ -10,7 +10,7 @@ use std::io::{self, Read};
 
 const BUFFER: usize = 128 << 10;
 
-/// The compressed layer; what is read of it is believed only after [`Blob::verify`].
+/// Compressed layer. Its content must not be used before [`Blob::verify`] returns.
 pub(super) struct Blob<'a> {
     session: &'a Session<'a>,
     digest: Sha256,
@@ -24,12 +24,12 @@ pub(super) struct Blob<'a> {
 
 impl<'a> Blob<'a> {
     pub(super) fn open(session: &'a Session<'a>, digest: Sha256, size: u64) -> Result<Self, Failure> {
-        let body = ask(session, &digest, size, 0)?;
+        let body = request(session, &digest, size, 0)?;
         let hasher = sha2::Sha256::new();
         Ok(Blob { session, digest, size, body, received: 0, hasher, is_resumed: false, failure: None })
     }
 
-    /// Reads the rest, and says whether all of it together is what the digest stands for.
+    /// Reads the rest and verifies size and digest of the whole blob.
     pub(super) fn verify(mut self) -> Outcome<()> {
         let rest = io::copy(&mut self, &mut io::sink());
         if let Some(failure) = self.failure {
@@ -39,9 +39,9 @@ impl<'a> Blob<'a> {
         let shown = digest_text(&self.digest);
         if self.received != self.size {
             let (received, size) = (self.received, self.size);
-            return Err(refused(format!("the layer {shown} has {received} bytes instead of {size}")));
+            return Err(refused(format!("layer {shown} has {received} bytes instead of {size} bytes")));
         }
-        same_digest("a layer", &self.digest, &self.hasher.finalize().into())
+        same_digest("layer", &self.digest, &self.hasher.finalize().into())
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -49,19 +49,19 @@ impl<'a> Blob<'a> {
             let failure = match self.body.read(buffer) {
                 Ok(0) if self.received < self.size => Failure::CutOff {
                     url: self.body.url().to_owned(),
-                    cause: "the server closed it early".to_owned(),
+                    cause: "closed early by the server".to_owned(),
                 },
                 Ok(got) => return Ok(got),
                 Err(error) => {
                     Failure::from_io(&error).cloned().ok_or_else(|| unexpected(&self.body, &error))?
                 }
             };
-            let may_go_on = matches!(failure, Failure::CutOff { .. } | Failure::TimedOut { .. });
-            if self.is_resumed || !may_go_on {
+            let is_resumable = matches!(failure, Failure::CutOff { .. } | Failure::TimedOut { .. });
+            if self.is_resumed || !is_resumable {
                 return Err(failure);
             }
             self.is_resumed = true;
-            self.body = ask(self.session, &self.digest, self.size, self.received)?;
+            self.body = request(self.session, &self.digest, self.size, self.received)?;
         }
     }
 }
@@ -84,32 +84,32 @@ impl Read for Blob<'_> {
     }
 }
 
-/// The blob from this byte on.
-fn ask(session: &Session<'_>, digest: &Sha256, size: u64, start: u64) -> Result<Body, Failure> {
+/// Requests the blob from byte `start` on.
+fn request(session: &Session<'_>, digest: &Sha256, size: u64, start: u64) -> Result<Body, Failure> {
     let path = format!("blobs/{}", digest_text(digest));
     let range = start..size;
-    let wanted = Wanted {
+    let mut response = session.send(&RepositoryRequest {
         method: Method::Get,
         path: &path,
         accept: &[],
         range: (start > 0).then_some(&range),
         limit: size,
-    };
-    let mut response = session.send(&wanted)?;
+    })?;
     if start > 0 && response.status != 206 {
         skip(&mut response.body, start)?;
     }
     Ok(response.body)
 }
 
-/// A server that cannot begin in the middle sends again what was read before.
+/// Skips `count` bytes that were read already: a server without support for ranges sends the
+/// whole blob again (RFC 9110, section 14.2).
 fn skip(body: &mut Body, count: u64) -> Result<(), Failure> {
     let mut buffer = vec![0; BUFFER];
     let mut left = count;
     while left > 0 {
-        let most = left.min(BUFFER as u64) as usize;
-        match body.read(&mut buffer[..most]) {
-            Ok(0) => return Ok(()), // too short: the next read says so
+        let max = left.min(BUFFER as u64) as usize;
+        match body.read(&mut buffer[..max]) {
+            Ok(0) => return Ok(()), // too short: the next read returns the error
             Ok(got) => left -= got as u64,
             Err(error) => {
                 return Err(Failure::from_io(&error).cloned().unwrap_or_else(|| unexpected(body, &error)));

@@ -1,7 +1,7 @@
-//! What Docker remembers of logins: the `auths` of its `config.json`.
+//! Registry logins in `auths` of Docker's `config.json`.
 //!
-//! Only what stands in the file itself is used. Credential helpers (`credsStore`, `credHelpers`) are programs, and
-//! identity tokens belong to a login that goes on; neither is used here.
+//! Credential helpers (`credsStore`, `credHelpers`) are not used because the sandbox runs no
+//! other executables. Identity tokens are not used because they need the OAuth2 flow.
 
 use crate::transfer::net;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Docker's file has a few entries of a few hundred bytes.
+/// Maximum size of the file in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// Logins by registry.
@@ -30,18 +30,19 @@ struct Entry {
     registrytoken: String,
 }
 
-/// How a registry learns who asks, as the value of an `Authorization` header.
+/// Login as the value of an `Authorization` header.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Login {
-    /// Name and password: for the registry or its token service.
+    /// User name and password, for the registry or its token service.
     Basic(String),
-    /// A token for the registry itself.
+    /// Token for the registry.
     Bearer(String),
 }
 
 impl Credentials {
-    /// Those of the user who runs this: `$DOCKER_CONFIG/config.json`, else `$HOME/.docker/config.json`. None if
-    /// there is no such file or it is not as Docker writes it.
+    /// Reads `$DOCKER_CONFIG/config.json` or `$HOME/.docker/config.json`.
+    ///
+    /// Returns no logins if the file does not exist or is not valid.
     pub fn of_docker() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory =
@@ -49,14 +50,14 @@ impl Credentials {
         directory.map(|directory| Self::of_file(&directory.join("config.json"))).unwrap_or_default()
     }
 
-    /// Those in this file; none if it cannot be read.
+    /// Reads this file. Returns no logins if it cannot be read.
     pub fn of_file(path: &Path) -> Self {
         let mut content = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content));
         read.ok().and_then(|_| serde_json::from_slice(&content).ok()).unwrap_or_default()
     }
 
-    /// The login for a registry as [`super::Reference::registry`] names it.
+    /// Returns the login for a registry. `registry` is [`super::Reference::registry`].
     pub(super) fn find(&self, registry: &str) -> Option<Login> {
         let (_, entry) = self.auths.iter().find(|(key, _)| host(key) == registry.to_ascii_lowercase())?;
         if !entry.registrytoken.is_empty() {
@@ -74,7 +75,7 @@ impl Credentials {
     }
 }
 
-/// Keys are hosts, or addresses such as Docker Hub's `https://index.docker.io/v1/`.
+/// Returns the host of a key. Keys are hosts or URLs, such as `https://index.docker.io/v1/`.
 fn host(key: &str) -> String {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
@@ -84,7 +85,7 @@ fn host(key: &str) -> String {
     }
 }
 
-/// Without what is secret.
+/// Prints the registries without the secrets.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.auths.keys()).finish()
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logins_are_found_by_host() {
+    fn credentials_find_registry_returns_its_login() {
         let credentials: Credentials = serde_json::from_str(
             r#"{"auths": {
                 "https://index.docker.io/v1/": {"auth": "bWU6c2VjcmV0"},
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_file_holds_no_login() {
+    fn credentials_of_file_invalid_file_has_no_logins() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for content in ["", "[]", "{\"auths\": 5}", "{}"] {
             std::fs::write(file.path(), content).unwrap();

@@ -1,9 +1,9 @@
-//! Base images from a registry (OCI distribution-spec, "Pull"), streamed: no layer touches the disk.
+//! Base images from a registry (OCI distribution-spec, "Pull"). Layers are streamed, not stored.
 //!
-//! - [`Reference`]: an image's name.
-//! - [`Credentials`]: what Docker's own configuration says.
-//! - `session`: requests to one repository, tokens.
-//! - `blob`: a layer as it streams by.
+//! - [`Reference`]: name of an image.
+//! - [`Credentials`]: logins in Docker's configuration.
+//! - `session`: requests to one repository, with authentication.
+//! - `blob`: reader of a layer that verifies and resumes.
 
 mod blob;
 mod credentials;
@@ -25,33 +25,34 @@ use crate::model::escape;
 use crate::transfer::net::{self, Client, Response};
 use blob::Blob;
 use serde::Deserialize;
-use session::{Method, Session, Wanted};
+use session::{Method, RepositoryRequest, Session};
 use std::fmt;
 
-/// Indexes and manifests, OCI's and Docker's.
+/// Media types of indexes and manifests of OCI and Docker.
 const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
-/// Larger layers are no base image's.
+/// Maximum size of a layer in bytes.
 const MAX_BLOB: u64 = 16 << 30;
-/// A repository with more tags is read as far as this; a page is as long as the registry likes.
+/// Maximum number of pages of tags to read. The registry chooses the size of a page.
 const MAX_PAGES: usize = 32;
+/// Requested number of tags per page.
 const TAGS_PER_PAGE: usize = 1000;
 
-/// Why an image did not come from its registry.
+/// Reason why an image could not be pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The network, or the registry's answer to a request.
+    /// A request failed.
     Net(net::Failure),
-    /// The image: it is none for this architecture, or its parts do not fit together.
+    /// The image is inconsistent or not for this architecture.
     Image(String),
 }
 
 impl Failure {
-    /// Whether the registry is sure that there is no such image.
+    /// Whether the registry states that the image does not exist.
     pub fn is_absent(&self) -> bool {
         matches!(self, Failure::Net(failure) if failure.is_absent())
     }
@@ -61,7 +62,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Net(failure @ net::Failure::Status { status: 401 | 403, .. }) => {
-                write!(f, "{failure}: `docker login` without a credential helper gives them")
+                write!(f, "{failure}; use `docker login` without a credential helper")
             }
             Failure::Net(failure) => failure.fmt(f),
             Failure::Image(why) => f.write_str(why),
@@ -87,25 +88,27 @@ impl From<image::Failure> for Failure {
     }
 }
 
-/// Registries, as this run may ask them.
+/// Access to registries: HTTP client and credentials.
 #[derive(Debug)]
 pub struct Access<'a> {
-    /// Sends the requests. With [`net::Settings::plain_http`], and always on this machine's own addresses, a
-    /// registry that does not speak TLS is asked without it.
+    /// HTTP client. Plain HTTP is used for registries without TLS on loopback addresses, and on
+    /// others with [`net::Settings::plain_http`].
     pub client: &'a Client,
-    /// Shown to the registry that they are for, and to the token service that it names.
+    /// Credentials. Each is sent only to its registry and to the token service of that registry.
     pub credentials: Credentials,
 }
 
 impl<'a> Access<'a> {
-    /// With the logins that Docker remembers for this user.
+    /// Uses the logins in the Docker configuration of this user.
     pub fn new(client: &'a Client) -> Self {
         Access { client, credentials: Credentials::of_docker() }
     }
 
-    /// The image for this architecture (Docker's name: `amd64`, `arm/v7`), every digest of it verified: of the
-    /// manifests, the configuration, each layer as it was sent and as it is without compression. The result of
-    /// [`image::read`] for the same image, with [`BaseImage::index_digest`].
+    /// Pulls the image for this architecture (Docker's name: `amd64`, `arm/v7`).
+    ///
+    /// Verifies the digests of manifests, configuration, and compressed and uncompressed layers.
+    /// Returns what [`image::read`] returns for the saved image, plus
+    /// [`BaseImage::index_digest`].
     pub fn pull(&self, reference: &Reference, architecture: &str) -> Result<BaseImage, Failure> {
         let session = Session::new(self, reference);
         let remote = Remote { root: root(&session, reference)?, session: &session };
@@ -122,7 +125,7 @@ impl<'a> Access<'a> {
         Ok(image)
     }
 
-    /// Whether the registry has the image. Docker Hub does not count this as a pull.
+    /// Checks whether the image exists. Docker Hub does not count HEAD requests as a pull.
     pub fn exists(&self, reference: &Reference) -> Result<bool, Failure> {
         let session = Session::new(self, reference);
         match manifest(&session, Method::Head, &reference.target(), JSON_LIMIT) {
@@ -132,15 +135,19 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// The tags of the repository, sorted; of a registry's list the first 32 pages.
+    /// Returns the tags in the first 32 pages, sorted.
     pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, Failure> {
         let session = Session::new(self, reference);
         let mut path = format!("tags/list?n={TAGS_PER_PAGE}");
         let mut tags = Vec::new();
         for _ in 0..MAX_PAGES {
-            let wanted =
-                Wanted { method: Method::Get, path: &path, accept: &[], range: None, limit: JSON_LIMIT };
-            let response = session.send(&wanted)?;
+            let response = session.send(&RepositoryRequest {
+                method: Method::Get,
+                path: &path,
+                accept: &[],
+                range: None,
+                limit: JSON_LIMIT,
+            })?;
             let next = response.header("link").and_then(|link| next_page(link, reference));
             let page: Tags = oci::parse("the list of tags", &response.body.into_bytes()?)?;
             tags.extend(page.tags.unwrap_or_default());
@@ -160,7 +167,10 @@ struct Tags {
     tags: Option<Vec<String>>,
 }
 
-/// The query of the next page, from `</v2/REPOSITORY/tags/list?n=9&last=x>; rel="next"`: never another path.
+/// Returns the path of the next page from a `Link` header such as
+/// `</v2/REPOSITORY/tags/list?n=9&last=x>; rel="next"` (RFC 8288).
+///
+/// Uses only the query string, so that the registry cannot choose another path.
 fn next_page(link: &str, reference: &Reference) -> Option<String> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     let query = target.split_once(&format!("/{}/tags/list?", reference.repository()))?.1;
@@ -174,10 +184,10 @@ fn manifest(
     limit: u64,
 ) -> Result<Response, net::Failure> {
     let path = format!("manifests/{target}");
-    session.send(&Wanted { method, path: &path, accept: &MANIFESTS, range: None, limit })
+    session.send(&RepositoryRequest { method, path: &path, accept: &MANIFESTS, range: None, limit })
 }
 
-/// What the name stands for: an index or a manifest, and its digest.
+/// Downloads the index or manifest that the reference names, and returns it with its digest.
 fn root(session: &Session<'_>, reference: &Reference) -> Outcome<(Sha256, Vec<u8>)> {
     let response = manifest(session, Method::Get, &reference.target(), JSON_LIMIT)?;
     let stated = response.header("docker-content-digest").and_then(|text| parse_digest(text).ok());
@@ -189,7 +199,7 @@ fn root(session: &Session<'_>, reference: &Reference) -> Outcome<(Sha256, Vec<u8
     Ok((digest, document))
 }
 
-/// The documents of an image in its registry.
+/// Documents of an image in a registry.
 struct Remote<'a> {
     session: &'a Session<'a>,
     root: (Sha256, Vec<u8>),
@@ -215,31 +225,34 @@ impl Documents for Remote<'_> {
     fn config(&self, digest: &Sha256, size: u64) -> Outcome<Vec<u8>> {
         let path = format!("blobs/{}", digest_text(digest));
         let limit = within(size, JSON_LIMIT)?;
-        let wanted = Wanted { method: Method::Get, path: &path, accept: &[], range: None, limit };
-        verified(self.session.send(&wanted)?, digest, size)
+        let request = RepositoryRequest { method: Method::Get, path: &path, accept: &[], range: None, limit };
+        verified(self.session.send(&request)?, digest, size)
     }
 }
 
+/// Reads a document and verifies its size and digest.
 fn verified(response: Response, digest: &Sha256, size: u64) -> Outcome<Vec<u8>> {
     let document = response.body.into_bytes()?;
     if document.len() as u64 != size {
         let shown = digest_text(digest);
-        return Err(refused(format!("{shown} has {} bytes instead of {size}", document.len())));
+        return Err(refused(format!("{shown} has {} bytes instead of {size} bytes", document.len())));
     }
     same_digest("a document of the image", digest, &oci::digest_of(&document))?;
     Ok(document)
 }
 
-/// The size, if anything of the kind is so large.
+/// Returns `size`. Fails if it exceeds `limit` bytes.
 fn within(size: u64, limit: u64) -> Outcome<u64> {
     if size <= limit {
         return Ok(size);
     }
-    Err(refused(format!("a part of the image has {size} bytes; {limit} are the most that is read")))
+    Err(refused(format!("a part of the image has {size} bytes and exceeds the limit of {limit} bytes")))
 }
 
-/// Unpacks a layer while it comes. Whatever its archive looks like, it has to be the one that the manifest
-/// names: a registry that lies is told from an image that is odd.
+/// Downloads a layer and applies it.
+///
+/// The digest is checked before an error of the archive is reported. So an image that the
+/// registry changed is distinguished from an image with an unusual archive.
 fn apply(
     session: &Session<'_>,
     layer: (Sha256, u64),
@@ -258,7 +271,7 @@ fn apply(
     let found = applied.map_err(|error| {
         refused(format!("layer {shown}: {}", escape::escape(error.to_string().as_bytes())))
     })?;
-    same_digest(&format!("the archive of layer {shown}"), diff_id, &found)
+    same_digest(&format!("the uncompressed layer {shown}"), diff_id, &found)
 }
 
 #[cfg(test)]

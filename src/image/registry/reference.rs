@@ -1,5 +1,5 @@
-//! Names of images: `debian:12`, `registry.example.org:5000/team/base@sha256:...` (the grammar of
-//! `distribution/reference`).
+//! Image references such as `debian:12` and `registry.example.org:5000/team/base@sha256:...`,
+//! with the grammar of `distribution/reference`.
 
 use crate::error::{Code, Error, Result};
 use crate::image::store::{digest_text, parse_digest};
@@ -8,14 +8,15 @@ use crate::model::escape;
 use std::fmt;
 use std::net::IpAddr;
 
-/// What Docker calls its own registry in names, and where that is.
+/// Name of Docker Hub in references.
 const DOCKER: &str = "docker.io";
+/// Host name of Docker Hub's registry.
 const DOCKER_HOST: &str = "registry-1.docker.io";
-/// Longer names are refused by registries.
+/// Maximum length of a name and of a tag in the grammar.
 const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
 
-/// An image in a registry, by tag, digest, or both; then the digest counts.
+/// Image in a registry. If it has a tag and a digest, the digest selects the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     registry: String,
@@ -25,17 +26,19 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Takes a name apart as Docker does: without a registry it is Docker Hub's, there without a directory in
-    /// `library/`; without tag and digest it is `latest`. Code 2 if it is no name.
+    /// Parses a reference as Docker does.
+    ///
+    /// Defaults are Docker Hub for the registry, `library/` for the namespace on Docker Hub, and
+    /// `latest` for the tag. Fails with exit code 2 if the reference is not valid.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::take_apart(text).ok_or_else(|| {
-            let what = format!("{} is no image reference", escape::escape(text.as_bytes()));
+        Self::parse_parts(text).ok_or_else(|| {
+            let what = format!("{} is not an image reference", escape::escape(text.as_bytes()));
             Error::new(Code::Usage, what)
-                .hint("a reference looks like debian:12 or registry.example.org/debian:12")
+                .hint("use a reference like debian:12 or registry.example.org/debian:12")
         })
     }
 
-    fn take_apart(text: &str) -> Option<Self> {
+    fn parse_parts(text: &str) -> Option<Self> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(parse_digest(digest).ok()?)),
             None => (text, None),
@@ -58,27 +61,28 @@ impl Reference {
         is_sound.then_some(Reference { registry, repository, tag, digest })
     }
 
-    /// The registry as names have it, `docker.io`, with the port if there is one.
+    /// Returns the registry as in references (`docker.io`), with the port if there is one.
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The repository within the registry, `library/debian`.
+    /// Returns the repository in the registry: `library/debian`.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag, if the name has one or needs one.
+    /// Returns the tag. `None` if the reference has a digest but no tag.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The same repository with another tag and no digest; `None` if that is no tag.
+    /// Returns the same repository with another tag and no digest. `None` if `tag` is not valid.
     pub fn with_tag(&self, tag: &str) -> Option<Self> {
         is_tag(tag).then(|| Reference { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
-    /// The name with this digest (`sha256:...`) in place of its own, for FROM. The tag stays to be read.
+    /// Returns the reference with this digest (`sha256:...`), for `FROM`. Keeps the tag for
+    /// readers.
     pub fn pinned(&self, digest: &str) -> String {
         format!("{}@{digest}", Reference { digest: None, ..self.clone() })
     }
@@ -87,12 +91,12 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// Host and port that are asked.
+    /// Returns host and port of the registry.
     pub(super) fn host(&self) -> &str {
         if self.registry == DOCKER { DOCKER_HOST } else { &self.registry }
     }
 
-    /// What the registry is asked for: the digest, else the tag.
+    /// Returns the digest or else the tag, for requests to the registry.
     pub(super) fn target(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest_text(digest),
@@ -100,7 +104,7 @@ impl Reference {
         }
     }
 
-    /// Whether the registry is on this machine: nobody is in between.
+    /// Whether the registry has a loopback address, which no other machine can intercept.
     pub(super) fn is_loopback(&self) -> bool {
         let host = self
             .registry
@@ -113,7 +117,7 @@ impl Reference {
     }
 }
 
-/// As people write it: without Docker Hub's host and `library/`.
+/// Prints the short form, without `docker.io/` and `library/`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let repository = &self.repository;
@@ -135,7 +139,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Whether the first part of a name is the registry's.
+/// Whether the first component of a name is a registry.
 fn is_host(first: &str) -> bool {
     first.contains(['.', ':', '['])
         || first == "localhost"
@@ -162,7 +166,7 @@ fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Lower-case words with `.`, `_`, `__` or hyphens between them.
+/// Whether a path component is lower-case words separated by `.`, `_`, `__` or hyphens.
 fn is_component(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_separator =
@@ -185,7 +189,7 @@ mod tests {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn names_mean_what_they_mean_to_docker() {
+    fn reference_parse_names_have_docker_defaults() {
         let pinned = format!("debian:12@{DIGEST}");
         for (text, host, repository, target) in [
             ("debian", "registry-1.docker.io", "library/debian", "latest"),
@@ -197,7 +201,7 @@ mod tests {
             ("docker.io/team.example/x", "registry-1.docker.io", "team.example/x", "latest"),
             ("team/x__y.z--a:A_b.c", "registry-1.docker.io", "team/x__y.z--a", "A_b.c"),
             ("Registry.Example.org/a/b/c:1", "Registry.Example.org", "a/b/c", "1"),
-            // A capital letter makes it a host, so it has to stay one.
+            // A component with a capital letter is a host, so the short form keeps it.
             ("Mirror/a", "Mirror", "a", "latest"),
             ("docker.io/library/debian", "registry-1.docker.io", "library/debian", "latest"),
             ("localhost/x", "localhost", "x", "latest"),
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn reference_parse_invalid_name_is_usage_error() {
         let long = "a".repeat(256);
         for text in [
             "",
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_name_keeps_its_tag() {
+    fn reference_pinned_keeps_tag() {
         assert_eq!(Reference::parse("debian:12").unwrap().pinned(DIGEST), format!("debian:12@{DIGEST}"));
         let both = Reference::parse(&format!("x.example/a@{DIGEST}")).unwrap();
         assert_eq!(both.pinned("sha256:00"), "x.example/a@sha256:00");
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_told_from_names_that_look_like_it() {
+    fn reference_is_loopback_similar_names_return_false() {
         for (text, loopback) in [
             ("localhost:5000/a", true),
             ("LocalHost/a", true),
@@ -273,7 +277,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_apart_goes_together_again(text in "[a-zA-Z0-9._:/@\\[\\]-]{0,40}") {
+        fn reference_display_parses_to_same_reference(text in "[a-zA-Z0-9._:/@\\[\\]-]{0,40}") {
             if let Ok(reference) = Reference::parse(&text) {
                 prop_assert_eq!(Reference::parse(&reference.to_string()).unwrap(), reference);
             }

@@ -1,5 +1,5 @@
-//! Requests to one repository of one registry, with whatever it wants to be shown first (distribution-spec; the token
-//! flow is Docker's, `distribution/docs/spec/auth/token.md`).
+//! Requests to one repository of a registry (OCI distribution-spec), with authentication
+//! (Docker's token flow, `distribution/docs/spec/auth/token.md`).
 
 use super::Access;
 use super::credentials::Login;
@@ -9,20 +9,20 @@ use serde::Deserialize;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Tokens have a few KiB.
+/// Maximum size of the token service's response in bytes; tokens have a few KiB.
 const MAX_TOKEN: u64 = 256 << 10;
 
-/// Whether the body is wanted.
+/// HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Get,
     Head,
 }
 
-/// What is asked for within the repository.
-pub(super) struct Wanted<'a> {
+/// Request for an object of the repository.
+pub(super) struct RepositoryRequest<'a> {
     pub(super) method: Method,
-    /// Behind `/v2/REPOSITORY/`.
+    /// Path after `/v2/REPOSITORY/`.
     pub(super) path: &'a str,
     pub(super) accept: &'a [&'a str],
     pub(super) range: Option<&'a Range<u64>>,
@@ -37,9 +37,9 @@ pub(super) struct Session<'a> {
 
 #[derive(Default)]
 struct State {
-    /// `https://HOST` or `http://HOST`, once one of them answered.
+    /// `https://HOST` or `http://HOST`, after one of them responded.
     base: Option<String>,
-    /// The header that was good for the last request.
+    /// `Authorization` header of the last successful request.
     authorization: Option<String>,
 }
 
@@ -52,20 +52,21 @@ impl<'a> Session<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks over TLS; where that is not spoken, without it, if this registry may be asked so.
-    pub(super) fn send(&self, wanted: &Wanted<'_>) -> Result<Response, Failure> {
+    /// Sends a request with TLS, or with plain HTTP if the registry does not speak TLS and plain
+    /// HTTP is allowed.
+    pub(super) fn send(&self, request: &RepositoryRequest<'_>) -> Result<Response, Failure> {
         let known = self.state().base.clone();
         if let Some(base) = known {
-            return self.send_to(&base, wanted);
+            return self.send_to(&base, request);
         }
         let host = self.reference.host();
         let mut base = format!("https://{host}");
-        let mut result = self.send_to(&base, wanted);
+        let mut result = self.send_to(&base, request);
         let may_be_plain = self.reference.is_loopback() || self.access.client.settings().plain_http;
         let no_tls = |failure: &Failure| matches!(failure, Failure::NoTls { .. } | Failure::Offline { .. });
         if may_be_plain && result.as_ref().is_err_and(no_tls) {
             base = format!("http://{host}");
-            result = self.send_to(&base, wanted);
+            result = self.send_to(&base, request);
         }
         if !matches!(result, Err(Failure::Offline { .. })) {
             self.state().base = Some(base);
@@ -73,14 +74,14 @@ impl<'a> Session<'a> {
         result
     }
 
-    fn send_to(&self, base: &str, wanted: &Wanted<'_>) -> Result<Response, Failure> {
+    fn send_to(&self, base: &str, request: &RepositoryRequest<'_>) -> Result<Response, Failure> {
         let known = self.state().authorization.clone();
-        match self.attempt(base, wanted, known.as_deref()) {
+        match self.attempt(base, request, known.as_deref()) {
             Err(Failure::Status { url, status: 401, challenges, retry_after }) => {
                 let Some(header) = self.authorize(base, &challenges)? else {
                     return Err(Failure::Status { url, status: 401, challenges, retry_after });
                 };
-                let result = self.attempt(base, wanted, Some(&header));
+                let result = self.attempt(base, request, Some(&header));
                 if result.is_ok() {
                     self.state().authorization = Some(header);
                 }
@@ -93,11 +94,11 @@ impl<'a> Session<'a> {
     fn attempt(
         &self,
         base: &str,
-        wanted: &Wanted<'_>,
+        request: &RepositoryRequest<'_>,
         authorization: Option<&str>,
     ) -> Result<Response, Failure> {
-        let url = format!("{base}/v2/{}/{}", self.reference.repository(), wanted.path);
-        let Wanted { method, accept, range, limit, .. } = *wanted;
+        let url = format!("{base}/v2/{}/{}", self.reference.repository(), request.path);
+        let RepositoryRequest { method, accept, range, limit, .. } = *request;
         let request = Request { url: &url, accept, authorization, range, limit };
         match method {
             Method::Get => self.access.client.get(&request),
@@ -105,7 +106,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The header that meets one of the challenges; none if nothing here does.
+    /// Returns an `Authorization` header for one of the challenges, or `None` if there are no
+    /// credentials for them.
     fn authorize(&self, base: &str, challenges: &[String]) -> Result<Option<String>, Failure> {
         let login = self.access.credentials.find(self.reference.registry());
         let basic = match login {
@@ -123,14 +125,15 @@ impl<'a> Session<'a> {
         Ok(basic.filter(|_| of_scheme("Basic").is_some()))
     }
 
-    /// Asks the token service that the registry names for the right to pull from this repository, and no more,
-    /// whatever the registry would like.
+    /// Requests a token that allows to pull from this repository.
+    ///
+    /// Ignores the scope of the challenge, so a registry cannot obtain a token with more rights.
     fn token(&self, base: &str, challenge: &Challenge, basic: Option<&str>) -> Result<String, Failure> {
         let realm = challenge.parameter("realm").unwrap_or_default();
         let fault = |cause: &str| Failure::Protocol { url: base.to_owned(), cause: cause.to_owned() };
         let is_plain = |address: &str| address.starts_with("http://");
         if !realm.starts_with("https://") && (!is_plain(realm) || !is_plain(base)) {
-            return Err(fault("the registry names a token service that does not speak TLS"));
+            return Err(fault("the registry refers to a token service without TLS"));
         }
         let scope = format!("repository:{}:pull", self.reference.repository());
         let mut url =
@@ -143,10 +146,10 @@ impl<'a> Session<'a> {
             .client
             .get_bytes(&Request { authorization: basic, ..Request::new(&url, MAX_TOKEN) })?;
         let token: Token = serde_json::from_slice(&answer)
-            .map_err(|_| fault("the registry's token service gives no token"))?;
+            .map_err(|_| fault("the token service of the registry returned no valid token"))?;
         let token = if token.token.is_empty() { token.access_token } else { token.token };
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(fault("the registry's token service gives no token"));
+            return Err(fault("the token service of the registry returned no valid token"));
         }
         Ok(format!("Bearer {token}"))
     }
@@ -160,7 +163,7 @@ struct Token {
     access_token: String,
 }
 
-/// One `WWW-Authenticate` header (RFC 9110, 11.6.1), up to its second challenge.
+/// First challenge of a `WWW-Authenticate` header (RFC 9110, section 11.6.1).
 #[derive(Debug, PartialEq, Eq)]
 struct Challenge {
     scheme: String,
@@ -173,7 +176,7 @@ impl Challenge {
         let (scheme, mut rest) = text.split_once(' ').unwrap_or((text, ""));
         let mut parameters = Vec::new();
         while let Some((name, after)) = rest.trim_start_matches([' ', ',']).split_once('=') {
-            // A space within the name is the next challenge's.
+            // A space in the name means that the next challenge starts here.
             if name.contains(' ') {
                 break;
             }
@@ -189,7 +192,7 @@ impl Challenge {
     }
 }
 
-/// A token or a quoted string, and what follows it; `None` if a quote has no end.
+/// Splits a token or a quoted string from the rest. Returns `None` if a quote is not closed.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ']).unwrap_or(text.len());
@@ -207,7 +210,7 @@ fn value(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// A value in a query string.
+/// Percent-encodes a value for a query string.
 fn encode(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
@@ -223,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn challenges_are_taken_apart() {
+    fn challenge_parse_header_returns_scheme_and_parameters() {
         for (text, scheme, parameters) in [
             (
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b:pull,push""#,
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_with_tls_cannot_send_us_to_a_token_service_without() {
+    fn session_token_service_without_tls_is_refused() {
         let server = Server::start(|_| Answer::new(200, r#"{"token": "t"}"#));
         let client = client();
         let credentials = Credentials::default();
@@ -267,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_challenge_is_too_much(text in ".{0,80}") {
+        fn challenge_parse_any_text_never_panics(text in ".{0,80}") {
             let _ = Challenge::parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! Registries that tell the truth, and those that do not.
+//! Registries that answer correctly, and faulty ones.
 
 use crate::context::tar::Writer;
 use crate::image::registry::*;
@@ -16,7 +16,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A layer of files that hold their own names.
+/// Returns a layer of files whose content is their name.
 fn layer(names: &[&str]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for name in names {
@@ -37,7 +37,7 @@ fn digest(content: &[u8]) -> String {
     digest_text(&sha2::Sha256::digest(content).into())
 }
 
-/// Documents by digest; the last that was put in is what the tag stands for.
+/// Documents by digest; the tag refers to the last one that was added.
 #[derive(Clone, Default)]
 struct Image {
     blobs: BTreeMap<String, Vec<u8>>,
@@ -56,7 +56,7 @@ impl Image {
         self.put(media_type, serde_json::to_vec(content).unwrap())
     }
 
-    /// A manifest and all beneath it.
+    /// Adds a manifest with its configuration and layers.
     fn manifest(&mut self, layers: &[Vec<u8>], diff_ids: &[String]) -> Value {
         let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
         let config = self.put_json(
@@ -67,7 +67,8 @@ impl Image {
         self.put_json(MANIFEST, &json!({"schemaVersion": 2, "config": config, "layers": layers}))
     }
 
-    /// An index of this image, one for another platform that nobody has, and an attestation.
+    /// Adds an index of this image, of a missing image for another platform, and of an
+    /// attestation.
     fn index(mut self, mut manifest: Value) -> Self {
         manifest["platform"] = json!({"os": "linux", "architecture": "amd64"});
         let other = json!({"mediaType": MANIFEST, "digest": digest(b"other"), "size": 5,
@@ -87,7 +88,7 @@ impl Image {
         image.index(manifest)
     }
 
-    /// What a registry with this image says.
+    /// Returns the response of a registry with this image.
     fn answer(&self, asked: &Asked) -> Answer {
         let target = asked.path.rsplit('/').next().unwrap_or_default();
         let target = if target == "12" { &self.tagged } else { target };
@@ -102,7 +103,7 @@ impl Image {
         Server::start(move |asked| self.answer(asked))
     }
 
-    /// The digest of the lowest layer's blob.
+    /// Returns the digest of the lowest layer's blob.
     fn lowest(&self) -> String {
         let has_os_release =
             |content: &&Vec<u8>| content.windows(14).any(|window| window == b"etc/os-release");
@@ -110,7 +111,7 @@ impl Image {
     }
 }
 
-/// The range that was asked for.
+/// Returns the requested range of `content`.
 fn part(asked: &Asked, content: &[u8]) -> Answer {
     let start =
         asked.header("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
@@ -139,7 +140,7 @@ fn paths(image: &BaseImage) -> String {
 }
 
 #[test]
-fn an_image_comes_verified_and_pinned() {
+fn pull_honest_registry_returns_verified_image() {
     let image = Image::honest();
     let tagged = image.tagged.clone();
     let server = image.serve();
@@ -149,7 +150,7 @@ fn an_image_comes_verified_and_pinned() {
     assert_eq!(base.config.cmd, ["sh"]);
     assert_eq!(base.index_digest.as_deref(), Some(&*tagged));
     assert_eq!(base.name, Some(reference(&server).to_string()));
-    // The index, one manifest of its three, the configuration, two layers.
+    // Requests: the index, one of three manifests, the configuration, two layers.
     assert_eq!(server.asked().len(), 5);
     let pinned = Reference::parse(&reference(&server).pinned(&tagged)).unwrap();
     let client = client();
@@ -162,7 +163,7 @@ fn an_image_comes_verified_and_pinned() {
     );
 }
 
-/// `what` is changed in every document that holds it, after the digests were made.
+/// Starts a registry that has replaced `what` in every document and kept the digests.
 fn forged(what: &str, with: &str) -> Server {
     let mut image = Image::honest();
     assert_eq!(what.len(), with.len());
@@ -175,15 +176,15 @@ fn forged(what: &str, with: &str) -> Server {
 }
 
 #[test]
-fn nothing_is_believed_that_its_digest_does_not_cover() {
+fn pull_changed_document_returns_error() {
     for (what, with, expected) in [
         ("unknown", "unknowx", "the manifest"),
         ("\"layers\":[{", "\"Layers\":[{", "a document of the image"),
         ("[\"sh\"]", "[\"su\"]", "a document of the image"),
-        ("etc/os-release", "etc/os-releasX", "a layer"),
+        ("etc/os-release", "etc/os-releasX", "layer"),
     ] {
         let failure = pull(&forged(what, with)).unwrap_err().to_string();
-        assert!(failure.starts_with(&format!("{expected} should have the digest")), "{what}: {failure}");
+        assert!(failure.starts_with(&format!("{expected} has digest")), "{what}: {failure}");
     }
     let image = Image::honest();
     let server = image.clone().serve();
@@ -199,11 +200,11 @@ fn nothing_is_believed_that_its_digest_does_not_cover() {
     let client = client();
     let failure =
         Access { client: &client, credentials: Credentials::default() }.pull(&other, "amd64").unwrap_err();
-    assert!(failure.to_string().contains("should have the digest"), "{failure}");
+    assert!(failure.to_string().contains("has digest"), "{failure}");
 }
 
 #[test]
-fn images_whose_parts_do_not_fit_are_refused() {
+fn pull_inconsistent_image_returns_error() {
     let content = layer(&["a"]);
     let with = |layers: &[Vec<u8>], diff_ids: &[String]| {
         let mut image = Image::default();
@@ -223,13 +224,13 @@ fn images_whose_parts_do_not_fit_are_refused() {
     let manifest = json!({"mediaType": MANIFEST, "digest": nested.tagged, "size": 1});
     nested.put_json(INDEX, &json!({"schemaVersion": 2, "manifests": [manifest]}));
     for (image, expected) in [
-        (with(std::slice::from_ref(&content), &[digest(b"other")]), "the archive of layer"),
-        (with(std::slice::from_ref(&content), &[]), "the image lists 1 layers"),
+        (with(std::slice::from_ref(&content), &[digest(b"other")]), "the uncompressed layer"),
+        (with(std::slice::from_ref(&content), &[]), "the manifest lists 1 layers"),
         (with(&[b"no archive".to_vec()], &[digest(b"no archive")]), "layer sha256:"),
         (odd, "schema 1"),
-        (both, "is not what it should be"),
-        (text, "is not what it should be"),
-        (long, "are the most that is read"),
+        (both, "is not a valid document"),
+        (text, "is not a valid document"),
+        (long, "exceeds the limit"),
         (nested, "exceeds 1 bytes"),
     ] {
         let failure = pull(&image.serve()).unwrap_err().to_string();
@@ -238,7 +239,7 @@ fn images_whose_parts_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_layer_that_breaks_is_gone_on_with_once() {
+fn pull_interrupted_layer_resumes_once() {
     let good = paths(&pull(&Image::honest().serve()).unwrap());
     for (with_ranges, breaks, comes) in [(true, 1, true), (false, 1, true), (true, 2, false)] {
         let image = Image::honest();
@@ -268,7 +269,7 @@ fn a_layer_that_breaks_is_gone_on_with_once() {
 }
 
 #[test]
-fn a_registry_that_does_not_end_is_left() {
+fn pull_endless_response_returns_error() {
     let drip = |answer: Answer| answer.in_manner(Manner::Drip(Duration::from_millis(20)));
     let endless = |answer: Answer| answer.in_manner(Manner::Endless);
     let huge = |_: Answer| Answer::new(200, vec![b' '; 9 << 20]);
@@ -295,7 +296,7 @@ fn a_registry_that_does_not_end_is_left() {
 }
 
 #[test]
-fn a_token_is_asked_for_this_repository_and_shown_to_its_registry_only() {
+fn pull_token_is_scoped_and_sent_to_its_registry_only() {
     let image = Image::honest();
     let stored = image.clone();
     let store = Server::start(move |asked| {
@@ -341,7 +342,7 @@ fn a_token_is_asked_for_this_repository_and_shown_to_its_registry_only() {
 }
 
 #[test]
-fn a_registry_may_want_a_password() {
+fn exists_basic_challenge_sends_password() {
     let image = Image::honest();
     let server = Server::start(move |asked| match asked.header("authorization") {
         Some("Basic bWU6c2VjcmV0") => image.answer(asked),
@@ -359,7 +360,7 @@ fn a_registry_may_want_a_password() {
 }
 
 #[test]
-fn all_pages_of_tags_are_read_and_no_other_page() {
+fn tags_all_pages_are_read_from_same_path() {
     let server = Server::start(|asked| {
         let (page, next) = match asked.path.split_once("last=").map(|(_, last)| last) {
             None => (r#"{"tags": ["1", "2"]}"#, "</v2/team/base/tags/list?last=2>; rel=\"next\""),
