@@ -1,6 +1,6 @@
-//! The doors that a run closes, tried one after the other by somebody who wants through: first open, then closed.
+//! Sandbox: each forbidden operation succeeds before the sandbox and fails in it.
 //!
-//! Has no harness, because what is closed stays closed for the whole process: one of its own.
+//! Uses no test harness because the sandbox restricts its whole process, so it needs its own.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a test")]
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Timestamps};
@@ -13,13 +13,13 @@ use vm2docker_self::context::output::room::SpaceLimit;
 use vm2docker_self::context::output::{CleanupHandle, ContextWriter, OutputPath};
 use vm2docker_self::system::sandbox::Sandbox;
 
-/// A machine to be harmed, and ways to it from before the doors are closed.
+/// Directory to change, with descriptors that were opened before the sandbox.
 struct Victim {
     path: PathBuf,
     directory: OwnedFd,
-    /// Held open for reading only.
+    /// Opened read-only.
     file: File,
-    /// Counts the attempts, so that each finds its object.
+    /// Number of used objects, so that each attempt gets a new one.
     serial: usize,
 }
 
@@ -44,50 +44,52 @@ impl Victim {
 
 type Attempt = (&'static str, fn(&mut Victim) -> io::Result<()>);
 
-/// What must not be possible: by path, and through descriptors from before.
+/// Operations that the sandbox must deny, by path and through descriptors opened before.
 const ATTEMPTS: &[Attempt] = &[
     ("write to a file", |v| File::options().write(true).open(v.fresh("f")).map(drop)),
     ("append to a file", |v| File::options().append(true).open(v.fresh("f")).map(drop)),
     ("truncate by opening", |v| File::options().write(true).truncate(true).open(v.fresh("f")).map(drop)),
-    ("make a file", |v| File::create_new(v.fresh("new")).map(drop)),
-    ("make a file without a name", |v| {
+    ("create a file", |v| File::create_new(v.fresh("new")).map(drop)),
+    ("create a file without a name", |v| {
         fs::open(&v.path, OFlags::TMPFILE | OFlags::WRONLY, Mode::RWXU).map(drop).map_err(io::Error::from)
     }),
-    ("make a directory", |v| std::fs::create_dir(v.fresh("new"))),
+    ("create a directory", |v| std::fs::create_dir(v.fresh("new"))),
     ("remove a file", |v| std::fs::remove_file(v.fresh("f"))),
     ("remove a directory", |v| std::fs::remove_dir(v.fresh("d"))),
     ("rename", |v| std::fs::rename(v.fresh("f"), v.fresh("new"))),
     ("exchange", |v| Ok(fs::renameat_with(CWD, v.fresh("f"), CWD, v.fresh("f"), fs::RenameFlags::EXCHANGE)?)),
     ("link", |v| std::fs::hard_link(v.fresh("f"), v.fresh("new"))),
-    ("link symbolically", |v| std::os::unix::fs::symlink("x", v.fresh("new"))),
-    ("make a pipe", |v| Ok(fs::mknodat(CWD, v.fresh("new"), FileType::Fifo, Mode::RWXU, 0)?)),
-    ("make a device", |v| {
+    ("create a symbolic link", |v| std::os::unix::fs::symlink("x", v.fresh("new"))),
+    ("create a FIFO", |v| Ok(fs::mknodat(CWD, v.fresh("new"), FileType::Fifo, Mode::RWXU, 0)?)),
+    ("create a device", |v| {
         Ok(fs::mknodat(CWD, v.fresh("new"), FileType::CharacterDevice, Mode::RWXU, fs::makedev(1, 3))?)
     }),
-    ("change a mode", |v| Ok(fs::chmod(v.fresh("f"), Mode::empty())?)),
-    ("change a mode by descriptor", |v| Ok(fs::fchmod(&v.file, Mode::RWXU)?)),
+    ("change permissions", |v| Ok(fs::chmod(v.fresh("f"), Mode::empty())?)),
+    ("change permissions by descriptor", |v| Ok(fs::fchmod(&v.file, Mode::RWXU)?)),
     ("change an owner", |v| Ok(fs::chownat(CWD, v.fresh("f"), None, None, AtFlags::empty())?)),
     ("change an owner by descriptor", |v| Ok(fs::fchown(&v.file, None, None)?)),
-    ("set an attribute", |v| Ok(fs::setxattr(v.fresh("f"), "user.x", b"x", fs::XattrFlags::empty())?)),
-    ("set an attribute by descriptor", |v| {
+    ("set an extended attribute", |v| {
+        Ok(fs::setxattr(v.fresh("f"), "user.x", b"x", fs::XattrFlags::empty())?)
+    }),
+    ("set an extended attribute by descriptor", |v| {
         Ok(fs::fsetxattr(&v.file, "user.x", b"x", fs::XattrFlags::empty())?)
     }),
-    ("remove an attribute", |v| Ok(fs::fremovexattr(&v.file, "user.x")?)),
-    ("set a time", |v| Ok(fs::utimensat(CWD, v.fresh("f"), &now(), AtFlags::empty())?)),
-    ("set a time by descriptor", |v| Ok(fs::futimens(&v.file, &now())?)),
-    ("make a file through an old descriptor", |v| {
+    ("remove an extended attribute", |v| Ok(fs::fremovexattr(&v.file, "user.x")?)),
+    ("set a timestamp", |v| Ok(fs::utimensat(CWD, v.fresh("f"), &now(), AtFlags::empty())?)),
+    ("set a timestamp by descriptor", |v| Ok(fs::futimens(&v.file, &now())?)),
+    ("create a file through an old descriptor", |v| {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         fs::openat(&v.directory, "new", flags, Mode::RWXU).map(drop).map_err(io::Error::from)
     }),
     ("write to a file through an old descriptor", |v| {
         fs::openat(&v.directory, "held", OFlags::WRONLY, Mode::empty()).map(drop).map_err(io::Error::from)
     }),
-    ("make a directory through an old descriptor", |v| Ok(fs::mkdirat(&v.directory, "newer", Mode::RWXU)?)),
+    ("create a directory through an old descriptor", |v| Ok(fs::mkdirat(&v.directory, "newer", Mode::RWXU)?)),
     ("remove a file through an old descriptor", |v| {
         Ok(fs::unlinkat(&v.directory, "f100", AtFlags::empty())?)
     }),
     ("rename through an old descriptor", |v| Ok(fs::renameat(&v.directory, "f101", &v.directory, "newest")?)),
-    ("open a held file anew", |v| {
+    ("open a file again through /proc/self/fd", |v| {
         use std::os::fd::AsRawFd;
         File::options().write(true).open(format!("/proc/self/fd/{}", v.file.as_raw_fd())).map(drop)
     }),
@@ -95,7 +97,7 @@ const ATTEMPTS: &[Attempt] = &[
     ("start a shell", |_| Command::new("/bin/sh").args(["-c", ":"]).status().map(drop)),
     ("open a socket", |_| std::net::TcpListener::bind("127.0.0.1:0").map(drop)),
     ("send a datagram", |_| std::net::UdpSocket::bind("127.0.0.1:0").map(drop)),
-    ("pair sockets", |_| std::os::unix::net::UnixStream::pair().map(drop)),
+    ("create a socket pair", |_| std::os::unix::net::UnixStream::pair().map(drop)),
     ("send a signal", |_| Ok(rustix::process::test_kill_process(rustix::process::getpid())?)),
     ("mount", |v| Ok(rustix::mount::mount_bind(&v.path, &v.path)?)),
     ("change a mount", |_| {
@@ -106,10 +108,10 @@ const ATTEMPTS: &[Attempt] = &[
         "change the root",
         |v| Ok(rustix::process::chroot(&v.path).and_then(|()| rustix::process::chroot("."))?),
     ),
-    ("make memory that can be run", |_| {
+    ("create an executable memory file", |_| {
         fs::memfd_create("x", fs::MemfdFlags::empty()).map(drop).map_err(io::Error::from)
     }),
-    ("set the host's name", |_| {
+    ("set the host name", |_| {
         let name = std::fs::read("/proc/sys/kernel/hostname")?;
         Ok(rustix::system::sethostname(name.trim_ascii_end())?)
     }),
@@ -126,7 +128,7 @@ fn main() {
         return try_everything(Path::new(&arguments.next().unwrap()));
     }
     if !rustix::process::geteuid().is_root() {
-        println!("guard: FAILED: only root can close these doors");
+        println!("guard: FAILED: root privileges are required");
         std::process::exit(1);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -135,29 +137,29 @@ fn main() {
     std::process::exit(if status.success() { 0 } else { 1 });
 }
 
-/// Argument of the process that closes the doors.
-const CHILD: &str = "--behind-closed-doors";
+/// Argument of the process that enters the sandbox.
+const CHILD: &str = "--in-sandbox";
 
 fn try_everything(dir: &Path) {
     let mut free = Victim::new(&dir.join("free"));
-    // Going elsewhere would take the rest of the test along; a mount would stay.
-    let passing = ["change the root", "mount", "change a mount", "set the host's name"];
-    for (name, attempt) in ATTEMPTS.iter().filter(|(name, _)| !passing.contains(name)) {
-        attempt(&mut free).unwrap_or_else(|cause| panic!("{name}: not possible before either: {cause}"));
+    // A changed root would affect the rest of the test; a mount would outlive it.
+    let skipped = ["change the root", "mount", "change a mount", "set the host name"];
+    for (name, attempt) in ATTEMPTS.iter().filter(|(name, _)| !skipped.contains(name)) {
+        attempt(&mut free).unwrap_or_else(|cause| panic!("{name}: fails without the sandbox too: {cause}"));
     }
 
     let mut victim = Victim::new(&dir.join("victim"));
     let place = OutputPath::open(&dir.join("ctx")).unwrap();
     let room = SpaceLimit::of(place.parent(), false).unwrap();
     let mut sink = ContextWriter::create(place, room, false, &CleanupHandle::default()).unwrap();
-    let mut guard = Sandbox::enter(true).unwrap();
-    guard.restrict_writes(sink.directory());
-    assert!(guard.read_only > Some(0) && guard.calls && guard.writes, "{guard:?}");
-    let through: Vec<&str> =
+    let mut sandbox = Sandbox::enter(true).unwrap();
+    sandbox.restrict_writes(sink.directory());
+    assert!(sandbox.read_only > Some(0) && sandbox.calls && sandbox.writes, "{sandbox:?}");
+    let allowed: Vec<&str> =
         ATTEMPTS.iter().filter(|(_, attempt)| attempt(&mut victim).is_ok()).map(|(name, _)| *name).collect();
-    assert!(through.is_empty(), "still possible: {through:?}");
+    assert!(allowed.is_empty(), "not denied: {allowed:?}");
 
-    // What is left has to work: reading, threads, and the output.
+    // Reading, threads and the output must still work.
     assert_eq!(std::fs::read(victim.path.join("held")).unwrap(), b"x");
     std::thread::spawn(|| ()).join().unwrap();
     sink.write("a/b", b"x").unwrap();
@@ -167,5 +169,5 @@ fn try_everything(dir: &Path) {
     let fd = sink.directory().unwrap().try_clone_to_owned().unwrap();
     sink.finish().unwrap();
     assert!(fs::statat(&fd, "COMPLETE", AtFlags::empty()).is_ok());
-    println!("guard: ok: {} attempts refused, the output written", ATTEMPTS.len());
+    println!("guard: ok: {} operations denied, the output written", ATTEMPTS.len());
 }

@@ -1,5 +1,8 @@
-//! A second process of this very program. A run closes its own doors: when it is through, it can neither open a socket nor remove
-//! a file nor begin a program. Who is to do such a thing at the end begins before, waits, and dies with it.
+//! Child process that runs the same executable and starts before the sandbox.
+//!
+//! After the sandbox restricts the run, it can neither open sockets nor remove files nor start
+//! processes. A child that has to do this at the end starts first, waits for a byte on its
+//! standard input, and ends with its parent.
 
 use crate::error::{Error, Result};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -7,53 +10,57 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// The file that runs, whatever has become of its name.
-const PROGRAM: &str = "/proc/self/exe";
+/// Executable of this process. The link works even if the file was renamed or removed (proc(5)).
+const EXECUTABLE: &str = "/proc/self/exe";
 
-/// A process that waits for its input.
+/// Child process that waits for its standard input.
 #[derive(Debug)]
 pub struct UnsandboxedChild(Child);
 
-/// How it ended.
+/// Result of a child process.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; nothing if a signal ended it.
+    /// Exit code; `None` if a signal killed the process.
     pub code: Option<i32>,
-    /// What it wrote to its standard output.
+    /// Standard output of the process.
     pub output: String,
 }
 
 impl UnsandboxedChild {
-    /// Begins it. `what` it is, for the message of the failure (code 1).
-    #[expect(clippy::disallowed_methods, reason = "nothing of the machine: this very program")]
+    /// Starts the child. Fails with exit code 1; `what` names the child in the message.
+    #[expect(clippy::disallowed_methods, reason = "runs no executable of the machine, only its own")]
     pub fn spawn(what: &str, arguments: &[OsString]) -> Result<Self> {
-        let mut command = Command::new(PROGRAM);
-        let begun = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let failed = |cause| Error::io(format!("the process for {what} cannot be begun"), cause);
-        begun.map(UnsandboxedChild).map_err(failed)
+        Command::new(EXECUTABLE)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(UnsandboxedChild)
+            .map_err(|cause| Error::io(format!("cannot start the {what} process"), cause))
     }
 
-    /// Where its input goes, for whoever has more to say than that it may go.
+    /// Takes the pipe to the child's standard input, for callers that write more than the start
+    /// byte.
     pub fn take_input(&mut self) -> Option<ChildStdin> {
         self.0.stdin.take()
     }
 
-    /// Whether its input is still to be told.
+    /// Whether the pipe to the child's standard input is still open here.
     pub fn waits(&self) -> bool {
         self.0.stdin.is_some()
     }
 
-    /// Lets it go.
+    /// Sends the byte that [`wait_for_start`] waits for.
     pub fn start(&mut self) -> io::Result<()> {
         self.write(b"\n")
     }
 
-    /// Gives it what it reads before.
+    /// Writes to the child's standard input.
     pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
         self.0.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(text)
     }
 
-    /// Ends its input, and waits for it.
+    /// Closes the child's standard input and waits until the child ends.
     pub fn wait(mut self) -> io::Result<Ended> {
         drop(self.0.stdin.take());
         let mut output = String::new();
@@ -65,19 +72,22 @@ impl UnsandboxedChild {
 }
 
 impl Drop for UnsandboxedChild {
-    /// A run that has failed has nothing for it: its end of the pipe is gone, and so the process.
+    /// Closes the pipe and waits. A child that was not started sees the end of its input and
+    /// exits.
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
 
-/// In that process: dies with the run that began it.
+/// Makes the kernel send SIGTERM to this process when its parent dies (`PR_SET_PDEATHSIG`,
+/// prctl(2)). Called in the child.
 pub fn exit_with_parent() {
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
 }
 
-/// In that process: waits until it is told; false if it never will be.
+/// Waits for the start byte. Returns false if the parent closed the pipe without it. Called in
+/// the child.
 pub fn wait_for_start() -> bool {
     exit_with_parent();
     let mut byte = [0];

@@ -1,29 +1,29 @@
-//! Standard output and standard error: the only place that writes to them.
+//! Standard output and standard error. No other module writes to them.
 
 use crate::model::document::{Document, Schema};
 use serde::Serialize;
 use std::io::Write;
 
-/// One JSON document on standard output.
+/// Prints a JSON document on standard output.
 pub fn json(content: &(impl Schema + Serialize)) {
     match serde_json::to_string_pretty(&Document::new(content)) {
         Ok(text) => answer(&text),
-        Err(cause) => tell(&format!("error: the result cannot be written as JSON: {cause}")),
+        Err(cause) => tell(&format!("error: cannot write the result as JSON: {cause}")),
     }
 }
 
-/// Text for people on standard output: what they asked to see.
+/// Prints the requested output on standard output.
 pub fn answer(text: &str) {
-    // Whoever closed the pipe does not want to read on; the exit code still tells.
+    // If the reader closed the pipe (as `head` does), it needs no more output.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-/// Text for people on standard error: what happened.
+/// Prints a message on standard error.
 pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
 }
 
-/// The same, if there is anything to say.
+/// Prints a message on standard error, unless it is empty.
 pub fn tell_if(text: &str) {
     if !text.is_empty() {
         tell(text);

@@ -1,4 +1,5 @@
-//! Opens and reads the machine's files without a trace, and tells whether they held still meanwhile.
+//! Opens files of the machine without changing their access times, and detects whether a file
+//! changed while it was read.
 
 use crate::model::digest::Sha256;
 use rustix::fs::{self, FileType, Mode, OFlags};
@@ -9,17 +10,18 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Pauses before a file that changed is read again; after the last it is given up.
+/// Pauses before each retry of a file that changed while it was read.
 pub const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
-/// Bytes a read.
+/// Bytes per read.
 const BUFFER: usize = 256 << 10;
 
-/// Whether a file that may have changed meanwhile gives the same content once more, though it may have grown since: then it
-/// is a state that the file had.
+/// Reads the first `before.st_size` bytes again and returns whether their SHA-256 is `sha256`.
+///
+/// If so, the content is a consistent state of the file, even if the file has grown since.
 pub fn reads_again(file: &File, before: &fs::Stat, sha256: &Sha256) -> io::Result<bool> {
     let fields =
         |stat: &fs::Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid);
-    // A write that is under way comes to its end.
+    // Lets a write that is in progress finish.
     std::thread::sleep(PAUSES[0]);
     let mut digest = sha2::Sha256::new();
     let mut buffer = vec![0; BUFFER];
@@ -39,12 +41,12 @@ pub fn reads_again(file: &File, before: &fs::Stat, sha256: &Sha256) -> io::Resul
     Ok(is_same && <Sha256>::from(digest.finalize()) == *sha256)
 }
 
-/// Whether the disk could not give what it should hold.
+/// Whether the error is an I/O error of the device (`EIO`).
 pub fn is_fault(cause: &io::Error) -> bool {
     cause.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
-/// When a reading began.
+/// Time when reading a file started.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     seconds: i64,
@@ -52,18 +54,22 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// A write sets a file's times before its bytes are there, and times only change with the kernel's tick, of at most
-    /// 10 ms: a file written to so shortly before a reading may be written to still, with the same times.
+    /// Two kernel ticks of 10 ms, in nanoseconds.
+    ///
+    /// A write sets the timestamps before it copies the data, and timestamps have the resolution
+    /// of a tick. So a file that was written less than two ticks before the read can still change
+    /// without a change of its timestamps.
     const TICKS: i64 = 20_000_000;
 
-    /// Now, by the clock that files get their times from.
+    /// Returns the time of the clock that the kernel takes file timestamps from.
     pub fn now() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         Moment { seconds: now.tv_sec, nanoseconds: now.tv_nsec as i64 }
     }
 
-    /// Whether the file's last change is so long ago that its times tell whether there was another. A change in the future is
-    /// a clock that was set, and tells nothing.
+    /// Whether the last change of the file is at least two ticks away, so that another change
+    /// would change its timestamps. A timestamp in the future, after the clock was set back, also
+    /// differs from that of another change.
     pub fn is_long_after(self, stat: &fs::Stat) -> bool {
         let since = (self.seconds - stat.st_ctime).saturating_mul(1_000_000_000)
             + (self.nanoseconds - stat.st_ctime_nsec as i64);
@@ -71,13 +77,15 @@ impl Moment {
     }
 }
 
-/// Opens a regular file without following a link, blocking on a FIFO or leaving an access time behind.
-/// Anything else in its place is `InvalidInput`.
+/// Opens a regular file.
+///
+/// Does not follow a symbolic link, block on a FIFO, or change the access time. Fails with
+/// `InvalidInput` if the object is not a regular file.
 pub fn open_regular(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     open_with_stat(directory, name).map(|(file, _)| file)
 }
 
-/// The same with its stat.
+/// Opens a regular file as [`open_regular`] does, and returns its stat too.
 pub fn open_with_stat(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, fs::Stat)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = open_quietly(directory, name, flags)?;
@@ -88,7 +96,7 @@ pub fn open_with_stat(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Own
     }
 }
 
-/// `openat(2)` with `O_NOATIME` where the kernel allows it: to the owner and to root.
+/// Opens a file with `O_NOATIME` if the kernel allows it: for the owner and for root (open(2)).
 pub fn open_quietly(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let open = |flags| retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()));
     match open(flags | OFlags::NOATIME) {
@@ -97,7 +105,7 @@ pub fn open_quietly(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> ru
     }
 }
 
-/// Whether nothing that a write touches differs (the set of fields that AIDE compares).
+/// Whether no field differs that a write changes. AIDE compares the same fields.
 pub fn is_unchanged(before: &fs::Stat, after: &fs::Stat) -> bool {
     let fields = |stat: &fs::Stat| {
         let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);

@@ -1,11 +1,13 @@
-//! The operating system's side: where the machine is read from and what keeps it unchanged.
+//! Interface to the operating system.
 //!
-//! - [`root`]: the file system to convert, opened once; every path is resolved beneath it.
-//! - [`mounts`]: which file systems it consists of.
-//! - [`file`](mod@file): opening and reading a regular file without a trace; [`cache_neutral`] leaves the page cache as it was.
+//! - [`root`]: root directory to convert; every path is resolved below it.
+//! - [`mounts`]: parser and classification of the mount table.
+//! - [`file`](mod@file): opens files without changing access times and detects changes while
+//!   reading.
+//! - [`cache_neutral`]: reads files without changing the page cache.
 //! - [`sandbox`]: read-only mounts, seccomp, Landlock.
-//! - [`throttle`]: low priority, and pauses while others need the disk.
-//! - [`child`]: a process of this program that was started before the sandbox.
+//! - [`throttle`]: low priority, and pauses while other processes need the disk.
+//! - [`child`]: child process that starts before the sandbox.
 //! - [`console`]: standard output and standard error.
 
 pub mod cache_neutral;

@@ -1,20 +1,19 @@
-//! What is mounted where, and whether it is the machine's own storage.
+//! Parses the mount table and classifies file systems.
 //!
-//! Decided from the mount table alone: a mount point that is not walked is
-//! never opened, not even `stat`ed, because a dead network or FUSE server would
-//! hang the run there.
+//! Uses the mount table only. Mount points that are not walked are never opened or passed to
+//! stat(2), because a network or FUSE server that does not respond would block the run.
 
 use crate::model::tree;
 use std::collections::{BTreeMap, HashSet};
 
-/// File systems on the machine's own disks. Everything else is left alone.
+/// Types of file systems on local disks. Only these are walked.
 const LOCAL: &[&str] = &[
     "aufs", "bcachefs", "btrfs", "ecryptfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "jfs",
     "minix", "nilfs2", "ntfs", "ntfs3", "overlay", "reiserfs", "ufs", "vfat", "xfs", "zfs",
 ];
-/// Memory, gone at the next boot.
+/// Types of file systems in memory; their content is lost at a reboot.
 const VOLATILE: &[&str] = &["ramfs", "tmpfs"];
-/// Files served by another machine or a process.
+/// Types of file systems that another machine or a user process serves.
 const REMOTE: &[&str] = &[
     "9p",
     "afs",
@@ -39,10 +38,10 @@ const REMOTE: &[&str] = &[
     "virtiofs",
     "vmhgfs",
 ];
-/// Read-only images of other products, attached through a loop device or a drive.
+/// Types of read-only images, attached through a loop device or a drive.
 const IMAGE: &[&str] = &["cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"];
 
-/// Interfaces of the kernel (`filesystems(5)`, `Documentation/filesystems` of Linux).
+/// Types of kernel interfaces (`filesystems(5)`, `Documentation/filesystems` of Linux).
 const PSEUDO: &[&str] = &[
     "binder",
     "binfmt_misc",
@@ -76,78 +75,79 @@ const PSEUDO: &[&str] = &[
     "xenfs",
 ];
 
-/// What a mounted file system is to a conversion.
+/// Class of a mounted file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The machine's own storage: walked.
+    /// Local disk; walked.
     Local,
-    /// Memory: nothing in it outlives a reboot.
+    /// Memory; the content is lost at a reboot.
     Volatile,
-    /// A network, FUSE or automounted file system: never touched.
+    /// Network, FUSE or automounted file system; never accessed.
     Remote,
-    /// A read-only image or medium.
+    /// Read-only image or drive.
     Image,
-    /// An interface of the kernel.
+    /// Kernel interface.
     Pseudo,
-    /// A type that is not known: left alone, and a loss.
+    /// Unknown type; not walked, and reported as a loss.
     Unknown,
 }
 
-/// One line of the mount table.
+/// Line of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Where it is mounted, relative to the root that is converted; empty for the root itself.
+    /// Mount point relative to the converted root; empty for the root itself.
     pub point: Box<[u8]>,
-    /// The kernel's name of the file system type.
+    /// File system type as the kernel names it.
     pub fstype: String,
-    /// The device or server that the mount names.
+    /// Device or server of the mount.
     pub source: Vec<u8>,
-    /// What this means for the conversion.
+    /// Class of the file system type.
     pub class: Class,
 }
 
-/// The mounts at and beneath the root that is converted; of mounts over each other, the visible one.
+/// Visible mounts at and below the converted root, by mount point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mounts(BTreeMap<Box<[u8]>, Mount>);
 
 impl Mounts {
-    /// The mount whose root this path is, if one is.
+    /// Returns the mount with this mount point.
     pub fn at(&self, path: &[u8]) -> Option<&Mount> {
         self.0.get(path)
     }
 
-    /// The mount at this path if its content must not be touched.
+    /// Returns the mount with this mount point, if it must not be walked.
     pub fn foreign_at(&self, path: &[u8]) -> Option<&Mount> {
         self.at(path).filter(|mount| mount.class != Class::Local)
     }
 
-    /// Every mount, by mount point.
+    /// Returns all mounts, sorted by mount point.
     pub fn iter(&self) -> impl Iterator<Item = &Mount> {
         self.0.values()
     }
 }
 
-/// Parses `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`); `root` is the absolute path that is converted.
+/// Parses `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`). `root` is the absolute path of the
+/// converted root.
 ///
-/// Lines that do not have the format are left out: the kernel writes none.
+/// Skips lines in another format, which the kernel does not write.
 pub fn parse(mountinfo: &[u8], root: &[u8]) -> Mounts {
     let root = root.strip_prefix(b"/").unwrap_or(root);
     let lines: Vec<Line> = mountinfo.split(|&byte| byte == b'\n').filter_map(parse_line).collect();
     let known: HashSet<&[u8]> = lines.iter().map(|line| line.id).collect();
-    // Of the first mount of all the parent is no line, or the mount itself.
+    // The parent of the topmost mount is not in the table, or is the mount itself.
     let tops = lines.iter().filter(|line| line.parent == line.id || !known.contains(line.parent));
     let mut mounts = BTreeMap::new();
     let mut visible: Vec<&Line> = tops.collect();
     while let Some(line) = visible.pop() {
         let children: Vec<&Line> =
             lines.iter().filter(|other| other.parent == line.id && other.id != line.id).collect();
-        // A mount on a mount's own root hides it with all that is mounted in it.
+        // A mount on the root of another mount hides it and all mounts in it.
         if let Some(over) = children.iter().rev().find(|child| child.mount.point == line.mount.point) {
             visible.push(over);
             continue;
         }
-        // What lies beneath another mount of the same parent was there before and is hidden now:
-        // a later mount would be that other one's child.
+        // A mount below the mount point of a sibling is older and hidden. If it were newer, the
+        // sibling would be its parent.
         let is_hidden = |child: &Line| {
             let covers = |other: &&Line| {
                 other.mount.point != child.mount.point
@@ -163,14 +163,14 @@ pub fn parse(mountinfo: &[u8], root: &[u8]) -> Mounts {
     Mounts(mounts)
 }
 
-/// A line of the table; the mount's point is relative to `/`.
+/// Line of the table with the IDs. The mount point is relative to `/`.
 struct Line<'a> {
     id: &'a [u8],
     parent: &'a [u8],
     mount: Mount,
 }
 
-/// The mount point relative to the root that is converted.
+/// Returns the mount point relative to the converted root, or `None` if it is outside.
 fn beneath(point: &[u8], root: &[u8]) -> Option<Box<[u8]>> {
     let relative = if root.is_empty() { point } else { point.strip_prefix(root)? };
     match relative.strip_prefix(b"/") {
@@ -201,7 +201,8 @@ fn classify(fstype: &str) -> Class {
     }
 }
 
-/// Space, tab, newline and backslash are written as three octal digits in the mount table.
+/// Decodes the escapes of the mount table: space, tab, newline and backslash as three octal
+/// digits.
 fn unescape_octal(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -239,7 +240,7 @@ not a line
 ";
 
     #[test]
-    fn mounts_are_classed_by_type_and_the_hidden_ones_are_gone() {
+    fn parse_table_classifies_visible_mounts() {
         let mounts = parse(TABLE, b"/");
         let class = |path: &[u8]| mounts.at(path).map(|mount| mount.class);
         assert_eq!(class(b""), Some(Class::Local));
@@ -255,7 +256,7 @@ not a line
     }
 
     #[test]
-    fn what_an_initial_ram_disk_mounted_first_is_listed_before_the_root_and_is_visible() {
+    fn parse_mounts_listed_before_root_are_visible() {
         let table = b"24 28 0:5 / /dev rw - devtmpfs udev rw\n26 28 0:21 / /run rw - tmpfs tmpfs rw\n\
             28 1 254:1 / / rw - ext4 /dev/vda1 rw\n30 24 0:26 / /dev/shm rw - tmpfs tmpfs rw\n";
         let mounts = parse(table, b"/");
@@ -264,13 +265,13 @@ not a line
     }
 
     #[test]
-    fn a_changed_root_does_not_list_the_mount_it_lies_on() {
+    fn parse_chroot_table_without_root_mount_is_complete() {
         let mounts = parse(b"5 4 0:5 / /proc rw - proc proc rw\n6 4 0:6 / /sys rw - sysfs sysfs rw\n", b"/");
         assert_eq!(mounts.iter().count(), 2);
     }
 
     #[test]
-    fn a_root_elsewhere_sees_its_own_mounts_relative_to_itself() {
+    fn parse_other_root_returns_relative_mount_points() {
         let table = b"1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 254:2 / /mnt/disk rw - ext4 /dev/vdb rw\n\
             3 2 0:5 / /mnt/disk/proc rw - proc proc rw\n4 1 0:6 / /mnt/disk2 rw - tmpfs tmpfs rw\n";
         let mounts = parse(table, b"/mnt/disk");
@@ -279,7 +280,7 @@ not a line
     }
 
     #[test]
-    fn kernel_escapes_are_undone() {
+    fn unescape_octal_escapes_are_decoded() {
         assert_eq!(unescape_octal(b"a\\040b\\011c\\134d\\9"), b"a b\tc\\d\\9");
     }
 }

@@ -1,8 +1,8 @@
-//! The only door to the machine's file system: everything is opened beneath one root directory.
+//! Root directory to convert. All files of the machine are opened below it.
 //!
-//! Absolute links and `..` are resolved as in a chroot, never out of the root:
-//! by `openat2(2)` with `RESOLVE_IN_ROOT` where the kernel has it (5.6), else
-//! component by component. Both ways pass the same table of tests.
+//! Absolute symbolic links and `..` are resolved as in a chroot, never out of the root. The
+//! kernel does this with `openat2(2)` and `RESOLVE_IN_ROOT` (Linux 5.6); on older kernels the
+//! path is resolved component by component. One table of tests checks both.
 
 use super::cache_neutral::CacheNeutralReader;
 use super::mounts::{self, Class};
@@ -17,31 +17,32 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// A database or configuration file larger than this is refused rather than read into memory.
+/// Maximum size in bytes of a file that [`Root::read`] reads into memory.
 const READ_LIMIT: u64 = 256 << 20;
-/// As in the kernel's own path resolution (`path_resolution(7)`).
+/// Maximum number of symbolic links in a path, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// An opened root directory.
+/// Open root directory.
 ///
-/// What it could not give although it is there is kept, so that nobody who asks and can do without the answer makes it
-/// silent: see [`Root::take_faults`].
+/// Records read errors of existing files, so that a caller that ignores an error does not hide
+/// it: see [`Root::take_faults`].
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
-    /// Mount points beneath it that are never entered: whoever serves them may not answer.
+    /// Mount points of remote file systems. They are never entered because the server may not
+    /// respond.
     remote: Vec<Box<[u8]>>,
     faults: Mutex<Findings>,
 }
 
 impl Root {
-    /// Opens `path` as the root of everything that follows.
+    /// Opens `path` as root directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(&path, flags, Mode::empty())?;
-        // Where there is no table, nothing is known; the inventory says so.
+        // If the mount table cannot be read, the inventory reports it.
         let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         let mounts = mounts::parse(&mountinfo, path.as_os_str().as_bytes());
         let remote = mounts.iter().filter(|mount| mount.class == Class::Remote && !mount.point.is_empty());
@@ -49,18 +50,20 @@ impl Root {
         Ok(Root { directory, path, remote, faults: Mutex::default() })
     }
 
-    /// Everything since the last call that is there and could not be read, as losses.
+    /// Returns the read errors since the last call as losses.
     pub fn take_faults(&self) -> Findings {
         std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps a failure that is none of the answers that people expect. The kernel's own interfaces refuse for many reasons.
+    /// Records an error, unless it only means that the object does not exist or has another type.
+    ///
+    /// Ignores `/proc` and `/sys`, where reads fail for many harmless reasons.
     fn checked<T>(&self, path: &[u8], result: io::Result<T>) -> io::Result<T> {
-        const ANSWERS: [Errno; 6] =
+        const EXPECTED: [Errno; 6] =
             [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::INVAL, Errno::REMOTE, Errno::NAMETOOLONG];
         if let Err(cause) = &result
             && let Some(number) = cause.raw_os_error()
-            && !ANSWERS.contains(&Errno::from_raw_os_error(number))
+            && !EXPECTED.contains(&Errno::from_raw_os_error(number))
             && ![&b"proc"[..], b"sys"].iter().any(|directory| tree::is_within(path, directory))
         {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,32 +72,32 @@ impl Root {
         result
     }
 
-    /// Where the root was opened, absolute and without links, as the mount table writes it.
+    /// Returns the absolute path of the root without symbolic links, as in the mount table.
     pub fn absolute(&self) -> &[u8] {
         self.path.as_os_str().as_bytes()
     }
 
-    /// The same for messages.
+    /// Returns the absolute path of the root, escaped for messages.
     pub fn name(&self) -> String {
         escape::escape(self.absolute())
     }
 
-    /// Whether this is the running machine's own root, whose `/proc` tells about it.
+    /// Whether this is the root of the running machine, so that `/proc` belongs to it.
     pub fn is_live(&self) -> bool {
         self.path == Path::new("/")
     }
 
-    /// The root directory itself.
+    /// Returns the descriptor of the root directory.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// The content of a regular file, following links inside the root.
+    /// Reads a regular file of at most 256 MiB. Follows symbolic links inside the root.
     pub fn read(&self, path: &[u8]) -> io::Result<Vec<u8>> {
-        self.checked(path, self.read_whole(path))
+        self.checked(path, self.read_unchecked(path))
     }
 
-    fn read_whole(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+    fn read_unchecked(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let file = CacheNeutralReader::new(File::from(self.open_regular(path)?));
         let mut content = Vec::new();
         file.take(READ_LIMIT + 1).read_to_end(&mut content)?;
@@ -104,9 +107,9 @@ impl Root {
         Ok(content)
     }
 
-    /// A regular file, opened for reading, following links inside the root.
+    /// Opens a regular file for reading. Follows symbolic links inside the root.
     ///
-    /// `O_NONBLOCK` keeps a FIFO that stands in the file's place from blocking the run.
+    /// Uses `O_NONBLOCK`, so that a FIFO at this path does not block the run (fifo(7)).
     pub fn open_file(&self, path: &[u8]) -> io::Result<OwnedFd> {
         self.checked(path, self.open_regular(path))
     }
@@ -119,33 +122,36 @@ impl Root {
         }
     }
 
-    /// The `stat` of what a path leads to, following links inside the root.
+    /// Returns the stat of the object at a path. Follows symbolic links inside the root.
     pub fn stat(&self, path: &[u8]) -> io::Result<fs::Stat> {
         let object = self.resolve(path, OFlags::PATH)?;
         Ok(retry_on_intr(|| fs::fstat(&object))?)
     }
 
-    /// The names in a directory, sorted, following links inside the root; without `.` and `..`.
+    /// Returns the names in a directory, sorted, without `.` and `..`. Follows symbolic links
+    /// inside the root.
     pub fn list(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let directory = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY);
         self.checked(path, directory.and_then(|directory| list_directory(directory.as_fd())))
     }
 
-    /// The target of a symbolic link; links before the last component are followed inside the root.
+    /// Returns the target of a symbolic link. Follows links before the last component inside the
+    /// root.
     pub fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let directory = self.resolve(tree::parent(path), OFlags::PATH | OFlags::DIRECTORY)?;
         let target = retry_on_intr(|| fs::readlinkat(&directory, tree::file_name(path), Vec::new()));
         Ok(target?.into_bytes())
     }
 
-    /// A directory, opened a component at a time; a link anywhere on the way is an error (`ELOOP` or `ENOTDIR`).
+    /// Opens a directory component by component. Fails with `ELOOP` or `ENOTDIR` if a component
+    /// is a symbolic link.
     pub fn open_directory_exactly(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if self.remote.iter().any(|point| tree::is_within(path, point)) {
             return Err(Errno::REMOTE.into());
         }
-        let open = |above: BorrowedFd<'_>, name: &[u8]| {
-            retry_on_intr(|| fs::openat(above, name, flags, Mode::empty()))
+        let open = |parent: BorrowedFd<'_>, name: &[u8]| {
+            retry_on_intr(|| fs::openat(parent, name, flags, Mode::empty()))
         };
         let mut directory = open(self.directory.as_fd(), b".")?;
         for component in path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()) {
@@ -154,25 +160,25 @@ impl Root {
         Ok(directory)
     }
 
-    /// Opens what `path` leads to; without leaving an access time behind, which owners and root may ask for.
+    /// Opens the object at `path`, with `O_NOATIME` if the kernel allows it.
     fn resolve(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        // openat2(2) takes O_NOATIME with O_PATH for a mistake; nothing is read then.
-        let quietly = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NOATIME };
-        match self.resolve_as_asked(path, quietly) {
-            // The kernel's answer to O_NOATIME; no right to the object itself is another (EACCES).
+        // openat2(2) rejects O_NOATIME together with O_PATH, which reads nothing anyway.
+        let with_noatime = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NOATIME };
+        match self.resolve_with(path, with_noatime) {
+            // EPERM: O_NOATIME is not allowed (open(2)). No access to the object would be EACCES.
             Err(cause) if cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                self.resolve_as_asked(path, flags)
+                self.resolve_with(path, flags)
             }
             result => result,
         }
     }
 
-    fn resolve_as_asked(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    fn resolve_with(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         match self.resolve_by_kernel(path, flags) {
-            // Filters of old container engines answer EPERM for calls that they do not know.
-            Err(Errno::NOSYS | Errno::PERM) => self.resolve_by_hand(path, flags),
-            // Another file system is on the way, and some of them are not to be entered.
-            Err(Errno::XDEV) if !self.remote.is_empty() => self.resolve_by_hand(path, flags),
+            // Seccomp filters of old container engines return EPERM for unknown system calls.
+            Err(Errno::NOSYS | Errno::PERM) => self.resolve_by_component(path, flags),
+            // The path crosses a mount point, which can be one of a remote file system.
+            Err(Errno::XDEV) if !self.remote.is_empty() => self.resolve_by_component(path, flags),
             result => Ok(result?),
         }
     }
@@ -187,19 +193,19 @@ impl Root {
         retry_on_intr(|| fs::openat2(&self.directory, path, flags, Mode::empty(), how))
     }
 
-    fn resolve_by_hand(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    fn resolve_by_component(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let inner = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut stack: Vec<(OwnedFd, Vec<u8>)> = Vec::new();
-        let mut todo: Vec<Vec<u8>> = components(path);
+        let mut remaining: Vec<Vec<u8>> = components(path);
         let mut links = 0;
-        while let Some(component) = todo.pop() {
+        while let Some(component) = remaining.pop() {
             if component == b".." {
                 stack.pop();
                 continue;
             }
             let here = stack.last().map_or(self.directory.as_fd(), |(fd, _)| fd.as_fd());
-            let whole = tree::join(stack.last().map_or(b"", |(_, path)| path), &component);
-            if self.remote.iter().any(|point| **point == *whole) {
+            let full = tree::join(stack.last().map_or(b"", |(_, path)| path), &component);
+            if self.remote.iter().any(|point| **point == *full) {
                 return Err(Errno::REMOTE.into());
             }
             let entry = retry_on_intr(|| fs::openat(here, component.as_slice(), inner, Mode::empty()))?;
@@ -213,10 +219,10 @@ impl Root {
                     if target.first() == Some(&b'/') {
                         stack.clear();
                     }
-                    todo.extend(components(&target));
+                    remaining.extend(components(&target));
                 }
-                FileType::Directory => stack.push((entry, whole)),
-                _ if todo.is_empty() => {
+                FileType::Directory => stack.push((entry, full)),
+                _ if remaining.is_empty() => {
                     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let open = || fs::openat(here, component.as_slice(), flags, Mode::empty());
                     return Ok(retry_on_intr(open)?);
@@ -229,13 +235,13 @@ impl Root {
     }
 }
 
-/// The names in an opened directory, sorted; without `.` and `..`.
+/// Returns the names in an open directory, sorted, without `.` and `..`.
 pub fn list_directory(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    // The same open directory, with its flags: opening it anew would leave an access time behind.
+    // Duplicates the descriptor, which keeps O_NOATIME. Opening the directory again would not.
     let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
     let mut entries = fs::Dir::new(directory)?;
-    // Its position is that of every descriptor of it: someone may have listed it before.
+    // Duplicates share the file offset (dup(2)), which an earlier listing has moved.
     entries.rewind();
     for entry in entries {
         let entry = entry?;
@@ -248,19 +254,19 @@ pub fn list_directory(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-/// Device and inode number of what a path of our own leads to: what it is, whatever its names.
+/// Returns device and inode number of a file outside the root, which identify it under any name.
 pub fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
     let stat = fs::stat(path)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// `lstat` of a name in an opened directory.
+/// Returns the stat of a name in an open directory. Does not follow a symbolic link.
 pub fn stat_at(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<fs::Stat> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     Ok(retry_on_intr(|| fs::statat(directory, name, flags))?)
 }
 
-/// The components of a path in reverse, ready to be popped.
+/// Returns the components of a path in reverse order, to be popped.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let kept = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     kept.rev().map(<[u8]>::to_vec).collect()
@@ -288,7 +294,7 @@ mod tests {
         (dir, root)
     }
 
-    /// Path, and what it opens to: the content, or nothing.
+    /// Path, and the content that is read; `None` if it cannot be opened.
     const CASES: &[(&str, Option<&str>)] = &[
         ("usr/lib/os-release", Some("ID=debian")),
         ("/usr//lib/./os-release", Some("ID=debian")),
@@ -303,28 +309,28 @@ mod tests {
     ];
 
     #[test]
-    fn both_resolvers_stay_inside_the_root() {
+    fn root_resolve_both_ways_stay_inside() {
         let (_dir, root) = fixture();
         let read = |fd: OwnedFd| io::read_to_string(File::from(fd)).unwrap();
         for (path, content) in CASES {
             let kernel = root.resolve_by_kernel(path.as_bytes(), OFlags::RDONLY).ok().map(read);
-            let hand = root.resolve_by_hand(path.as_bytes(), OFlags::RDONLY).ok().map(read);
+            let component = root.resolve_by_component(path.as_bytes(), OFlags::RDONLY).ok().map(read);
             assert_eq!(kernel.as_deref(), *content, "kernel: {path}");
-            assert_eq!(hand.as_deref(), *content, "by hand: {path}");
+            assert_eq!(component.as_deref(), *content, "by component: {path}");
         }
-        assert!(root.resolve_by_hand(b"", OFlags::RDONLY).is_ok());
+        assert!(root.resolve_by_component(b"", OFlags::RDONLY).is_ok());
         assert!(root.resolve_by_kernel(b"", OFlags::RDONLY).is_ok());
     }
 
     #[test]
-    fn a_fifo_in_a_files_place_neither_blocks_nor_reads() {
+    fn root_read_fifo_returns_error() {
         let (_dir, root) = fixture();
         assert_eq!(root.read(b"etc/fifo").unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(root.read(b"etc").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
-    fn reading_leaves_no_access_time() {
+    fn root_read_keeps_access_time() {
         let (_dir, root) = fixture();
         let old = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
         let times = rustix::fs::Timestamps { last_access: old, last_modification: old };
@@ -339,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_opening_refuses_links() {
+    fn root_open_directory_exactly_link_returns_error() {
         let (_dir, root) = fixture();
         assert!(root.open_directory_exactly(b"usr/lib").is_ok());
         assert!(root.open_directory_exactly(b"").is_ok());
@@ -347,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_sorted_and_links_unfollowed() {
+    fn root_list_returns_sorted_names() {
         let (_dir, root) = fixture();
         let names = ["absolute", "escape", "fifo", "loop", "os-release"].map(|name| name.as_bytes().to_vec());
         assert_eq!(root.list(b"etc").unwrap(), names);

@@ -1,11 +1,15 @@
-//! The machine cannot be changed, whatever the rest of this program does: doors are closed one after the other, each as soon
-//! as nothing needs it any more.
+//! Sandbox: restricts this process so that an error in it cannot change the machine.
 //!
-//! 1. [`mounts`]: a mount namespace of our own in which every local file system is read-only and keeps no access times.
-//! 2. [`seccomp`]: no program is started; no owner, mode, attribute or time is set; no mount, clock or module is changed.
-//! 3. [`landlock`]: nothing is made, written or removed but in the output directory; no socket is opened.
+//! There are three steps, each as early as the run allows:
 //!
-//! The output is reached through descriptors from before the first step, which belong to the machine's own mounts.
+//! 1. [`mounts`]: in a mount namespace, every local file system is read-only and `noatime`.
+//! 2. [`seccomp`]: a filter denies system calls that start programs, that change owners,
+//!    permissions, extended attributes or timestamps, and that change mounts, clocks or modules.
+//! 3. [`landlock`]: only the output directory can be changed. The seccomp filter also denies
+//!    sockets.
+//!
+//! The output is written through file descriptors that were opened before the first step, because
+//! these refer to the original, writable mounts.
 
 mod landlock;
 mod mounts;
@@ -16,27 +20,29 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::Serialize;
 use std::os::fd::BorrowedFd;
 
-/// Which doors are closed.
+/// Restrictions that are in effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sandbox {
-    /// How many file systems are read-only for this process; nothing where the kernel or the container does not allow it.
+    /// Number of file systems that are read-only for this process. `None` if the kernel or the
+    /// container engine does not allow the remount.
     pub read_only: Option<usize>,
-    /// Why they are not.
+    /// Reason why no file system is read-only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
-    /// Whether the kernel refuses programs, and changes of owners, modes, attributes, times, mounts (`seccomp(2)`).
+    /// Whether the seccomp filter is active (`seccomp(2)`).
     pub calls: bool,
-    /// Whether the kernel refuses all writes but to the output (`landlock(7)`).
+    /// Whether Landlock restricts changes to the output directory (`landlock(7)`).
     pub writes: bool,
 }
 
 impl Sandbox {
-    /// Closes the first doors; to be called before any file of the machine is opened, while there is one thread that works.
+    /// Enters the mount namespace and installs the seccomp filter.
     ///
-    /// Code 20 where the mounts cannot be made read-only and `required` says that they must.
+    /// Must be called before any file of the machine is opened, and while no other thread works.
+    /// Fails with exit code 20 if file systems cannot be made read-only and `required` is set.
     pub fn enter(required: bool) -> Result<Self> {
-        // No memory image of this process is written, which would hold what it has read.
+        // A core dump would contain file contents that this process has read.
         let none = Rlimit { current: Some(0), maximum: Some(0) };
         let _ = rustix::process::setrlimit(Resource::Core, none);
         let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -46,17 +52,19 @@ impl Sandbox {
         };
         if let Some(why) = why_not.as_ref().filter(|_| required) {
             return Err(Error::new(Code::NotStarted, format!("--require-readonly: {why}"))
-                .hint("without it the run goes on; it opens nothing of the machine for writing anyway"));
+                .hint("omit --require-readonly to continue without read-only mounts"));
         }
         Ok(Sandbox { read_only, why_not, calls: seccomp::forbid(seccomp::CHANGES), writes: false })
     }
 
-    /// Closes the last: from now on the output is the only place that can be written to, and nobody can be talked to. `/proc`
-    /// of other processes cannot be read any more.
+    /// Restricts changes to `directory` and denies sockets.
+    ///
+    /// Afterwards, links in `/proc` of other processes cannot be read either (`landlock(7)`).
     pub fn restrict_writes(&mut self, directory: Option<BorrowedFd<'_>>) {
-        // Landlock takes one thread at a time: this one, from which others will come, and those that are there.
-        let shut = || landlock::only_in(directory);
-        self.writes = rayon::broadcast(|_| shut()).into_iter().all(|shut| shut) && shut();
+        // Landlock restricts a single thread, and threads inherit the restriction. So restrict
+        // the existing worker threads and this one.
+        let workers = rayon::broadcast(|_| landlock::only_in(directory));
+        self.writes = workers.into_iter().all(|enforced| enforced) && landlock::only_in(directory);
         self.calls &= seccomp::forbid(seccomp::SOCKETS);
     }
 }

@@ -1,13 +1,14 @@
-//! System calls that this program has no use for are refused (`seccomp(2)`): a defect that makes one gets `EPERM`.
+//! Seccomp filter: denies system calls that a run does not need with `EPERM` (`seccomp(2)`).
 //!
-//! Those of `io_uring(7)` are among them, through which others could be made unseen.
+//! `io_uring(7)` is denied too because its operations bypass seccomp filters.
 
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
 
-/// What changes the machine in other ways than by the content of files; starts programs; reaches other processes.
+/// System calls that change the machine (except file contents), start programs, or affect other
+/// processes.
 pub(super) const CHANGES: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -88,28 +89,32 @@ pub(super) const CHANGES: &[libc::c_long] = &[
     libc::SYS_mknod,
 ];
 
-/// What reaches other machines.
+/// System calls for network connections.
 pub(super) const SOCKETS: &[libc::c_long] =
     &[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen];
 
-/// `fchmodat2(2)`: one number on every architecture, which not every C library's headers have.
+/// Number of `fchmodat2(2)`, equal on all architectures. The headers of older C libraries lack
+/// it.
 const FCHMODAT2: libc::c_long = 452;
 
-/// Requests of `ioctl(2)` that only ask: a terminal's settings and size, and whether a socket blocks.
-const ASKING: [u32; 3] = [libc::TCGETS as u32, libc::TIOCGWINSZ as u32, libc::FIONBIO as u32];
+/// Allowed requests of `ioctl(2)`: settings and size of a terminal, and nonblocking mode.
+const IOCTLS: [u32; 3] = [libc::TCGETS as u32, libc::TIOCGWINSZ as u32, libc::FIONBIO as u32];
 
-/// Refuses the calls, and all requests to devices but those that ask, for every thread. Whether the kernel does.
+/// Denies these system calls, and all `ioctl(2)` requests except [`IOCTLS`], in all threads.
+///
+/// Returns whether the filter is active.
 pub(super) fn forbid(calls: &[libc::c_long]) -> bool {
     let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else { return false };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|&call| (call, Vec::new())).collect();
-    let asks =
+    let is_other =
         |request: u32| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request.into());
-    let Ok(rule) = ASKING.into_iter().map(asks).collect::<Result<_, _>>().and_then(SeccompRule::new) else {
+    let Ok(rule) = IOCTLS.into_iter().map(is_other).collect::<Result<_, _>>().and_then(SeccompRule::new)
+    else {
         return false;
     };
     rules.insert(libc::SYS_ioctl, vec![rule]);
-    let refused = SeccompAction::Errno(libc::EPERM as u32);
-    SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)
+    let deny = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, deny, architecture)
         .and_then(TryInto::try_into)
         .is_ok_and(|filter: seccompiler::BpfProgram| seccompiler::apply_filter_all_threads(&filter).is_ok())
 }
