@@ -1,4 +1,4 @@
-//! Runs that leave nothing: a context that is sent and not kept, a program that removes itself.
+//! Runs that leave no files: a context that is only sent, and `--remove-self`.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use support::store::{self, Manner, Store};
 use support::tool::{Place, Ran, binary, command, finish, run};
 use vm2docker_self::context::reader::COMPLETE;
 
-/// A machine whose one large file is more than two pieces.
+/// Returns a machine with one large file of more than two chunks.
 fn machine() -> Place {
     let place = Place::new();
     place.root("machine", "file 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
@@ -35,7 +35,7 @@ fn stream(place: &Place, store: &Store, more: &[&str]) -> Ran {
     finish(command.args(more))
 }
 
-/// What the server has, as a directory.
+/// Writes the objects of the server into a directory.
 fn fetch(store: &Store, to: &Path) {
     for (name, content) in &store.seen.lock().unwrap().objects {
         let file = to.join(name.strip_prefix("/in/").unwrap());
@@ -45,36 +45,36 @@ fn fetch(store: &Store, to: &Path) {
 }
 
 #[test]
-fn a_context_that_is_kept_nowhere_is_whole_on_the_server() {
+fn convert_stream_stores_complete_context_on_server() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
-    // Connections break meanwhile: what was on its way is sent again.
+    // Connections break during the upload; objects are sent again.
     store.seen.lock().unwrap().cuts = vec![5_000_000, 100, 9_000_000, 1];
     let ran = stream(&place, &store, &["--json"]).ends(0);
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let context = place.path("ctx");
     fetch(&store, &context);
-    let pieces = (0..3).map(|number| format!("delta.tar.zst.{number:06}"));
-    for piece in pieces {
-        assert!(context.join(&piece).exists(), "{piece}");
+    let chunks = (0..3).map(|number| format!("delta.tar.zst.{number:06}"));
+    for chunk in chunks {
+        assert!(context.join(&chunk).exists(), "{chunk}");
     }
     assert_eq!(document["receipt"]["objects"], store.seen.lock().unwrap().objects.len());
-    let seal =
+    let check =
         command("sha256sum").args(["--check", "--quiet", COMPLETE]).current_dir(&context).output().unwrap();
-    assert!(seal.status.success(), "{}", String::from_utf8_lossy(&seal.stderr));
-    // It is the machine.
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    // The context builds the machine.
     let built = place.path("built");
     std::fs::create_dir(&built).unwrap();
     run([Path::new("apply"), &context, Path::new("--root"), &built]).ends(0);
     run([Path::new("verify"), &context, Path::new("--root"), &built]).ends(0);
     let large = |root: &str| std::fs::read(place.path(root).join("srv/large")).unwrap();
     assert!(large("built") == large("machine"));
-    // A piece that is lost is told.
+    // A missing chunk is an error.
     std::fs::remove_file(context.join("delta.tar.zst.000001")).unwrap();
     run([Path::new("apply"), &context, Path::new("--root"), &built]).ends(1).says(&["delta.tar.zst.000001"]);
 }
 
 #[test]
-fn what_no_server_takes_is_said_once_and_kept_nowhere() {
+fn convert_stream_failed_upload_leaves_no_files() {
     let place = machine();
     let before = files(place.dir.path());
     for (manner, objects) in
@@ -91,7 +91,7 @@ fn what_no_server_takes_is_said_once_and_kept_nowhere() {
     stream(&place, &store, &["--upload-as", "tar"]).ends(2).says(&["--out"]);
     std::fs::rename(place.path("machine"), place.path("elsewhere")).unwrap();
     stream(&place, &store, &[]).ends(1);
-    assert_eq!(store.seen.lock().unwrap().requests.len(), 0, "of a run that fails nothing is sent");
+    assert_eq!(store.seen.lock().unwrap().requests.len(), 0, "a failed run sends nothing");
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -112,7 +112,7 @@ fn walkdir(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The program under a name of its own.
+/// Copies the executable to `bin/NAME`.
 fn copy(place: &Place, name: &str) -> PathBuf {
     let bin = place.path("bin");
     std::fs::create_dir_all(&bin).unwrap();
@@ -122,7 +122,7 @@ fn copy(place: &Place, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_run_that_did_everything_removes_its_program() {
+fn convert_remove_self_removes_executable_after_success() {
     let (place, store) = (machine(), Store::new(Manner::Plain));
     let small = "file 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n";
     place.root("small", small);
@@ -141,11 +141,11 @@ fn a_run_that_did_everything_removes_its_program() {
     convert(&program, &["--out", &out]).ends(0);
     assert!(!program.exists() && Path::new(&out).join(COMPLETE).exists());
     assert_eq!(std::fs::read_dir(place.path("bin")).unwrap().count(), 0);
-    // Nothing is kept, and nobody is there any more.
+    // Without --out, neither context nor executable remain.
     let program = copy(&place, "tool");
     convert(&program, &["--upload", &store.url("/in/")]).ends(0);
     assert!(!program.exists() && store.object(&format!("/in/{COMPLETE}")).is_some());
-    // What is not done keeps it.
+    // A failed run keeps the executable.
     let program = copy(&place, "tool");
     let refusing = Store::new(Manner::Status(507, usize::MAX));
     convert(&program, &["--upload", &refusing.url("/in/")]).ends(12).says(&["507"]);
@@ -153,7 +153,7 @@ fn a_run_that_did_everything_removes_its_program() {
     convert(&program, &["--out", &out]).ends(2);
     assert!(program.exists());
     convert(&program, &["--out", &out, "--dry-run"]).ends(2).says(&["--dry-run"]);
-    // Two names.
+    // An executable with two hard links stays.
     std::fs::hard_link(&program, place.path("bin/second")).unwrap();
     convert(&program, &["--out", &place.path("ctx2").display().to_string()])
         .ends(13)
@@ -162,7 +162,7 @@ fn a_run_that_did_everything_removes_its_program() {
     assert!(place.path("ctx2").join(COMPLETE).exists());
 }
 
-/// The process that will remove `program`, at the moment when it waits to be told.
+/// Starts the process that removes `program` and returns when it waits for the start byte.
 fn waiting(program: &Path) -> Child {
     waiting_as(Command::new(program).arg("remove-self"))
 }
@@ -171,7 +171,8 @@ fn waiting_as(command: &mut Command) -> Child {
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let syscall = format!("/proc/{}/syscall", child.id());
     loop {
-        // Waits in read(2) of standard input, and is no shell that leads to it.
+        // It waits in read(2) of standard input. The process can be a shell that has not yet
+        // executed it.
         let is_it =
             std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().ends_with(b"\0remove-self\0");
         if is_it && std::fs::read_to_string(&syscall).unwrap().starts_with("0 0x0 ") {
@@ -182,8 +183,8 @@ fn waiting_as(command: &mut Command) -> Child {
     }
 }
 
-/// Tells it that it may go; it refuses, and says why.
-fn refuses(mut child: Child, why: &str) {
+/// Sends the start byte and asserts that the process does not remove the executable.
+fn assert_refuses(mut child: Child, why: &str) {
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
     let ended = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&ended.stderr).into_owned();
@@ -192,16 +193,16 @@ fn refuses(mut child: Child, why: &str) {
 }
 
 #[test]
-fn where_nothing_can_be_removed_that_is_said() {
+fn remove_self_read_only_or_memfd_returns_error() {
     let place = machine();
     let program = copy(&place, "tool");
     let script =
         "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$1/tool\" remove-self";
     let bin = place.path("bin");
     let mut command = Command::new("unshare");
-    refuses(waiting_as(command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&bin)), "rm -- ");
+    assert_refuses(waiting_as(command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&bin)), "rm -- ");
     assert!(program.exists());
-    // A program that came over the network into memory, and never had a name.
+    // An executable in a memfd never had a path.
     let memory = rustix::fs::memfd_create("tool", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let mut memory = std::fs::File::from(memory);
     std::io::copy(&mut std::fs::File::open(&program).unwrap(), &mut memory).unwrap();
@@ -209,11 +210,11 @@ fn where_nothing_can_be_removed_that_is_said() {
     let reopened = std::fs::File::open(&opened).unwrap();
     drop(memory);
     let opened = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&reopened));
-    refuses(waiting(Path::new(&opened)), "no file has its name");
+    assert_refuses(waiting(Path::new(&opened)), "no longer exists");
 }
 
 #[test]
-fn what_happens_to_the_program_meanwhile_keeps_it() {
+fn remove_self_changed_executable_is_kept() {
     let place = machine();
     let mut refused = 0;
     type Change = fn(&Path);
@@ -247,7 +248,7 @@ fn what_happens_to_the_program_meanwhile_keeps_it() {
         let program = copy(&place, "tool");
         let child = waiting(&program);
         change(&program);
-        refuses(child, "not removed");
+        assert_refuses(child, "not removed");
         for name in left {
             assert!(beside(&program, name).symlink_metadata().is_ok(), "{name}");
         }
@@ -255,7 +256,7 @@ fn what_happens_to_the_program_meanwhile_keeps_it() {
         refused += 1;
     }
     assert_eq!(refused, 5);
-    // Nobody says that it may: it stays.
+    // Without the start byte, the executable stays.
     let program = copy(&place, "tool");
     let mut child = waiting(&program);
     drop(child.stdin.take());

@@ -1,7 +1,8 @@
-//! The end of a run that was asked to leave nothing: this program removes its own file, or the package that it came in.
+//! `--remove-self`: removes the executable, or the package that owns it, at the end of a run.
 //!
-//! What stands at a name can be replaced between a look and the removal. So the file is first given a name that nobody else
-//! uses, and only what is then found to be this very file, by device and inode, is removed; anything else gets its name back.
+//! Another process could replace the file between a check and unlink(2). So the file is first
+//! renamed to a unique name and then checked by device and inode. Only the executable is removed;
+//! any other file gets its name back.
 
 use crate::cli::REMOVE_SELF;
 use crate::context::output::place;
@@ -18,27 +19,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The process that will remove this program.
+/// Child process that removes the executable.
 #[derive(Debug)]
 pub struct SelfRemoval(UnsandboxedChild);
 
 impl SelfRemoval {
-    /// Begins it. Code 1 where no process can be begun.
+    /// Starts the child, which waits for [`Self::run`]. Fails with exit code 1.
     pub fn spawn() -> Result<Self> {
         UnsandboxedChild::spawn("--remove-self", &[REMOVE_SELF.into()]).map(SelfRemoval)
     }
 
-    /// Lets it go. Code 13 where the program is still there; it has said why.
+    /// Removes the executable. Returns exit code 13 if that failed; the child has printed the
+    /// reason.
     pub fn run(mut self) -> Code {
-        let told = self.0.start();
-        match told.and_then(|()| self.0.wait()) {
+        let started = self.0.start();
+        match started.and_then(|()| self.0.wait()) {
             Ok(ended) if ended.code == Some(Code::Done as i32) => Code::Done,
             _ => Code::SelfRemovalFailed,
         }
     }
 }
 
-/// In that process: waits until it is told, and removes this program.
+/// Waits for the start byte and removes the executable. Called in the child.
 pub fn run_on_request() -> Result<Code> {
     let own = OwnExecutable::find()?;
     if child::wait_for_start() {
@@ -47,7 +49,7 @@ pub fn run_on_request() -> Result<Code> {
     Ok(Code::Done)
 }
 
-/// The file that this program runs from.
+/// Executable of this process, by path and by device and inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnExecutable {
     path: PathBuf,
@@ -55,7 +57,7 @@ pub struct OwnExecutable {
 }
 
 impl OwnExecutable {
-    /// As the kernel knows it (`proc_pid_exe(5)`).
+    /// Reads path and identity from `/proc/self/exe` (`proc_pid_exe(5)`).
     pub fn find() -> Result<Self> {
         const LINK: &str = "/proc/self/exe";
         let failed = |cause| Error::io(LINK, cause);
@@ -63,11 +65,13 @@ impl OwnExecutable {
         Ok(OwnExecutable { path, identity: root::identity_of(Path::new(LINK)).map_err(failed)? })
     }
 
-    /// Removes it, by the package manager if a package owns it. Code 13, and the command to type, where that is not safe.
+    /// Removes the executable, with the package manager if a package owns it.
+    ///
+    /// Fails with exit code 13 and the command to run as hint if the removal is not safe.
     pub fn remove(&self) -> Result<()> {
         let now = OwnExecutable::find().map_err(|error| kept(&error.to_string(), None))?;
         if now.path != self.path {
-            return Err(kept("it was moved, replaced or removed during the run", None));
+            return Err(kept("the file was moved, replaced or removed during the run", None));
         }
         match manager(&self.path)? {
             Some(manager) => manager.remove(),
@@ -76,21 +80,26 @@ impl OwnExecutable {
     }
 }
 
+/// Returns the error for an executable that was not removed. `command` is the command for the
+/// hint.
 fn kept(why: &str, command: Option<String>) -> Error {
     let error =
         Error::new(Code::SelfRemovalFailed, format!("--remove-self: vm2docker-self was not removed: {why}"));
     match command {
-        Some(command) => error.hint(format!("everything else is done; to remove it: {command}")),
-        None => error.hint("everything else is done; remove it yourself, if it is still somewhere"),
+        Some(command) => error.hint(format!("everything else is done; to remove it, run: {command}")),
+        None => error.hint("everything else is done; if the executable still exists, remove it"),
     }
 }
 
-fn removal_of(path: &Path) -> String {
+/// Returns the shell command that removes a file.
+fn removal_command(path: &Path) -> String {
     format!("rm -- {}", escape::shell_word(path.as_os_str().as_bytes()))
 }
 
-/// Whether a file may be other machines' too, by the mount that it is in (`proc_pid_mountinfo(5)`).
-fn is_elsewhere(mountinfo: &[u8], path: &Path) -> bool {
+/// Whether other machines can use the file too: it is on a network or FUSE file system.
+///
+/// Uses the mount table only (`proc_pid_mountinfo(5)`).
+fn is_shared(mountinfo: &[u8], path: &Path) -> bool {
     let path = path.as_os_str().as_bytes();
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let is_in = |point: &[u8]| {
@@ -101,54 +110,58 @@ fn is_elsewhere(mountinfo: &[u8], path: &Path) -> bool {
     mount.is_some_and(|mount| mount.class == Class::Remote)
 }
 
-/// Removes the file at `path` if it is the one of this `identity` (device and inode) and has no other name.
+/// Removes the file at `path` if it has this device and inode and no other hard link.
 fn unlink(path: &Path, identity: (u64, u64)) -> Result<()> {
-    let command = || Some(removal_of(path));
+    let command = || Some(removal_command(path));
     let refused = |why: &str| kept(why, command());
     let failed = |cause: Errno| kept(&cause.to_string(), command());
-    let (parent, name) = place::trusted_parent(path).map_err(|refusal| refused(&refusal.to_string()))?;
-    match is_alone(parent.as_fd(), name.as_bytes(), identity) {
+    let (parent, name) =
+        place::trusted_parent(path).map_err(|unsafe_path| refused(&unsafe_path.to_string()))?;
+    match is_only_link(parent.as_fd(), name.as_bytes(), identity) {
         Ok(true) => {}
-        Ok(false) => {
-            return Err(refused("it has another name too (a hard link), and what that is for is not known"));
-        }
-        Err(Errno::NOENT) => return Err(kept("no file has its name (any more)", None)),
-        Err(Errno::STALE) => return Err(kept("another file has its name now", None)),
+        // The other link can be in use, for example as a backup.
+        Ok(false) => return Err(refused("the file has another name (a hard link)")),
+        Err(Errno::NOENT) => return Err(kept("the file no longer exists at its path", None)),
+        Err(Errno::STALE) => return Err(kept("another file exists at its path", None)),
         Err(cause) => return Err(failed(cause)),
     }
     let mounts = std::fs::read("/proc/self/mountinfo").map_err(|cause| refused(&cause.to_string()))?;
-    if is_elsewhere(&mounts, path) {
-        return Err(refused("it lies on a network file system, or one of FUSE, which others may see too"));
+    if is_shared(&mounts, path) {
+        return Err(refused("the file is on a network or FUSE file system that other machines may use"));
     }
-    let aside = format!(".vm2docker-self-{}", std::process::id());
-    fs::renameat_with(&parent, &name, &parent, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
-    if is_alone(parent.as_fd(), aside.as_bytes(), identity) == Ok(true) {
-        return fs::unlinkat(&parent, &aside, AtFlags::empty()).map_err(failed);
+    let temporary = format!(".vm2docker-self-{}", std::process::id());
+    fs::renameat_with(&parent, &name, &parent, &temporary, RenameFlags::NOREPLACE).map_err(failed)?;
+    if is_only_link(parent.as_fd(), temporary.as_bytes(), identity) == Ok(true) {
+        return fs::unlinkat(&parent, &temporary, AtFlags::empty()).map_err(failed);
     }
-    let back = fs::renameat_with(&parent, &aside, &parent, &name, RenameFlags::NOREPLACE);
-    Err(match back {
-        Ok(()) => kept("another file took its name at that moment", None),
-        Err(_) => {
-            kept(&format!("another file took its name at that moment, and is now called {aside}"), None)
-        }
+    let restored = fs::renameat_with(&parent, &temporary, &parent, &name, RenameFlags::NOREPLACE);
+    Err(match restored {
+        Ok(()) => kept("another file replaced it during the removal", None),
+        Err(_) => kept(
+            &format!("another file replaced it during the removal; that file is now named {temporary}"),
+            None,
+        ),
     })
 }
 
-/// Whether the entry is the file of this identity and that file's only name; `ESTALE` if it is another file.
-fn is_alone(parent: BorrowedFd<'_>, name: &[u8], identity: (u64, u64)) -> rustix::io::Result<bool> {
+/// Whether the entry has this device and inode and is the only hard link. `ESTALE` if it is
+/// another file.
+fn is_only_link(parent: BorrowedFd<'_>, name: &[u8], identity: (u64, u64)) -> rustix::io::Result<bool> {
     let stat = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (stat.st_dev, stat.st_ino) == identity { Ok(stat.st_nlink == 1) } else { Err(Errno::STALE) }
 }
 
-/// A package manager and the package that the program came in.
+/// Command of a package manager that removes the package with the executable.
 #[derive(Debug, PartialEq, Eq)]
 struct Manager {
     program: String,
     arguments: Vec<String>,
 }
 
-/// Which package a path belongs to, by the databases that this program reads, else by rpm's own answer. Code 13 where that
-/// cannot be found out: what a package owns is not removed behind its manager's back.
+/// Finds the package that owns a path, in the supported databases or by a query of rpm.
+///
+/// Fails with exit code 13 if the owner cannot be determined, because a file of a package must be
+/// removed by the package manager.
 fn manager(path: &Path) -> Result<Option<Manager>> {
     let root = Root::open(Path::new("/")).map_err(|cause| unknown_owner("/", &cause, path))?;
     for family in Family::ALL {
@@ -158,42 +171,45 @@ fn manager(path: &Path) -> Result<Option<Manager>> {
             return Ok(Some(Manager::new(command)));
         }
     }
-    by_rpm(&root, path, RPM)
+    rpm_owner(&root, path, RPM)
 }
 
 fn unknown_owner(what: &str, cause: &dyn std::fmt::Display, path: &Path) -> Error {
-    let why = format!("whether a package owns it is not known ({what}: {cause})");
-    kept(&why, Some(format!("{}, if none does", removal_of(path))))
+    let why = format!("cannot determine whether a package owns the file ({what}: {cause})");
+    kept(&why, Some(format!("{} (if no package owns it)", removal_command(path))))
 }
 
 const RPM: &str = "/usr/bin/rpm";
 
-fn by_rpm(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>> {
-    // Asked without a database, rpm would make one.
+/// Queries rpm for the package that owns a path.
+fn rpm_owner(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>> {
+    // If there is no database, `rpm -q` would create one.
     if rpm::database(root).is_none() {
         return Ok(None);
     }
     let mut query = program(rpm);
-    let answer = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output();
-    let answer = answer.map_err(|cause| unknown_owner(rpm, &cause, path))?;
-    let name = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let output = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output();
+    let output = output.map_err(|cause| unknown_owner(rpm, &cause, path))?;
+    let name = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_name = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
-    if answer.status.success() && is_name {
-        return Ok(Some(Manager {
-            program: rpm.to_owned(),
-            arguments: vec!["-e".to_owned(), "--".to_owned(), name],
-        }));
+    if output.status.success() && is_name {
+        let arguments = vec!["-e".to_owned(), "--".to_owned(), name];
+        return Ok(Some(Manager { program: rpm.to_owned(), arguments }));
     }
-    let said = String::from_utf8_lossy(&answer.stderr).into_owned() + &name;
-    // It says the same where it cannot open its database, and complains besides.
-    if answer.stderr.is_empty() && said.contains("is not owned by any package") {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &name;
+    // rpm prints this message also if it cannot open its database, but then with an error on
+    // standard error.
+    if output.stderr.is_empty() && text.contains("is not owned by any package") {
         return Ok(None);
     }
-    let line = said.lines().next().unwrap_or("no answer");
+    let line = text.lines().next().unwrap_or("no output");
     Err(unknown_owner(rpm, &escape::escape(line.as_bytes()), path))
 }
 
-/// The one thing of the machine that is run, because the user asked for it: what removes packages here.
+/// Returns a command for a package manager with a clean environment.
+///
+/// This is the only executable of the machine that vm2docker-self runs, and only with
+/// `--remove-self`.
 #[expect(clippy::disallowed_methods, reason = "the user asked for the package's removal")]
 fn program(path: &str) -> Command {
     let mut command = Command::new(path);
@@ -208,6 +224,7 @@ impl Manager {
         Manager { program, arguments: command }
     }
 
+    /// Runs the command.
     fn remove(&self) -> Result<()> {
         let command = || Some(format!("{} {}", self.program, self.arguments.join(" ")));
         let ran = program(&self.program).args(&self.arguments).output();
@@ -216,7 +233,7 @@ impl Manager {
             return Ok(());
         }
         let line = ran.stderr.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        Err(kept(&format!("{} says: {}", self.program, escape::escape(line)), command()))
+        Err(kept(&format!("{}: {}", self.program, escape::escape(line)), command()))
     }
 }
 
@@ -227,8 +244,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    /// A directory with a file in it that is to go.
-    fn own() -> (tempfile::TempDir, PathBuf, (u64, u64)) {
+    /// Creates a directory with a file to remove.
+    fn own_file() -> (tempfile::TempDir, PathBuf, (u64, u64)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("own");
         plain::write(&path, "own").unwrap();
@@ -245,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_file_goes() {
-        let (dir, path, identity) = own();
+    fn unlink_removes_only_same_file() {
+        let (dir, path, identity) = own_file();
         unlink(&path, identity).unwrap();
         assert_eq!(names(dir.path()), [""; 0]);
 
         let refuses = |prepare: &dyn Fn(&Path, &Path), left: &[&str], says: &str| {
-            let (dir, path, identity) = own();
+            let (dir, path, identity) = own_file();
             prepare(dir.path(), &path);
             let error = unlink(&path, identity).unwrap_err();
             assert_eq!(error.code, Code::SelfRemovalFailed);
@@ -279,11 +296,7 @@ mod tests {
             &["moved", "own"],
             "another file",
         );
-        refuses(
-            &|dir, path| plain::rename(path, dir.join("moved")).unwrap(),
-            &["moved"],
-            "no file has its name",
-        );
+        refuses(&|dir, path| plain::rename(path, dir.join("moved")).unwrap(), &["moved"], "no longer exists");
         let open = plain::Permissions::from_mode(0o777);
         refuses(&|dir, _| plain::set_permissions(dir, open.clone()).unwrap(), &["own"], "rm -- /");
     }
@@ -297,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_goes_whatever_takes_its_name_meanwhile() {
-        let (dir, path, identity) = own();
+    fn unlink_concurrent_exchange_never_removes_other_file() {
+        let (dir, path, identity) = own_file();
         let other = dir.path().join("other");
         plain::write(&other, "other").unwrap();
         let (done, exchanges) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -312,7 +325,7 @@ mod tests {
                     exchanges.fetch_add(usize::from(exchanged.is_ok()), Ordering::Relaxed);
                 }
             });
-            // Whatever fails below, the other thread ends.
+            // Ends the other thread even if an assertion below fails.
             let _end = Ending(&done);
             for _ in 0..10_000 {
                 match unlink(&path, identity) {
@@ -325,7 +338,7 @@ mod tests {
                         let left = names(dir.path());
                         let content = |name: &String| plain::read_to_string(dir.path().join(name)).unwrap();
                         assert_eq!(left.iter().map(content).collect::<Vec<_>>(), ["other"]);
-                        // The next one, under the name that is free.
+                        // Creates the next file under the free name.
                         let free = if left == ["own"] { &other } else { &path };
                         let next = dir.path().join("next");
                         plain::write(&next, "own").unwrap();
@@ -339,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_machines_see_too_stays() {
+    fn is_shared_network_and_fuse_mounts_return_true() {
         const TABLE: &[u8] = b"1 0 8:1 / / rw - ext4 /dev/vda1 rw\n\
             2 1 0:40 / /opt rw - nfs4 server:/opt rw\n\
             3 2 0:41 / /opt/here rw - tmpfs tmpfs rw\n\
@@ -352,16 +365,16 @@ mod tests {
             ("/optional/tool", false),
             ("/mnt/usb/tool", true),
         ] {
-            assert_eq!(is_elsewhere(TABLE, Path::new(path)), expected, "{path}");
+            assert_eq!(is_shared(TABLE, Path::new(path)), expected, "{path}");
         }
     }
 
     #[test]
-    fn what_rpm_cannot_tell_is_not_taken_for_no() {
+    fn rpm_owner_unclear_output_returns_error() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let tool = Path::new("/usr/bin/tool");
-        assert_eq!(by_rpm(&root, tool, RPM).unwrap(), None, "there is no database, and none is made");
+        assert_eq!(rpm_owner(&root, tool, RPM).unwrap(), None, "there is no database, and none is created");
         plain::create_dir_all(dir.path().join("var/lib/rpm")).unwrap();
         plain::write(dir.path().join("var/lib/rpm/Packages"), "").unwrap();
         let script = |text: &str| {
@@ -370,17 +383,17 @@ mod tests {
             plain::set_permissions(&path, plain::Permissions::from_mode(0o755)).unwrap();
             &*path.into_os_string().into_string().unwrap().leak()
         };
-        let nobodys = "echo file /usr/bin/tool is not owned by any package; exit 1";
-        assert_eq!(by_rpm(&root, tool, script(nobodys)).unwrap(), None);
-        let own = by_rpm(&root, tool, script("printf tool; echo warning >&2")).unwrap().unwrap();
+        let no_owner = "echo file /usr/bin/tool is not owned by any package; exit 1";
+        assert_eq!(rpm_owner(&root, tool, script(no_owner)).unwrap(), None);
+        let own = rpm_owner(&root, tool, script("printf tool; echo warning >&2")).unwrap().unwrap();
         assert_eq!(own.arguments, ["-e", "--", "tool"]);
-        // What it says where it cannot open its database.
-        let broken = script(&format!("echo error: cannot open Packages database >&2; {nobodys}"));
-        // And: not there; fails; says nothing; says more than a name.
+        // Output of rpm if it cannot open its database.
+        let broken = script(&format!("echo error: cannot open Packages database >&2; {no_owner}"));
+        // The others: not installed; fails; prints nothing; prints more than a name.
         for rpm in [broken, "/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
-            let error = by_rpm(&root, tool, rpm).unwrap_err();
+            let error = rpm_owner(&root, tool, rpm).unwrap_err();
             assert_eq!(error.code, Code::SelfRemovalFailed);
-            assert!(error.to_string().contains("whether a package owns it"), "{error}");
+            assert!(error.to_string().contains("whether a package owns the file"), "{error}");
         }
     }
 }
