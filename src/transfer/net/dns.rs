@@ -1,40 +1,41 @@
-//! DNS messages: a question made, an answer taken apart (RFC 1035, RFC 3596).
+//! DNS messages: builds queries and parses responses (RFC 1035, RFC 3596).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Names in a chain of aliases; real ones have two or three.
+/// Maximum length of a chain of aliases (CNAME); real chains have two or three.
 const MAX_ALIASES: usize = 16;
+/// Length of the header in bytes (RFC 1035, section 4.1.1).
 const HEADER: usize = 12;
 const CNAME: u16 = 5;
 const CLASS_IN: u16 = 1;
 
-/// What is asked about a name.
+/// Type of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// IPv4 addresses.
     A = 1,
-    /// IPv6 addresses.
+    /// IPv6 addresses (RFC 3596).
     Aaaa = 28,
 }
 
-/// What a name server says.
+/// Response of a DNS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The name's addresses of this kind; it may have none.
+    /// Addresses of the name; empty if it has none of this type.
     Addresses(Vec<IpAddr>),
-    /// There is no such name.
+    /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The server cannot or will not tell: its code.
+    /// Another response code (RCODE), such as 2 for a server failure.
     Failed(u8),
-    /// The answer does not fit into a datagram; what did.
+    /// The response did not fit into a datagram (TC bit); the addresses that did fit.
     Truncated(Vec<IpAddr>),
 }
 
-/// The message that asks; `None` if this is no name that DNS can have.
+/// Returns a query message. `None` if the name is not valid in DNS.
 pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     let mut message = Vec::with_capacity(64);
     message.extend(id.to_be_bytes());
-    // A plain query that wants recursion, with one question.
+    // Flags: standard query, recursion desired. Then the counts: one question, no records.
     message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     message.extend(encode(name)?);
     message.extend((kind as u16).to_be_bytes());
@@ -42,7 +43,8 @@ pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// The answer to [`question`], or `None` if it is another message or none at all.
+/// Parses the response to [`question`]. Returns `None` if the message is not valid or is for
+/// another query.
 pub fn reply(message: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
     let flags = number(message, 2)?;
     let (is_answer, opcode, truncated, code) =
@@ -50,9 +52,9 @@ pub fn reply(message: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
     if number(message, 0)? != id || !is_answer || opcode != 0 || number(message, 4)? != 1 {
         return None;
     }
-    let (asked, at) = name_at(message, HEADER)?;
+    let (queried, at) = name_at(message, HEADER)?;
     let wanted = encode(name)?.to_ascii_lowercase();
-    if asked != wanted || number(message, at)? != kind as u16 || number(message, at + 2)? != CLASS_IN {
+    if queried != wanted || number(message, at)? != kind as u16 || number(message, at + 2)? != CLASS_IN {
         return None;
     }
     match code {
@@ -60,7 +62,7 @@ pub fn reply(message: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
         3 => return Some(Reply::NoSuchName),
         code => return Some(Reply::Failed(code)),
     }
-    // What was cut off is not needed to know that something was.
+    // A truncated message can end in the middle of a record.
     let records = records(message, at + 4, number(message, 6)?);
     if records.is_none() && !truncated {
         return None;
@@ -69,15 +71,16 @@ pub fn reply(message: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
     Some(if truncated { Reply::Truncated(addresses) } else { Reply::Addresses(addresses) })
 }
 
+/// Resource record (RFC 1035, section 4.1.3).
 struct Record<'a> {
     owner: Vec<u8>,
     kind: u16,
     data: &'a [u8],
-    /// The target, if this is an alias.
+    /// Target of a CNAME record; empty for other types.
     alias: Vec<u8>,
 }
 
-/// The answer section.
+/// Parses the answer section.
 fn records(message: &[u8], mut at: usize, count: u16) -> Option<Vec<Record<'_>>> {
     let mut records = Vec::new();
     for _ in 0..count {
@@ -94,7 +97,7 @@ fn records(message: &[u8], mut at: usize, count: u16) -> Option<Vec<Record<'_>>>
     Some(records)
 }
 
-/// The addresses of the name, or of what it is an alias of.
+/// Returns the addresses of the name. Follows aliases.
 fn addresses(records: &[Record<'_>], mut name: Vec<u8>, kind: Kind) -> Vec<IpAddr> {
     for _ in 0..MAX_ALIASES {
         let found: Vec<IpAddr> = records
@@ -118,7 +121,7 @@ fn address(data: &[u8], kind: Kind) -> Option<IpAddr> {
     }
 }
 
-/// Labels, each behind its length, up to the empty one.
+/// Encodes a name as labels, each after its length byte, with the empty root label at the end.
 fn encode(name: &str) -> Option<Vec<u8>> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let mut wire = Vec::with_capacity(name.len() + 2);
@@ -131,8 +134,11 @@ fn encode(name: &str) -> Option<Vec<u8>> {
     (wire.len() <= 255).then_some(wire)
 }
 
-/// The name at an offset, in lower case as [`encode`] writes it, and what follows it. A pointer has to lead
-/// before everything that was read of the name so far, so there is an end.
+/// Decodes the name at an offset, in lower case and in the format of [`encode`]. Also returns the
+/// offset after the name.
+///
+/// A compression pointer (RFC 1035, section 4.1.4) must point before all parts of the name that
+/// were read so far. So pointers cannot form a cycle.
 fn name_at(message: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
     let (mut at, mut bound, mut end) = (start, start, None);
     let mut name = Vec::new();
@@ -171,7 +177,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An answer to `question`: flags, then records as owner, type and data.
+    /// Returns a response to `question` with these flags and records (owner, type, data).
     pub(in super::super) fn answer(question: &[u8], flags: u16, records: &[(&[u8], u16, &[u8])]) -> Vec<u8> {
         let mut message = question.to_vec();
         message[2..4].copy_from_slice(&flags.to_be_bytes());
@@ -190,7 +196,7 @@ pub(super) mod tests {
     const QUESTION: &[u8] = b"\xc0\x0c";
 
     #[test]
-    fn addresses_are_found_through_aliases() {
+    fn reply_alias_returns_addresses_of_target() {
         let asked = question(7, "Deb.example.org", Kind::A).unwrap();
         let alias = b"\x03cdn\x07example\0";
         let message = answer(
@@ -207,7 +213,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_the_answer_to_the_question_counts() {
+    fn reply_other_message_returns_none() {
         let asked = question(7, "a.example", Kind::A).unwrap();
         let message = answer(&asked, OK, &[(QUESTION, 1, &[192, 0, 2, 1])]);
         assert!(reply(&message, 7, "a.example", Kind::A).is_some());
@@ -219,7 +225,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn codes_and_truncation_are_told() {
+    fn reply_code_and_truncation_are_returned() {
         let asked = question(7, "a.example", Kind::Aaaa).unwrap();
         for (flags, expected) in [
             (OK, Reply::Addresses(Vec::new())),
@@ -232,7 +238,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn pointers_never_lead_in_a_circle() {
+    fn reply_pointer_cycle_ends() {
         let asked = question(7, "a.example", Kind::A).unwrap();
         let here = u16::try_from(asked.len()).unwrap() | 0xc000;
         for owner in [&here.to_be_bytes()[..], &(here + 1).to_be_bytes(), b"\xff\xff", b"\x40a", b"\xc0"] {
@@ -246,7 +252,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_names_that_dns_can_have_are_asked_for() {
+    fn question_invalid_name_returns_none() {
         let long = "a".repeat(64);
         let many = "a.".repeat(127);
         for (name, good) in
@@ -259,12 +265,12 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn no_message_is_too_much(message in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn reply_any_bytes_never_panics(message in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = reply(&message, 0, "a.example", Kind::A);
         }
 
         #[test]
-        fn no_change_of_an_answer_is_too_much(at in 0usize..60, byte: u8, second: u8) {
+        fn reply_changed_bytes_never_panic(at in 0usize..60, byte: u8, second: u8) {
             let asked = question(7, "a.example", Kind::A).unwrap();
             let mut message = answer(&asked, OK, &[(QUESTION, CNAME, b"\x01b\xc0\x0e"), (b"\x01b\xc0\x0e", 1, &[1; 4])]);
             let length = message.len();

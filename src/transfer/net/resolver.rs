@@ -1,9 +1,11 @@
-//! Names of hosts, looked up without the C library: its static form loads the machine's own name-service
-//! modules and dies of them (`docs/architecture.md`, "Static binary").
+//! Host name lookup without the C library.
 //!
-//! What hosts(5) and resolv.conf(5) of the running system say holds: `nameserver`, `domain`, `search`,
-//! `ndots`, `timeout`, `attempts`. Modules of nsswitch.conf(5) are not asked; where one of them is the
-//! system's resolver (systemd-resolved), resolv.conf names it as a server too.
+//! A statically linked glibc would load the machine's name service modules and can crash in them
+//! (`docs/architecture.md`, "Static binary").
+//!
+//! The resolver uses hosts(5) and these options of resolv.conf(5): `nameserver`, `domain`,
+//! `search`, `ndots`, `timeout` and `attempts`. It does not use the modules of nsswitch.conf(5).
+//! If the system uses systemd-resolved, resolv.conf(5) names it as a server too.
 
 use super::dns::{self, Kind, Reply};
 use std::collections::HashMap;
@@ -20,23 +22,23 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 const PORT: u16 = 53;
-/// Limits of resolv.conf(5).
+/// Limits of glibc (resolv.conf(5)).
 const MAX_SERVERS: usize = 3;
 const MAX_NDOTS: usize = 15;
 const MAX_TIMEOUT: u64 = 30;
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_SEARCH: usize = 6;
-/// Lists of blocked hosts have a few MiB.
+/// Maximum size of a file in bytes. An /etc/hosts with a block list has a few MiB.
 const MAX_FILE: u64 = 16 << 20;
-/// Addresses that are tried; a name may have more.
+/// Maximum number of addresses to try.
 const MAX_IPV4: usize = 4;
 const MAX_IPV6: usize = 2;
-/// How long the second answer is waited for when the first is good.
+/// Time to wait for the second response after the first one succeeded.
 const GRACE: Duration = Duration::from_millis(300);
-/// Other datagrams than the answer that are passed over before a server is given up.
-const MAX_STRAYS: usize = 64;
+/// Maximum number of datagrams to read per server; others than responses are ignored.
+const MAX_DATAGRAMS: usize = 64;
 
-/// What resolv.conf(5) says.
+/// Settings of resolv.conf(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
     addresses: Vec<SocketAddr>,
@@ -47,7 +49,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Takes the file apart; what it does not say is as the C library has it.
+    /// Parses the file. Missing settings have the defaults of glibc.
     pub fn parse(text: &str) -> Self {
         let mut servers = Servers {
             addresses: Vec::new(),
@@ -89,7 +91,7 @@ impl Servers {
         }
     }
 
-    /// The names to ask for, in this order.
+    /// Returns the names to query, in this order (resolv.conf(5), `search` and `ndots`).
     fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
@@ -101,7 +103,7 @@ impl Servers {
     }
 }
 
-/// A server's address; one of a single link has the interface behind it: `fe80::1%eth0`.
+/// Parses the address of a server. Link-local addresses have an interface: `fe80::1%eth0`.
 fn server(text: &str) -> Option<SocketAddr> {
     let Some((address, interface)) = text.split_once('%') else {
         return text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, PORT));
@@ -116,7 +118,7 @@ fn server(text: &str) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(address.parse().ok()?, PORT, 0, scope).into())
 }
 
-/// The addresses that hosts(5) gives to a name.
+/// Returns the addresses of a name in hosts(5).
 pub fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     let entries = lines.filter_map(|line| {
@@ -127,44 +129,44 @@ pub fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     entries.collect()
 }
 
-/// Why a name has no address.
+/// Reason why a name was not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unresolved {
-    /// No name server says anything.
+    /// No DNS server responded.
     Silence,
-    /// There is no such name.
+    /// The name does not exist.
     NoSuchName,
     /// The name has no address.
     NoAddress,
-    /// The name servers cannot or will not tell.
+    /// The DNS servers returned an error.
     Refused,
 }
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unresolved::Silence => "no name server answers",
-            Unresolved::NoSuchName => "the name server knows no such name",
-            Unresolved::NoAddress => "the name has no address",
-            Unresolved::Refused => "the name server does not tell its address",
+            Unresolved::Silence => "no DNS server responds",
+            Unresolved::NoSuchName => "host name not found",
+            Unresolved::NoAddress => "the host name has no address",
+            Unresolved::Refused => "the DNS server returned an error",
         })
     }
 }
 
 impl std::error::Error for Unresolved {}
 
-/// Looks names up, each that is found once a run.
+/// Resolver with a cache for the run.
 #[derive(Debug)]
 pub struct SystemResolver {
     hosts: String,
     servers: Servers,
     known: Mutex<HashMap<String, Result<Vec<IpAddr>, Unresolved>>>,
-    /// What was not found is not looked for again either.
+    /// Whether failures are cached too.
     keeps_failures: bool,
 }
 
 impl SystemResolver {
-    /// Reads the files of the running system, whatever root is converted.
+    /// Reads the files of the running system, not those of the converted root.
     pub fn of_this_system(keeps_failures: bool) -> Self {
         Self::new(read("/etc/hosts"), Servers::parse(&read("/etc/resolv.conf")), keeps_failures)
     }
@@ -173,8 +175,9 @@ impl SystemResolver {
         SystemResolver { hosts, servers, known: Mutex::default(), keeps_failures }
     }
 
-    /// The addresses of a host, IPv4 first: where only one of both works, it mostly is that.
-    pub fn look_up(&self, host: &str, patience: Duration) -> Result<Vec<IpAddr>, Unresolved> {
+    /// Returns the addresses of a host, IPv4 first. If only one of them works, it is usually
+    /// IPv4.
+    pub fn look_up(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, Unresolved> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse() {
             return Ok(vec![address]);
@@ -184,31 +187,34 @@ impl SystemResolver {
         if !found.is_empty() {
             return Ok(sorted(found));
         }
-        // RFC 6761, 6.3: never asked for.
+        // RFC 6761, section 6.3: `localhost` is always a loopback address and must not be
+        // queried.
         if matches!(name.trim_end_matches('.').rsplit('.').next(), Some("localhost")) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        if let Some(known) = self.earlier(&name) {
+        if let Some(known) = self.cached(&name) {
             return known;
         }
-        let result = self.ask_all(&name, Instant::now() + patience);
+        let result = self.query_candidates(&name, Instant::now() + timeout);
         if result.is_ok() || self.keeps_failures {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, result.clone());
         }
         result
     }
 
-    /// What was found out before. Where no server answered for one name, none is asked for the next.
-    fn earlier(&self, name: &str) -> Option<Result<Vec<IpAddr>, Unresolved>> {
+    /// Returns the cached result. If no server responded for one name, that is the result for
+    /// all.
+    fn cached(&self, name: &str) -> Option<Result<Vec<IpAddr>, Unresolved>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = || known.values().find(|result| **result == Err(Unresolved::Silence));
         known.get(name).or_else(silence).cloned()
     }
 
-    fn ask_all(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Unresolved> {
+    /// Queries the name with each suffix of the search list.
+    fn query_candidates(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Unresolved> {
         let mut outcome = Unresolved::NoSuchName;
         for candidate in self.servers.candidates(name) {
-            match self.ask_for(&candidate, deadline) {
+            match self.query(&candidate, deadline) {
                 Ok(addresses) => return Ok(sorted(addresses)),
                 Err(Unresolved::NoSuchName) => {}
                 Err(Unresolved::NoAddress) => outcome = Unresolved::NoAddress,
@@ -218,12 +224,13 @@ impl SystemResolver {
         Err(outcome)
     }
 
-    fn ask_for(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Unresolved> {
+    /// Queries one name at all servers in turn.
+    fn query(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Unresolved> {
         let mut outcome = Unresolved::Silence;
         for _ in 0..self.servers.attempts {
             for server in &self.servers.addresses {
                 let until = deadline.min(Instant::now() + self.servers.timeout);
-                match Inquiry::new(*server, name, until).ok_or(Unresolved::NoSuchName)?.run() {
+                match Query::new(*server, name, until).ok_or(Unresolved::NoSuchName)?.run() {
                     Ok(Reply::Addresses(addresses)) if addresses.is_empty() => {
                         return Err(Unresolved::NoAddress);
                     }
@@ -247,8 +254,8 @@ impl Resolver for SystemResolver {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let patience = (*timeout.after).min(Duration::from_secs(60));
-        let found = self.look_up(host, patience).map_err(|error| ureq::Error::Other(Box::new(error)))?;
+        let timeout = (*timeout.after).min(Duration::from_secs(60));
+        let found = self.look_up(host, timeout).map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let mut addresses = self.empty();
         found.into_iter().for_each(|address| addresses.push(SocketAddr::new(address, port)));
         Ok(addresses)
@@ -257,64 +264,66 @@ impl Resolver for SystemResolver {
 
 fn read(path: &str) -> String {
     let mut content = Vec::new();
-    // A system without the file is one without its content.
+    // A missing file has the meaning of an empty one (hosts(5), resolv.conf(5)).
     let _ = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content));
     String::from_utf8_lossy(&content).into_owned()
 }
 
+/// Sorts IPv4 before IPv6 addresses and limits their number.
 fn sorted(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (ipv4, ipv6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv4);
     ipv4.into_iter().take(MAX_IPV4).chain(ipv6.into_iter().take(MAX_IPV6)).collect()
 }
 
-/// One server asked for both kinds of addresses of one name.
-struct Inquiry<'a> {
+/// Query of one server for the IPv4 and IPv6 addresses of a name.
+struct Query<'a> {
     server: SocketAddr,
     name: &'a str,
     deadline: Instant,
     questions: [(Kind, u16, Vec<u8>); 2],
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> Query<'a> {
     fn new(server: SocketAddr, name: &'a str, deadline: Instant) -> Option<Self> {
-        // Keyed by the operating system's random numbers.
+        // Unpredictable IDs make forged responses harder (RFC 5452). RandomState is seeded by the
+        // operating system.
         let random = RandomState::new().build_hasher().finish();
         let (first, second) = (random as u16, (random >> 16) as u16);
         let question = |kind, id| Some((kind, id, dns::question(id, name, kind)?));
         let questions = [question(Kind::A, first)?, question(Kind::Aaaa, second)?];
-        Some(Inquiry { server, name, deadline, questions })
+        Some(Query { server, name, deadline, questions })
     }
 
-    /// Both answers as one.
+    /// Sends both queries and combines the responses.
     fn run(&self) -> io::Result<Reply> {
         let mut addresses = Vec::new();
-        let mut told = Vec::new();
-        for (question, reply) in self.questions.iter().zip(self.by_datagram()?) {
-            let whole = match reply {
-                // A firewall may let only datagrams through: then what came so far.
-                Some(Reply::Truncated(some)) => {
-                    Some(self.by_stream(question).unwrap_or(Reply::Addresses(some)))
-                }
+        let mut replies = Vec::new();
+        for (question, reply) in self.questions.iter().zip(self.by_udp()?) {
+            let reply = match reply {
+                // If a firewall blocks TCP, the addresses in the truncated response are used.
+                Some(Reply::Truncated(some)) => Some(self.by_tcp(question).unwrap_or(Reply::Addresses(some))),
                 reply => reply,
             };
-            match whole {
+            match reply {
                 Some(Reply::Addresses(some)) => {
                     addresses.extend(some);
-                    told.push(Reply::Addresses(Vec::new()));
+                    replies.push(Reply::Addresses(Vec::new()));
                 }
-                other => told.extend(other),
+                other => replies.extend(other),
             }
         }
         if !addresses.is_empty() {
             return Ok(Reply::Addresses(addresses));
         }
         let is_failure = |reply: &Reply| matches!(reply, Reply::Failed(_));
-        let best = told.iter().find(|reply| !is_failure(reply)).or(told.first());
+        let best = replies.iter().find(|reply| !is_failure(reply)).or(replies.first());
         best.cloned().ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 
-    /// Answers in the order of the questions; the connected socket takes them from this server only.
-    fn by_datagram(&self) -> io::Result<[Option<Reply>; 2]> {
+    /// Queries by UDP. Returns the responses in the order of the questions.
+    ///
+    /// The socket is connected, so it receives datagrams of this server only (udp(7)).
+    fn by_udp(&self) -> io::Result<[Option<Reply>; 2]> {
         let any: IpAddr =
             if self.server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
@@ -325,7 +334,7 @@ impl<'a> Inquiry<'a> {
         let mut replies = [None, None];
         let mut deadline = self.deadline;
         let mut buffer = [0; 4096];
-        for _ in 0..MAX_STRAYS {
+        for _ in 0..MAX_DATAGRAMS {
             socket.set_read_timeout(Some(left(deadline)?))?;
             let got = match socket.recv(&mut buffer) {
                 Ok(got) => got,
@@ -333,12 +342,11 @@ impl<'a> Inquiry<'a> {
                 Err(error) => return Err(error),
             };
             for ((kind, id, _), reply) in self.questions.iter().zip(&mut replies) {
-                let told = dns::reply(&buffer[..got], *id, self.name, *kind);
-                if let Some(told) = told {
-                    if !matches!(told, Reply::Failed(_)) {
+                if let Some(received) = dns::reply(&buffer[..got], *id, self.name, *kind) {
+                    if !matches!(received, Reply::Failed(_)) {
                         deadline = deadline.min(Instant::now() + GRACE);
                     }
-                    *reply = Some(told);
+                    *reply = Some(received);
                 }
             }
             let is_over = replies.iter().all(Option::is_some) || replies.contains(&Some(Reply::NoSuchName));
@@ -349,8 +357,8 @@ impl<'a> Inquiry<'a> {
         Ok(replies)
     }
 
-    /// RFC 7766: the same message behind its length.
-    fn by_stream(&self, (kind, id, question): &(Kind, u16, Vec<u8>)) -> io::Result<Reply> {
+    /// Queries by TCP: each message follows its length in two bytes (RFC 7766, section 8).
+    fn by_tcp(&self, (kind, id, question): &(Kind, u16, Vec<u8>)) -> io::Result<Reply> {
         let mut stream = TcpStream::connect_timeout(&self.server, left(self.deadline)?)?;
         stream.set_write_timeout(Some(left(self.deadline)?))?;
         let length = (question.len() as u16).to_be_bytes();
@@ -378,7 +386,7 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// The time until then; an error if there is none.
+/// Returns the time until the deadline. Fails with `TimedOut` if it has passed.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }

@@ -1,4 +1,4 @@
-//! The resolver against name servers that answer late, wrongly or not at all.
+//! Resolver with DNS servers that respond late, incorrectly or not at all.
 
 use crate::transfer::net::resolver::dns::tests::answer;
 use crate::transfer::net::resolver::*;
@@ -9,7 +9,7 @@ const OK: u16 = 0x8180;
 const TRUNCATED: u16 = 0x8380;
 const NAME: &[u8] = b"\xc0\x0c";
 
-/// Answers each question with what `reply` makes of it: any number of messages. The port is open for TCP too.
+/// Starts a DNS server (UDP and TCP) that sends the messages that `reply` returns for a query.
 fn name_server(reply: impl Fn(&[u8], bool) -> Vec<Vec<u8>> + Send + Sync + 'static) -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
@@ -43,12 +43,12 @@ fn is_a(question: &[u8]) -> bool {
     question[question.len() - 3] == 1
 }
 
-fn asks_for(question: &[u8], name: &str) -> bool {
+fn is_for(question: &[u8], name: &str) -> bool {
     dns::question(0, name, Kind::A)
         .is_some_and(|other| question[12..question.len() - 4] == other[12..other.len() - 4])
 }
 
-/// 192.0.2.N, and 2001:db8:: for the other kind.
+/// Returns a response with the address 192.0.2.N or 2001:db8::, depending on the query.
 fn both(question: &[u8], last: u8) -> Vec<u8> {
     let mut ipv6 = [0; 16];
     ipv6[..4].copy_from_slice(&[0x20, 1, 0x0d, 0xb8]);
@@ -69,7 +69,7 @@ fn look_up(server: SocketAddr, name: &str) -> Result<String, Unresolved> {
 }
 
 #[test]
-fn resolv_conf_is_read_as_the_library_does() {
+fn servers_parse_file_returns_glibc_settings() {
     let text = "# x\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver bad\n nameserver fe80::1%2\nnameserver 192.0.2.4\n\
                 domain old.example\nsearch a.example b.example\noptions ndots:99 timeout:2 attempts:0 rotate ndots:x\n";
     let servers = Servers::parse(text);
@@ -81,7 +81,7 @@ fn resolv_conf_is_read_as_the_library_does() {
 }
 
 #[test]
-fn names_with_few_dots_are_searched_for_first() {
+fn servers_candidates_few_dots_try_search_list_first() {
     let servers = Servers::parse("search a.example\noptions ndots:2");
     assert_eq!(servers.candidates("x"), ["x.a.example", "x"]);
     assert_eq!(servers.candidates("x.y.z"), ["x.y.z", "x.y.z.a.example"]);
@@ -89,7 +89,7 @@ fn names_with_few_dots_are_searched_for_first() {
 }
 
 #[test]
-fn some_names_need_no_server() {
+fn look_up_address_or_hosts_entry_sends_no_query() {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     for (name, expected) in [
         ("192.0.2.5", "192.0.2.5"),
@@ -106,7 +106,7 @@ fn some_names_need_no_server() {
 }
 
 #[test]
-fn both_kinds_are_asked_for_and_ipv4_comes_first() {
+fn look_up_both_types_returns_ipv4_first() {
     let server = name_server(|question, _| vec![both(question, 1)]);
     assert_eq!(look_up(server, "a.example").as_deref(), Ok("192.0.2.1 2001:db8::"));
     let only_ipv4 = name_server(|question, _| if is_a(question) { vec![both(question, 1)] } else { vec![] });
@@ -118,7 +118,7 @@ fn both_kinds_are_asked_for_and_ipv4_comes_first() {
 }
 
 #[test]
-fn a_truncated_answer_is_asked_for_again_by_stream() {
+fn look_up_truncated_response_uses_tcp() {
     let server = name_server(|question, by_stream| {
         vec![if by_stream { both(question, 2) } else { answer(question, TRUNCATED, &[]) }]
     });
@@ -126,7 +126,7 @@ fn a_truncated_answer_is_asked_for_again_by_stream() {
 }
 
 #[test]
-fn forged_answers_are_passed_over() {
+fn look_up_forged_response_is_ignored() {
     let server = name_server(|question, _| {
         let mut forged = both(question, 66);
         forged[0] ^= 1;
@@ -136,9 +136,9 @@ fn forged_answers_are_passed_over() {
 }
 
 #[test]
-fn the_search_list_is_gone_through_and_the_next_server_asked() {
+fn look_up_failed_server_uses_next() {
     let server = name_server(|question, _| {
-        let known = asks_for(question, "host.corp.example");
+        let known = is_for(question, "host.corp.example");
         vec![if known { both(question, 4) } else { answer(question, OK | 3, &[]) }]
     });
     assert!(look_up(server, "host").is_ok());
@@ -151,9 +151,9 @@ fn the_search_list_is_gone_through_and_the_next_server_asked() {
 }
 
 #[test]
-fn who_waits_asks_again() {
+fn look_up_without_cached_failures_queries_again() {
     let asked = AtomicUsize::new(0);
-    // Silent, then out of order, then well; each name is asked for twice, by two questions at a time.
+    // No response, then an error, then addresses. A lookup sends two queries in two attempts.
     let server = name_server(move |question, _| match asked.fetch_add(1, Ordering::Relaxed) / 2 {
         0 | 1 => vec![],
         2 | 3 => vec![answer(question, OK | 2, &[])],
@@ -169,7 +169,7 @@ fn who_waits_asks_again() {
 }
 
 #[test]
-fn silence_is_waited_for_once() {
+fn look_up_unresponsive_server_waits_once() {
     let silent = name_server(|_, _| vec![]);
     let resolver = resolver(&[silent]);
     let began = Instant::now();
