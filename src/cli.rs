@@ -72,7 +72,7 @@ Exit codes:
     0  complete
     1  failed
     2  usage error
-    3  done, but some objects could not be read or kept; they are listed
+    3  done, but some objects could not be read or included; they are listed
     5  verification failed: the file system differs
    10  no space left
    11  another run uses the same output directory

@@ -165,5 +165,5 @@ fn clean_removes_killed_run_and_keeps_active_run() {
     let cleaned = String::from_utf8(clean().unwrap().stderr).unwrap();
     assert!(cleaned.starts_with("removed ") && names(&out).is_empty(), "{cleaned}");
     let again = String::from_utf8(clean().unwrap().stderr).unwrap();
-    assert_eq!(again, "nothing was left by a killed run\n");
+    assert_eq!(again, "no partial directories found\n");
 }

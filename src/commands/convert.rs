@@ -108,7 +108,7 @@ fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
         (Some(sizes), None) => console::tell(&report::convert::sent(sizes, begun)),
         (None, _) => {
             console::tell(&format!(
-                "nothing was written (--dry-run), {:.1} s\n",
+                "nothing written (--dry-run), {:.1} s\n",
                 begun.elapsed().as_secs_f64()
             ));
         }

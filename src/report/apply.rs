@@ -1,12 +1,12 @@
-//! What `apply` prints in a build.
+//! Output of `apply` in a build.
 
 use crate::apply::{Applied, Prepared};
 use crate::model::size::bytes;
 
-/// What `apply` did to the system layer.
+/// Returns what `apply` changed in the system layer, after verification.
 pub fn applied(applied: &Applied) -> String {
     format!(
-        "the image is the machine: {} paths proven; {} were there, {} files ({}) written, {} removed as planned, {} more\n",
+        "verified: {} paths match ({} from lower layers, {} files ({}) written, {} planned deletions, {} others removed)\n",
         applied.kept,
         applied.untouched,
         applied.written.0,
@@ -16,10 +16,10 @@ pub fn applied(applied: &Applied) -> String {
     )
 }
 
-/// What `apply` did to the package layer.
+/// Returns what `apply` changed in the package layer.
 pub fn prepared(prepared: &Prepared) -> String {
     format!(
-        "package layer: {} packages checked, {} members unpacked, {} leftovers removed\n",
+        "package layer: {} packages checked, {} files unpacked, {} files removed\n",
         prepared.checked, prepared.unpacked, prepared.removed
     )
 }

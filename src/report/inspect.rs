@@ -1,4 +1,4 @@
-//! What `inspect` prints.
+//! Output of `inspect`.
 
 use super::{escape_text, machine_line, table};
 use crate::detect::Inventory;
@@ -7,29 +7,29 @@ use crate::model::escape;
 use crate::system::mounts::{Class, Mount};
 use serde::Serialize;
 
-/// What `inspect` shows: the machine, its mounts, its services, and the number of its packages with that of their paths.
+/// Returns the machine, its base image, mounts and services, and the numbers of packages and packaged paths.
 pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, services: &[String]) -> String {
     let mut lines = vec![("machine", machine_line(inventory))];
     lines.push((
         "base image",
         image::image_of(&inventory.os).map_or_else(
-            || "none is known: name one with --base".to_owned(),
+            || "none known; select one with --base".to_owned(),
             |image| format!("{} ({})", image.reference, image.reason),
         ),
     ));
     lines.push(match packages {
         Some((installed, paths)) => ("packages", format!("{installed} installed, {paths} paths")),
-        None => ("packages", "no database that is known".to_owned()),
+        None => ("packages", "no supported package database".to_owned()),
     });
     for found in inventory.mounts.iter().map(mount) {
-        let what = if found.walked { "read" } else { "left alone" };
+        let what = if found.walked { "read" } else { "not read" };
         lines.push(("mount", format!("{} ({}): {what}", found.path, found.fstype)));
     }
     lines.extend(services.iter().map(|service| ("service", service.clone())));
     table(&lines)
 }
 
-/// A mount as `inspect` shows it.
+/// One mount in the output of `inspect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MountLine {
@@ -43,7 +43,7 @@ pub struct MountLine {
     pub walked: bool,
 }
 
-/// A mount for people.
+/// Returns a mount with its names escaped.
 pub fn mount(mount: &Mount) -> MountLine {
     MountLine {
         path: escape::display(&mount.point),

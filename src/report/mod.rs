@@ -1,4 +1,4 @@
-//! What people see, a module per command: values in, text out; [`crate::system::console`] prints it.
+//! Text output, one module per command: pure functions from values to text. [`crate::system::console`] prints it.
 
 pub mod apply;
 pub mod clean;
@@ -12,7 +12,7 @@ use crate::detect::Inventory;
 use crate::model::escape;
 use crate::model::size::bytes;
 
-/// How many entries of a list are shown before it is cut.
+/// Maximum number of list entries in the output.
 const SHOWN: usize = 10;
 
 fn table(lines: &[(&str, String)]) -> String {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lists_are_cut_with_a_count() {
+    fn cut_long_list_states_number_of_remaining_entries() {
         let names: Vec<String> = (0..12).map(|number| number.to_string()).collect();
         assert_eq!(cut(&names), "0 1 2 3 4 5 6 7 8 9 ... and 2 more");
         assert_eq!(cut(&names[..2]), "0 1");

@@ -1,4 +1,4 @@
-//! The progress of a walk, while it runs.
+//! Progress display of a running walk.
 
 use crate::model::size::bytes;
 use crate::system::console::tell;
@@ -15,23 +15,23 @@ use std::time::{Duration, Instant};
 /// `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
-    /// A bar on a terminal, nothing elsewhere.
+    /// A bar on a terminal, otherwise nothing.
     #[default]
     Auto,
-    /// A line every ten seconds.
+    /// One line every 10 s.
     Plain,
     /// Nothing.
     None,
 }
 
-/// A display of a running walk; it ends when it is dropped.
+/// Display of a running walk; it ends when it is dropped.
 pub struct Display {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Display {
-    /// Shows how far `progress` is of `total` objects (an estimate; 0: not known).
+    /// Shows how far `progress` is of `total` objects (an estimate; 0 if unknown).
     pub fn start(mode: ProgressMode, progress: &Arc<Progress>, total: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, progress) = (Arc::clone(&stop), Arc::clone(progress));
@@ -50,7 +50,7 @@ impl Drop for Display {
         self.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A display that panicked has nothing to say about the run.
+            // A panic in the display must not fail the run.
             let _ = thread.join();
         }
     }

@@ -1,8 +1,8 @@
-//! What `verify` prints.
+//! Output of `verify`.
 
 use crate::apply::verify::Verified;
 
-/// What `verify` found.
+/// Returns the differences and the result.
 pub fn verified(verified: &Verified) -> String {
     let mut text: String = verified.differences.iter().map(|line| format!("{line}\n")).collect();
     text += &match verified.differences.len() {
@@ -11,7 +11,7 @@ pub fn verified(verified: &Verified) -> String {
     };
     if verified.unseen > 0 {
         text += &format!(
-            "not shown by this stream: ACLs and user.* attributes of {} paths; the build has proven them\n",
+            "not compared: ACLs and user.* attributes of {} paths, which this archive cannot contain; the build verified them\n",
             verified.unseen
         );
     }
