@@ -238,7 +238,7 @@ fn each_sort_of_path_has_its_fate() {
             "/var/lib/dpkg/info/linux-image-6.1.0-9-amd64.prerm",
             "drop -: package linux-image-6.1.0-9-amd64 (kernel: a container runs on the host's)",
         ),
-        ("/var/lib/dpkg/info/old.list", "keep generated: made by package scripts (dpkg)"),
+        ("/var/lib/dpkg/info/old.list", "keep generated: created by package scripts (dpkg)"),
         ("/var/lib/dpkg/status", "rewrite delta: packages that are not in the image are not in its database"),
         ("/etc/shadow", "rewrite delta: password hashes replaced"),
         ("/srv/app/server.pem", "withhold -: private key, known by its content"),

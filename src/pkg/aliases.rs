@@ -1,25 +1,27 @@
-//! The merged `/usr`: `bin/ls` and `usr/bin/ls` are one file there, and dpkg's databases use both names.
+//! The merged `/usr`: `bin/ls` and `usr/bin/ls` are one file there, and dpkg's databases use both
+//! names.
 
 use crate::system::root::Root;
 use std::borrow::Cow;
 
-/// The top-level links `bin`, `sbin`, `lib` and `lib*` into `usr`, and what they stand for.
+/// The top-level links `bin`, `sbin`, `lib` and `lib*` into `usr`, with their targets.
 ///
-/// Other links are the administrator's: differences to show, not names to fold.
+/// Other links are local changes: the comparison reports them, and paths through them are not
+/// mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aliases(Vec<Alias>);
 
-/// Name in the root, and what it stands for.
+/// Name in the root, and target.
 type Alias = (Box<[u8]>, Box<[u8]>);
 
 impl Aliases {
-    /// The aliases of a root. A directory that cannot be read has none.
+    /// Returns the aliases of a root. A root directory that cannot be read has none.
     pub fn read(root: &Root) -> Self {
         let names = root.list(b"").unwrap_or_default();
         Self::from_links(names.into_iter().filter_map(|name| root.read_link(&name).ok().map(|to| (name, to))))
     }
 
-    /// The aliases among these links: name in the root, and target as written.
+    /// Returns the aliases among these links: name in the root, and target as written.
     pub fn from_links<A: AsRef<[u8]>, B: AsRef<[u8]>>(links: impl IntoIterator<Item = (A, B)>) -> Self {
         let alias = |(name, target): (A, B)| {
             let name = name.as_ref();
@@ -31,7 +33,8 @@ impl Aliases {
         Aliases(links.into_iter().filter_map(alias).collect())
     }
 
-    /// The path (relative to the root) under the name that the tree has for it. The alias itself, a link, keeps its name.
+    /// Returns the path (relative to the root) under its name in the walked tree. An alias itself
+    /// is a link and keeps its name.
     pub fn canonical<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(slash) = memchr::memchr(b'/', path) else { return Cow::Borrowed(path) };
         match self.0.iter().find(|(name, _)| **name == path[..slash]) {
@@ -40,14 +43,14 @@ impl Aliases {
         }
     }
 
-    /// Names and targets.
+    /// Returns names and targets.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(name, target)| (&**name, &**target))
     }
 }
 
-/// A path as the tree writes it: no leading slash, no empty or `.` component. `None` for one with `..`, which no
-/// package has.
+/// Returns a path as the tree writes it: no leading slash, no empty or `.` component. `None` if
+/// it contains `..`, because no package ships such a path.
 pub(crate) fn normal(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_merged_usr_is_folded() {
+    fn canonical_links_other_than_merged_usr_keep_paths() {
         let aliases = Aliases::from_links([
             ("bin", "usr/bin"),
             ("lib", "/usr/lib/"),
@@ -101,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_lose_what_does_not_count_and_never_climb() {
+    fn normal_dots_and_slashes_are_removed_and_parents_rejected() {
         for (path, expected) in [
             ("/.", Some("")),
             ("/", Some("")),

@@ -3,17 +3,17 @@
 /// A link group of update-alternatives(1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternative {
-    /// The name of the link in `/etc/alternatives`.
+    /// Name of the link in `/etc/alternatives`.
     pub name: Box<[u8]>,
-    /// Whether the administrator chose; else the highest priority counts.
+    /// Whether the administrator made the choice; otherwise the highest priority decides.
     pub manual: bool,
-    /// The generic path, which leads to `/etc/alternatives`.
+    /// Generic path, a link to `/etc/alternatives/NAME`.
     pub link: Box<[u8]>,
-    /// What `/etc/alternatives/NAME` leads to, as it is written there; `None` if it is no link.
+    /// Target of the link `/etc/alternatives/NAME` as written; `None` if it is not a link.
     pub current: Option<Box<[u8]>>,
-    /// The links that follow the main one.
+    /// Links that follow the main one.
     pub slaves: Vec<Slave>,
-    /// What can be chosen.
+    /// Candidates.
     pub choices: Vec<Choice>,
 }
 
@@ -23,10 +23,11 @@ pub type Slave = (Box<[u8]>, Box<[u8]>);
 /// One choice of an [`Alternative`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Where the main link leads to.
+    /// Target of the main link.
     pub path: Box<[u8]>,
-    /// The highest one is taken in automatic mode.
+    /// Priority; the highest one is chosen in automatic mode.
     pub priority: i64,
-    /// Where the slaves lead to, in their order; empty for none.
+    /// Targets of the slave links, in the order of [`Alternative::slaves`]; empty if the choice
+    /// has none.
     pub slaves: Vec<Box<[u8]>>,
 }

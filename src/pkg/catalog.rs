@@ -9,27 +9,28 @@ use super::owned::OwnedFiles;
 use super::package::{Package, PackageId};
 use std::ops::Index;
 
-/// Everything that a package manager's database states about a root. All paths are relative to the root
-/// and have the names that the walk finds ([`Aliases`]).
+/// Everything that a package manager's database states about a root. All paths are relative to
+/// the root and have the names that the walk finds ([`Aliases`]).
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    /// The family whose database it is.
+    /// Family of the package manager.
     pub family: Family,
-    /// The machine's own architecture in the family's words (`amd64`, `x86_64`).
+    /// The machine's own architecture as the family names it (`amd64`, `x86_64`).
     pub architecture: String,
-    /// Architectures that the administrator added.
+    /// Foreign architectures that the administrator added.
     pub foreign: Vec<String>,
-    /// Every package with an entry, by name, architecture and version; not all of them are installed.
+    /// All packages in the database, by name, architecture and version; not all of them are
+    /// installed.
     pub packages: Vec<Package>,
-    /// What they depend on.
+    /// Dependencies of the packages.
     pub dependencies: Dependencies,
-    /// The paths of the installed ones.
+    /// Paths of the installed packages.
     pub owned: OwnedFiles,
-    /// Link groups, by name.
+    /// Link groups of the alternatives system, by name.
     pub alternatives: Vec<Alternative>,
-    /// Paths that installations leave out.
+    /// Paths that the package manager does not install.
     pub path_filters: PathFilters,
-    /// The merged `/usr`.
+    /// Links of the merged `/usr`.
     pub aliases: Aliases,
 }
 
@@ -49,7 +50,7 @@ impl Catalog {
         }
     }
 
-    /// Returns a package's name as the family's tools print it.
+    /// Returns the name of a package as the family's tools print it.
     pub fn label(&self, package: PackageId) -> &str {
         &self[package].label
     }

@@ -1,4 +1,4 @@
-//! What a package database records about one path.
+//! A package database's record of one path.
 
 use crate::model::digest::Digest;
 use crate::model::manifest::Names;
@@ -8,47 +8,48 @@ use std::sync::Arc;
 /// A package's claim about one path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// Digest of the content as shipped; `None` for anything but a regular file, where the package
-    /// records none, and where the path's owners disagree.
+    /// Digest of the packaged content. `None` if the path is not a regular file, if the package
+    /// records no digest, or if the path's owners disagree.
     pub digest: Option<Digest>,
-    /// Everything else that the database records; `None` where it records nothing else (dpkg).
+    /// All other recorded metadata. `None` if the database records only digests (dpkg).
     pub metadata: Option<Arc<ClaimedMetadata>>,
-    /// What the path is for.
+    /// Purpose of the path.
     pub role: FileRole,
-    /// Whether the package still ships the path, and there.
+    /// Whether the package still ships the path, and whether it ships it here.
     pub state: ClaimState,
 }
 
-/// What a packaged path is for.
+/// Purpose of a packaged path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileRole {
-    /// Anything else.
+    /// A path without a special purpose.
     #[default]
     Ordinary,
     /// Documentation, which images may exclude (rpm `%doc`).
     Documentation,
-    /// A path that belongs to the package and that it does not ship (rpm `%ghost`).
+    /// A path that belongs to the package but is not in its archive (rpm `%ghost`).
     Ghost,
     /// A configuration file, which updates do not overwrite (deb-conffiles(5), rpm `%config`).
     Configuration,
 }
 
-/// Where the package puts the path today.
+/// Location of the path in the installed version of the package.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClaimState {
-    /// Under this name.
+    /// At this path.
     #[default]
     Shipped,
-    /// Under another name; a diversion moves it here (dpkg-divert(1)).
+    /// At another path; a diversion moves it here (dpkg-divert(1)).
     Diverted,
-    /// No longer: only an earlier version shipped it.
+    /// Nowhere; only an earlier version shipped it.
     Obsolete,
 }
 
 /// Metadata that a package records for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedMetadata {
-    /// Type, with the target of a symbolic link; size and digest of a file are not set here.
+    /// Type, with the target of a symbolic link; the size and the digest of a file are not set
+    /// here.
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u16,
@@ -61,7 +62,7 @@ pub struct ClaimedMetadata {
 }
 
 impl ClaimedMetadata {
-    /// Whether an object of the machine is as the package records it; `names` are the machine's
+    /// Whether an object of the machine has the recorded metadata. `names` are the machine's
     /// accounts. The content of a file is not compared.
     pub fn matches(&self, node: &Node, names: &Names) -> bool {
         let same_kind = match (&self.kind, &node.kind) {
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_another_mode_owner_type_or_capability_differs() {
+    fn claimed_metadata_other_mode_owner_type_or_capability_differs() {
         let names = Names {
             users: [(0, b"root".to_vec()), (33, b"www-data".to_vec())].into(),
             groups: [(0, b"root".to_vec()), (15, b"man".to_vec())].into(),
@@ -120,7 +121,7 @@ mod tests {
         assert!(!root.matches(&node(file.clone(), 0o755, 33, 0), &names));
         assert!(!root.matches(&node(file.clone(), 0o755, 0, 15), &names));
         assert!(!root.matches(&node(Kind::Directory, 0o755, 0, 0), &names));
-        // An owner without an account is not the owner that the package names.
+        // A UID without an account cannot be the user that the package names.
         assert!(!root.matches(&node(file.clone(), 0o755, 7, 0), &names));
 
         let mut ping = node(file.clone(), 0o755, 0, 0);

@@ -1,4 +1,5 @@
-//! Which packages to request from the package manager, to carry in the build context, or to drop.
+//! Which packages to request from the package manager, to include in the build context, or to
+//! drop.
 //!
 //! The graph holds the hard dependencies and recommendations among installed packages. The family
 //! decides which package satisfies which dependency; nothing here depends on its rules.
@@ -14,20 +15,20 @@ use std::collections::{BTreeSet, HashMap};
 pub struct Need {
     /// The dependency as the package writes it, for messages.
     pub text: String,
-    /// Ascending, each once; empty if nothing installed satisfies it.
+    /// Packages, ascending, each once; empty if no installed package satisfies it.
     pub satisfiers: Vec<PackageId>,
-    /// The package that the package manager installs if nothing else decides: one that has the name of
-    /// the first alternative, not one that only provides it.
+    /// The package that the package manager installs if nothing else decides: one that has the
+    /// name of the first alternative, not one that only provides it.
     pub preferred: Option<PackageId>,
 }
 
-/// The dependencies of every package of a catalog, in its order; those of packages that are not installed, and those that a
-/// package satisfies itself, are not in it.
+/// The dependencies of every package of a catalog, in its order. Packages that are not installed
+/// have none here. Dependencies that a package satisfies itself are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dependencies {
-    /// What has to be there.
+    /// Hard dependencies.
     pub requires: Vec<Vec<Need>>,
-    /// What is installed by default.
+    /// Dependencies that are installed by default.
     pub recommends: Vec<Vec<Need>>,
 }
 
@@ -52,7 +53,8 @@ impl<'a> Graph<'a> {
         &self.dependencies.requires[package.index()]
     }
 
-    /// Returns the dependencies that nothing installed satisfies: the package manager will refuse to continue.
+    /// Returns the dependencies that no installed package satisfies: the package manager refuses
+    /// to continue.
     pub fn unsatisfied(&self) -> impl Iterator<Item = (PackageId, &'a Need)> {
         let needs =
             self.ids().flat_map(|package| self.requires(package).iter().map(move |need| (package, need)));
@@ -65,18 +67,21 @@ impl<'a> Graph<'a> {
             .filter(move |&user| self.requires(user).iter().any(|need| need.satisfiers.contains(&package)))
     }
 
-    /// Returns the packages of `to_install` to request, by name, so that the package manager installs
-    /// exactly `to_install`, with recommendations, if it may install nothing else.
+    /// Returns the packages of `to_install` to request, by name, so that the package manager
+    /// installs exactly `to_install`, with recommendations, if it must not install any other
+    /// package.
     ///
-    /// The result contains every package of the set that no other package of it depends on. Of a cycle
-    /// that nothing outside the cycle depends on, it contains one package: a manually installed one
-    /// before others, then the first by name. A dependency or recommendation leads to a package if
-    /// nothing else in the set or the base satisfies it: the package manager has no other choice then.
+    /// The result contains every package of the set that no other package of it depends on. Of a
+    /// cycle that nothing outside the cycle depends on, it contains one package: a manually
+    /// installed one before others, then the first by name. A dependency or recommendation leads
+    /// to a package if no other package in the set or the base satisfies it, because the package
+    /// manager has no other choice.
     ///
     /// `in_base` states which packages the base image has, in any version. If one of them is in
-    /// `to_install`, the build installs another version: the package manager changes it only if it is
-    /// requested, and does not follow its recommendations. If the packages of the base image are
-    /// unknown (`None`), any package may be in it, and no recommendation leads anywhere.
+    /// `to_install`, the build installs another version: the package manager changes it only if
+    /// it is requested, and does not follow its recommendations. If the packages of the base
+    /// image are unknown (`None`), any package may be in it, and no recommendation leads
+    /// anywhere.
     pub fn named(
         &self,
         in_base: Option<&dyn Fn(PackageId) -> bool>,
@@ -114,8 +119,8 @@ impl<'a> Graph<'a> {
         named
     }
 
-    /// Returns `set` and every package that cannot be installed without it: those that depend on any of
-    /// it, directly or not, without another installed alternative.
+    /// Returns `set` and every package that cannot be installed without it: packages that depend
+    /// on one of `set`, directly or indirectly, without another installed alternative.
     pub fn closure_up(&self, set: &BTreeSet<PackageId>) -> BTreeSet<PackageId> {
         let mut users: HashMap<PackageId, Vec<(PackageId, usize)>> = HashMap::new();
         let mut left: Vec<Vec<usize>> = Vec::with_capacity(self.packages.len());
@@ -139,10 +144,10 @@ impl<'a> Graph<'a> {
         closure
     }
 
-    /// Returns the largest part of `candidates` that can be removed without breaking an installed package
-    /// that stays.
+    /// Returns the largest part of `candidates` that can be removed without breaking an installed
+    /// package outside of it.
     ///
-    /// If several candidates could each keep a dependency satisfied, the preferred one stays, else the
+    /// If several candidates could satisfy a dependency, the preferred one is kept, else the
     /// first.
     pub fn droppable(&self, candidates: &BTreeSet<PackageId>) -> BTreeSet<PackageId> {
         let mut dropped: BTreeSet<PackageId> =
@@ -181,7 +186,8 @@ impl<'a> Graph<'a> {
 }
 
 impl Need {
-    /// Returns the package of `to_install` that the package manager must install for this dependency.
+    /// Returns the package of `to_install` that the package manager must install for this
+    /// dependency.
     fn pulls(
         &self,
         in_base: &dyn Fn(PackageId) -> bool,
@@ -195,7 +201,7 @@ impl Need {
         }
     }
 
-    /// Whether it was satisfied and is not any more.
+    /// Whether it was satisfied before the removal of `dropped` and is not any more.
     fn is_lost(&self, dropped: &BTreeSet<PackageId>) -> bool {
         !self.satisfiers.is_empty() && self.satisfiers.iter().all(|at| dropped.contains(at))
     }

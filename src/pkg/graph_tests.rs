@@ -2,7 +2,8 @@ use crate::pkg::dpkg::dependencies;
 use crate::pkg::dpkg::status::{State, StatusEntry, parse_status};
 use crate::pkg::graph::*;
 
-/// Packages from lines `name[:arch][*] [version]; Field: value; ...`; a star marks one that came automatically.
+/// Parses packages from lines `name[:arch][*] [version]; Field: value; ...`. A star marks an
+/// automatically installed package.
 fn entries(lines: &[&str]) -> Vec<StatusEntry> {
     let mut text = String::new();
     for line in lines {
@@ -23,7 +24,7 @@ fn entries(lines: &[&str]) -> Vec<StatusEntry> {
     entries
 }
 
-/// Packages and their dependencies, on a machine of amd64.
+/// Returns packages and their dependencies on an amd64 machine.
 fn resolved(entries: &[StatusEntry]) -> (Vec<Package>, Dependencies) {
     let packages = entries.iter().map(|entry| entry.package("amd64")).collect();
     (packages, dependencies::resolve_all(entries, "amd64"))
@@ -42,7 +43,7 @@ fn set(packages: &[Package], names: &str) -> BTreeSet<PackageId> {
     names.split_ascii_whitespace().map(index).collect()
 }
 
-/// The packages that `aa` depends on, and whether anything is missing.
+/// Returns the packages that `aa` depends on, with `!` if a dependency is not satisfied.
 fn reached(lines: &[&str]) -> String {
     let (packages, dependencies) = packages(lines);
     let graph = Graph::new(&packages, &dependencies);
@@ -54,7 +55,7 @@ fn reached(lines: &[&str]) -> String {
 }
 
 #[test]
-fn dependencies_are_judged_as_dpkg_judges_them() {
+fn resolve_all_relation_and_packages_match_dpkg() {
     let cases: &[(&[&str], &str)] = &[
         (&["aa; Depends: bb", "bb"], "bb"),
         (&["aa; Pre-Depends: bb", "bb"], "bb"),
@@ -87,7 +88,7 @@ fn dependencies_are_judged_as_dpkg_judges_them() {
 }
 
 #[test]
-fn what_is_not_installed_satisfies_nothing() {
+fn unsatisfied_package_not_installed_satisfies_nothing() {
     let mut entries = entries(&["aa; Depends: bb", "bb"]);
     entries[1].state = State::ConfigFiles;
     let (packages, dependencies) = resolved(&entries);
@@ -99,8 +100,8 @@ fn what_is_not_installed_satisfies_nothing() {
 }
 
 #[test]
-fn only_packages_that_nobody_pulls_are_named() {
-    // Packages, those of the base, those to install, and those to name.
+fn named_dependencies_returns_packages_without_dependents() {
+    // Packages, packages of the base, packages to install, and packages to request.
     let cases: &[(&[&str], &str, &str, &str)] = &[
         (&["aa; Depends: bb", "bb; Depends: cc", "cc", "dd"], "", "aa bb cc dd", "aa dd"),
         (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "", "bb cc", "bb"),
@@ -110,7 +111,7 @@ fn only_packages_that_nobody_pulls_are_named() {
         (&["aa*; Depends: bb", "bb*; Depends: aa"], "", "aa bb", "aa"),
         (&["aa; Depends: bb", "bb; Depends: aa", "cc; Depends: bb"], "", "aa bb cc", "cc"),
         (&["aa; Depends: aa-x, bb; Provides: aa-x", "bb"], "", "aa bb", "aa"),
-        // Two that would do: apt chooses.
+        // Two packages satisfy it: apt chooses.
         (&["aa; Depends: bb | cc", "bb", "cc"], "", "aa bb cc", "aa bb cc"),
         (&["aa; Depends: bb | cc", "bb", "cc"], "cc", "aa bb", "aa bb"),
         (&["aa; Depends: bb | cc", "cc"], "", "aa cc", "aa"),
@@ -123,7 +124,7 @@ fn only_packages_that_nobody_pulls_are_named() {
         (&["aa; Depends: bb", "bb", "cc; Depends: dd | bb"], "", "aa bb cc", "aa cc"),
         (&["aa; Depends: bb", "bb; Provides: ee", "cc; Depends: dd | ee"], "", "aa bb cc", "aa cc"),
         (&["aa; Depends: bb", "bb", "cc; Depends: dd | bb"], "bb", "aa cc", "aa cc"),
-        // Another version of what the base has.
+        // Another version of a package of the base.
         (&["aa; Depends: bb (>= 1)", "bb 2"], "bb", "aa bb", "aa bb"),
         (&["aa; Depends: bb", "bb 2; Depends: aa"], "bb", "aa bb", "bb"),
         (&["aa"], "", "", ""),
@@ -138,7 +139,7 @@ fn only_packages_that_nobody_pulls_are_named() {
 }
 
 #[test]
-fn whatever_cannot_do_without_the_set_goes_with_it() {
+fn closure_up_dependents_without_alternative_are_included() {
     let cases: &[(&[&str], &str, &str)] = &[
         (&["aa; Depends: bb", "bb; Depends: cc", "cc", "dd; Depends: aa | ee", "ee"], "cc", "aa bb cc"),
         (&["aa; Depends: bb | cc", "bb", "cc"], "bb", "bb"),
@@ -155,7 +156,7 @@ fn whatever_cannot_do_without_the_set_goes_with_it() {
 }
 
 #[test]
-fn nothing_that_stays_is_broken_by_what_goes() {
+fn droppable_candidates_needed_by_kept_packages_stay() {
     let cases: &[(&[&str], &str, &str)] = &[
         (&["aa; Depends: bb", "bb", "cc"], "bb cc", "cc"),
         (&["aa; Depends: bb", "bb; Depends: cc", "cc"], "aa bb cc", "aa bb cc"),
@@ -176,7 +177,7 @@ fn nothing_that_stays_is_broken_by_what_goes() {
 }
 
 #[test]
-fn a_long_chain_needs_no_deep_stack() {
+fn graph_chain_of_50000_packages_does_not_overflow_stack() {
     let lines: Vec<String> =
         (0..50_000).map(|number| format!("p{number}; Depends: p{}", number + 1)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["p50000"]).collect();

@@ -1,7 +1,7 @@
-//! The seam between the families: what one package manager knows and does, as plain data in and out.
+//! The interface of a package manager's family: plain data in, plain data out.
 //!
-//! Decisions stay outside: which package the image gets from where, what the lower layers provide, what is kept or
-//! dropped. `CONTRIBUTING.md` describes how to add a family.
+//! Decisions are made elsewhere: the source of each package, the files that the lower layers
+//! provide, what is kept or dropped. `CONTRIBUTING.md` describes how to add a family.
 
 use super::catalog::Catalog;
 use super::dpkg::base::package_list::PackageList;
@@ -19,43 +19,49 @@ use crate::walk::WalkedEntry;
 use std::cmp::Ordering;
 use std::io;
 
-/// How the package database gets into the image.
+/// Form of the package database, which decides how it gets into the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseFormat {
-    /// A text file: rewritten on the machine without the dropped packages, and compared byte for byte.
+    /// Text file. vm2docker-self rewrites it without the dropped packages; `apply` compares it
+    /// byte for byte.
     Text,
-    /// A binary file: put in place in the build, which removes the dropped packages, and compared as a set of packages.
+    /// Binary file. The build writes it and removes the dropped packages; it is compared as a set
+    /// of packages.
     Opaque,
 }
 
-/// A package manager. Nothing here runs it: every method reads files of the root.
+/// A package manager. No method runs it: each one reads files of the root.
 pub trait PackageManager: Sync {
-    /// Whether its database is in this root; a database that exists and cannot be read counts.
+    /// Whether its database is in this root; an unreadable database counts.
     fn is_used(&self, root: &Root) -> bool;
 
-    /// Returns the process that is changing the packages, by the content of `/proc/locks` (proc_locks(5)).
+    /// Returns the PID of the process that is changing the packages, from the content of
+    /// `/proc/locks` (proc_locks(5)).
     fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32>;
 
-    /// Returns the main file of the database, relative to the root: it changes with every installation.
+    /// Returns the main file of the database, relative to the root; every installation changes
+    /// it.
     fn database(&self) -> &'static [u8];
 
-    /// Returns how the database gets into the image.
+    /// Returns the form of the database.
     fn database_format(&self) -> DatabaseFormat;
 
-    /// Reads the database. Damaged and unreadable parts become findings. `None` if there is none after all.
+    /// Reads the database. Damaged and unreadable parts become findings. `None` if there is no
+    /// database.
     fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog>;
 
-    /// Whether [`PackageManager::installed`] or [`Profile`] need this file of a base image.
+    /// Whether [`PackageManager::installed`] or [`Profile`] needs this file of a base image.
     fn reads(&self, path: &[u8]) -> bool;
 
-    /// Returns the installed packages of a base image or a build's root, whose files `read` returns by path; empty if
-    /// the family has no database there.
+    /// Returns the installed packages of a base image or of a build's root. `read` returns a file
+    /// of it by path. The result is empty if the family has no database there.
     fn installed(&self, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Pin>;
 
     /// Compares two versions as the package manager orders them.
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;
 
-    /// Returns the machine's repositories; without a client only what is cached on the machine is known of them.
+    /// Returns the machine's repositories. Without a client, only the machine's cached indexes
+    /// are available.
     fn repositories<'a>(
         &self,
         root: &'a Root,
@@ -63,7 +69,7 @@ pub trait PackageManager: Sync {
         client: Option<&'a Client>,
     ) -> Box<dyn Repositories + 'a>;
 
-    /// Finds out what made the paths of `found`, a whole tree, that no package ships.
+    /// Determines the provenance of the unpackaged paths of `found`, a complete tree.
     fn provenance(
         &self,
         root: &Root,
@@ -72,8 +78,8 @@ pub trait PackageManager: Sync {
         findings: &mut Findings,
     ) -> Generated;
 
-    /// Returns the content of a file of a text database without the packages that `is_dropped` selects by name and
-    /// architecture. `None` for any other file.
+    /// Returns the content of a file of a text database without the packages that `is_dropped`
+    /// selects by name and architecture. `None` for any other file.
     fn rewrite(
         &self,
         path: &[u8],
@@ -81,56 +87,60 @@ pub trait PackageManager: Sync {
         is_dropped: &dyn Fn(&[u8], &[u8]) -> bool,
     ) -> Option<Vec<u8>>;
 
-    /// Returns the paths of the database's own files about one package: they are dropped with it.
+    /// Returns the paths of the database's files about one package, which are dropped with it.
     fn record_files(&self, package: &Package) -> Vec<Vec<u8>>;
 
-    /// Returns name patterns of packages that no container needs, each with the reason; a pattern may end in `*`.
+    /// Returns name patterns of packages that containers do not need, each with the reason. A
+    /// pattern may end in `*`.
     fn unneeded(&self) -> &'static [(&'static str, &'static str)];
 
-    /// Returns the configuration files that hold passwords of repositories.
+    /// Returns the configuration files that contain passwords of repositories.
     fn credential_files(&self, root: &Root) -> Vec<Vec<u8>>;
 
-    /// Returns the command, as words, that removes the package that owns the file at `path`; `None` if no package does.
+    /// Returns the command, as words, that removes the package that owns the file at `path`.
+    /// `None` if the file is unpackaged.
     ///
-    /// The error names the file of the database that could not be read: the owner is unknown then.
+    /// The error contains the file of the database that could not be read; the owner is unknown
+    /// then.
     fn removal_command(&self, root: &Root, path: &[u8]) -> Result<Option<Vec<String>>, (String, io::Error)>;
 }
 
-/// A file of the context's `packages/` directory, which the build step of the package layer reads.
+/// A file of the context's `packages/` directory, which the build stage of the packages reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildFile {
     /// Name relative to `packages/`.
     pub name: String,
-    /// Its bytes.
+    /// Content in bytes.
     pub content: Vec<u8>,
 }
 
-/// What the build step of the package layer is made of.
+/// Input of the build stage that installs the packages.
 #[derive(Clone, Copy)]
 pub struct BuildInput<'a> {
-    /// The machine's packages and what becomes of them.
+    /// Machine's packages and their verdicts.
     pub packages: PlannedPackages<'a>,
-    /// Returns the content with which an account file goes into the image, if a rule rewrites it.
+    /// Function that returns the content of an account file for the image, if a rule rewrites it.
     pub rewritten: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
-    /// The machine's accounts.
+    /// Machine's accounts.
     pub names: &'a Names,
 }
 
 /// The package repositories of a machine.
 pub trait Repositories {
-    /// Returns when the machine's packages last changed, in seconds since 1970.
+    /// Returns the time of the last change of the machine's packages, in seconds since 1970.
     fn last_change(&self, findings: &mut Findings) -> i64;
 
-    /// Returns where every installed package can be had in exactly the machine's version: from the machine's own
-    /// repositories, else from a snapshot repository.
+    /// Returns the source of every installed package in exactly the machine's version: one of the
+    /// machine's repositories, else a snapshot repository.
     fn available(&self, findings: &mut Findings) -> Availability;
 
-    /// Returns the packages of a base image that is built by the distribution's usual rule, computed from the
-    /// repositories' indexes.
+    /// Returns the packages of a base image that is built by the distribution's usual rule,
+    /// computed from the repositories' indexes. The error is the reason why they are unknown.
     fn base_packages(&self, os: &OsRelease, findings: &mut Findings) -> Result<PackageList, String>;
 
-    /// Returns the regular files of a base image of which only the packages are known, sorted by path. For packages that
-    /// the machine has in another version and that `wanted` selects, the heads of the package files are fetched.
+    /// Returns the regular files of a base image, sorted by path, if only its packages are known.
+    /// For packages that the machine has in another version and that `wanted` selects, it fetches
+    /// the heads of the package files.
     fn base_files(
         &self,
         list: &PackageList,

@@ -1,14 +1,17 @@
-//! The machine's packages: what is installed, what depends on what, and where the image gets each package from.
+//! The machine's packages: which are installed, their dependencies, and the source of each for
+//! the image.
 //!
-//! A *family* is what one package manager knows and does. [`Family::of`] chooses it by looking at the root;
-//! [`PackageManager`] is its interface, with plain data in and out. Everything else here is true for every family:
+//! A *family* is a group of distributions with one package manager. [`Family::of`] determines it
+//! from the files of the root. [`PackageManager`] is its interface: plain data in, plain data
+//! out. The other modules hold for every family:
 //!
 //! - [`package`]: packages and their identity; [`catalog`]: a package database as one value.
-//! - [`claim`]: what a database records about a path; [`owned`]: that of all paths, in little memory.
-//! - [`graph`]: which packages to request, to carry and to drop; [`plan`]: that decision for every package.
+//! - [`claim`]: what a database records about a path; [`owned`]: the records of all paths.
+//! - [`graph`]: which packages to request, to carry and to drop; [`plan`]: that decision for
+//!   every package.
 //! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.
-//! - [`provenance`]: what made the files that no package ships.
-//! - [`dpkg`]: Debian, Ubuntu and their derivatives. [`rpm`] so far only finds the database.
+//! - [`provenance`]: which script or tool made an unpackaged file.
+//! - [`dpkg`]: Debian, Ubuntu and their derivatives. [`rpm`] only finds the database.
 
 pub mod aliases;
 pub mod alternatives;
@@ -45,12 +48,13 @@ impl Family {
     /// All families, in the order in which a root is searched for their databases.
     pub const ALL: [Family; 1] = [Family::Dpkg];
 
-    /// Chooses the family of a root by its package database. `None` if there is no supported database.
+    /// Chooses the family of a root by its package database. `None` if there is no supported
+    /// database.
     pub fn of(root: &Root) -> Option<Self> {
         Family::ALL.into_iter().find(|family| family.manager().is_used(root))
     }
 
-    /// Returns what the family's package manager knows and does.
+    /// Returns the implementation of the family's package manager.
     pub fn manager(self) -> &'static dyn PackageManager {
         match self {
             Family::Dpkg => &dpkg::Dpkg,

@@ -1,21 +1,21 @@
-//! Every path that installed packages own, in little memory.
+//! Every path that installed packages own, stored compactly.
 
 use super::claim::{Claim, ClaimState};
 use super::package::PackageId;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// An owned path: by which packages, and what they claim about it.
+/// An owned path: its packages, and their claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owned<'a> {
-    /// The packages that own it, ascending.
+    /// Packages that own the path, ascending.
     pub packages: &'a [PackageId],
-    /// What they claim; where they contradict each other it has no digest and no metadata.
+    /// Their common claim; without a digest and metadata if the packages contradict each other.
     pub claim: &'a Claim,
 }
 
-/// Map from path (relative to the root, in the names of the walked tree) to owners and claim; about
-/// 70 bytes per entry plus its name.
+/// Map from path (relative to the root, in the names of the walked tree) to owners and claim. It
+/// needs about 70 bytes per entry in addition to the name.
 #[derive(Clone, Debug, Default)]
 pub struct OwnedFiles {
     /// All names, sorted.
@@ -159,7 +159,8 @@ impl PackageFiles {
 
     /// Appends a path in the names of the walked tree.
     pub(super) fn push(&mut self, path: &[u8], claim: Claim) {
-        // NOTE(u32): a list is at most 256 MiB; a name that a diversion moves beyond 4 GiB is skipped.
+        // NOTE(u32): a list is at most 256 MiB; a name that a diversion moves beyond 4 GiB is
+        // skipped.
         let (Ok(name), Ok(length)) = (u32::try_from(self.names.len()), u32::try_from(path.len())) else {
             return;
         };

@@ -9,7 +9,8 @@ pub struct PackageId(u32);
 impl PackageId {
     /// Returns the ID of the package at `index`.
     pub fn new(index: usize) -> Self {
-        // NOTE(expect): no database has four billion packages; its file would not fit into memory.
+        // NOTE(expect): no database has four billion packages: its file would not fit into
+        // memory.
         PackageId(u32::try_from(index).expect("fewer than 2^32 packages"))
     }
 
@@ -24,31 +25,32 @@ impl PackageId {
 pub struct Package {
     /// Name, safe as an argument of the family's tools.
     pub name: String,
-    /// Version with everything that orders it: dpkg's `epoch:upstream-revision`, rpm's
-    /// `epoch:version-release`. Empty if nothing is installed.
+    /// Version with all parts that affect its order: dpkg's `epoch:upstream-revision`, rpm's
+    /// `epoch:version-release`. Empty if the package is not installed.
     pub version: String,
-    /// Architecture in the family's words; the word for "any" included (`all`, `noarch`).
+    /// Architecture as the family names it, including the name for "any" (`all`, `noarch`).
     pub architecture: String,
-    /// Name as the family's tools print it, qualified where the name alone is ambiguous.
+    /// Name as the family's tools print it, with the architecture if the name alone is ambiguous.
     pub label: String,
     /// Whether its files are on the disk.
     pub installed: bool,
-    /// Whether the package manager must install it again before anything else.
+    /// Whether the package manager must reinstall it before it does anything else.
     pub broken: bool,
     /// Whether it was installed only as a dependency.
     pub automatic: bool,
-    /// Size on the disk in bytes, as the package states it; 0 if it does not.
+    /// Size on the disk in bytes, as the package states it; 0 if the package states none.
     pub installed_bytes: u64,
 }
 
-/// One version of one package for one architecture. Several versions of one name are several pins.
+/// One version of one package for one architecture. Several versions of one name are several
+/// pins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pin {
     /// Name of the package.
     pub name: String,
     /// Version, compared as text; see [`Package::version`].
     pub version: String,
-    /// Architecture, the word for "any" included.
+    /// Architecture, including the name for "any".
     pub architecture: String,
 }
 

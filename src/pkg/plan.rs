@@ -1,4 +1,4 @@
-//! The package layer: where the image gets every package of the machine from, and why.
+//! The package plan: where the image gets every package of the machine from, and why.
 
 use super::catalog::Catalog;
 use super::graph::Graph;
@@ -8,18 +8,18 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `--packages`: how the package layer is filled.
+/// Value of `--packages`: source of the packages in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PackageMode {
-    /// From the distribution's repositories, pinned to the machine's versions.
+    /// The distribution's repositories, with the machine's versions pinned.
     Install,
-    /// From the machine's own package files, which are included in the context.
+    /// The machine's package files, which are included in the context.
     Carry,
 }
 
-/// Where the image gets a package from.
+/// Source of a package in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PackageVerdict {
     /// Not installed on the machine.
@@ -30,23 +30,23 @@ pub enum PackageVerdict {
     Install(VersionSource),
     /// Its files are included in the context, with the reason.
     Carry(Cow<'static, str>),
-    /// Not in the image, and not in its package database, with the reason.
+    /// Neither in the image nor in its package database, with the reason.
     Drop(&'static str),
 }
 
-/// Where the build gets exactly the machine's version of a package from.
+/// Source of a package in exactly the machine's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VersionSource {
     /// One of the machine's own repositories.
     Repository,
-    /// A snapshot repository, or one for releases that have ended.
+    /// A snapshot repository, or a repository of releases past their end of life.
     Snapshot,
-    /// One of the machine's own repositories, unverified because none could be queried.
+    /// One of the machine's repositories, unverified because none could be queried.
     Unverified,
 }
 
 impl VersionSource {
-    /// Returns the reason in words.
+    /// Returns the reason for the context's documents.
     pub fn reason(self) -> &'static str {
         match self {
             VersionSource::Repository => "a repository has this version",
@@ -56,8 +56,8 @@ impl VersionSource {
     }
 }
 
-/// Where each package is available in exactly the machine's version, or why nowhere. A package that is not in it could
-/// not be queried.
+/// Source of each package in exactly the machine's version, or why there is none. Packages that
+/// could not be queried are missing.
 pub type Availability = BTreeMap<Pin, Result<VersionSource, String>>;
 
 fn by_availability(package: &Package, available: &Availability) -> PackageVerdict {
@@ -68,34 +68,34 @@ fn by_availability(package: &Package, available: &Availability) -> PackageVerdic
     }
 }
 
-/// The packages of the base image, as far as they are known.
+/// Packages of the base image, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BasePackages {
-    /// Nothing is known.
+    /// The contents of the base image are unknown.
     Unknown,
-    /// All that are installed in it.
+    /// All packages installed in it.
     Known(Vec<Pin>),
 }
 
-/// Every package's verdict, and what the build requests.
+/// Every package's verdict, and the packages that the build requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackagePlan {
-    /// How the layer is filled.
+    /// Source of the packages.
     pub mode: PackageMode,
-    /// By position in the catalog.
+    /// Verdicts by position in the catalog.
     verdicts: Vec<PackageVerdict>,
-    /// The packages that the build requests; all others follow by their dependencies. Ascending by name.
+    /// Packages that the build requests, ascending by name; their dependencies bring all others.
     pub named: Vec<PackageId>,
-    /// What the base image has and the machine has not, as `name:architecture`.
+    /// Packages of the base image that the machine does not have, as `name:architecture`.
     pub removed: BTreeSet<String>,
     /// Whether the packages of the base image are known.
     pub base_known: bool,
-    /// The version that the base image has of a package which it has in another one.
+    /// Versions in the base image of packages that it has in another version than the machine.
     pub base_versions: BTreeMap<PackageId, String>,
 }
 
 impl PackagePlan {
-    /// Whether package scripts run in the build, so that unpackaged files may differ.
+    /// Whether package scripts run in the build; unpackaged files may differ then.
     pub fn runs_scripts(&self) -> bool {
         !self.removed.is_empty()
             || self.verdicts.iter().any(|verdict| matches!(verdict, PackageVerdict::Install(_)))
@@ -106,18 +106,18 @@ impl PackagePlan {
         &self.verdicts[package.index()]
     }
 
-    /// Returns the number of packages with a verdict.
+    /// Returns the number of packages whose verdict `is` selects.
     pub fn count(&self, is: impl Fn(&PackageVerdict) -> bool) -> usize {
         self.with(is).count()
     }
 
-    /// Returns the packages with a verdict.
+    /// Returns the packages whose verdict `is` selects.
     pub fn with(&self, is: impl Fn(&PackageVerdict) -> bool) -> impl Iterator<Item = PackageId> {
         let all = self.verdicts.iter().enumerate();
         all.filter(move |(_, verdict)| is(verdict)).map(|(index, _)| PackageId::new(index))
     }
 
-    /// Returns the packages that are in the image.
+    /// Returns the packages in the image.
     pub fn kept(&self) -> impl Iterator<Item = PackageId> {
         self.with(|verdict| {
             matches!(verdict, PackageVerdict::Base | PackageVerdict::Install(_) | PackageVerdict::Carry(_))
@@ -125,17 +125,17 @@ impl PackagePlan {
     }
 }
 
-/// A machine's packages with what becomes of them.
+/// A machine's packages with their verdicts.
 #[derive(Clone, Copy, Debug)]
 pub struct PlannedPackages<'a> {
     /// The package database.
     pub catalog: &'a Catalog,
-    /// Every package's verdict.
+    /// Verdict of every package.
     pub plan: &'a PackagePlan,
 }
 
 impl PlannedPackages<'_> {
-    /// Whether one of these packages has such a verdict.
+    /// Whether `is` selects the verdict of one of these packages.
     pub fn any(&self, packages: &[PackageId], is: impl Fn(&PackageVerdict) -> bool) -> bool {
         packages.iter().any(|&package| is(self.plan.verdict(package)))
     }
@@ -172,7 +172,8 @@ pub fn decide(
         |id: PackageId| versions.as_ref().is_some_and(|versions| versions.contains_key(&key(&catalog[id])));
     let known: Option<&dyn Fn(PackageId) -> bool> = if base_known { Some(&is_in_base) } else { None };
     let mut named = graph.named(known, &install);
-    // The build first brings the packages of the base image to the pinned versions, without a request.
+    // Before the requested packages, `install.sh` brings the packages of the base image to the
+    // pinned versions.
     named.retain(|&id| !is_in_base(id));
     let base_versions = other_versions(catalog, versions, &verdicts);
     let removed = removed(catalog, base, &verdicts);
@@ -182,7 +183,7 @@ pub fn decide(
 /// Verdicts by position in the catalog.
 type Verdicts = Vec<PackageVerdict>;
 
-/// Returns the packages that only a machine with hardware needs, as far as no package that stays depends on them.
+/// Returns the packages that only hardware needs, except those that a kept package depends on.
 fn dropped(catalog: &Catalog, graph: &Graph<'_>) -> BTreeMap<PackageId, &'static str> {
     let unneeded = catalog.family.manager().unneeded();
     let patterns = GlobSet::new(unneeded.iter().map(|(pattern, _)| pattern.as_bytes()));
@@ -217,7 +218,7 @@ fn base_versions<'a>(base: &'a BasePackages) -> Option<BTreeMap<Key<'a>, &'a str
     Some(pins.iter().map(|pin| (key(pin), pin.version.as_str())).collect())
 }
 
-/// Returns what the base image has in another version than the machine.
+/// Returns the packages that the base image has in another version than the machine.
 fn other_versions(
     catalog: &Catalog,
     versions: Option<BTreeMap<Key<'_>, &str>>,
@@ -234,8 +235,8 @@ fn other_versions(
     in_base.filter(|(id, version)| catalog[*id].version != *version).collect()
 }
 
-/// Carries every package that depends on a carried one: the package manager cannot install it, because no repository has
-/// its dependency.
+/// Includes the files of every package that depends on a carried one. The package manager cannot
+/// install it, because no repository has its dependency.
 fn carry_dependents(verdicts: &mut Verdicts, graph: &Graph<'_>) {
     let carried = select(verdicts, |verdict| matches!(verdict, PackageVerdict::Carry(_)));
     for id in graph.closure_up(&carried) {

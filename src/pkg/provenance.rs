@@ -1,27 +1,27 @@
-//! Which tool or package script made a file that no package ships.
+//! Which package script or tool made an unpackaged file.
 
 use std::collections::HashMap;
 use std::fmt;
 
-/// What made an unpackaged path.
+/// Script or tool that made an unpackaged path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Provenance {
-    /// The package, where it is known.
+    /// Package, if known.
     pub package: Option<String>,
-    /// The tool or the record that tells.
+    /// Tool or record that this is determined from.
     pub how: &'static str,
-    /// What is known of the content.
+    /// Comparison of the content with the one that the package made.
     pub state: ContentState,
 }
 
-/// What is known of a generated file's content.
+/// Comparison of a generated file with the content that its package made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ContentState {
-    /// Nothing, and nobody but the tool writes there.
-    Made,
-    /// It is what the package made.
+    /// Created by the tool; no other process writes to this path.
+    Created,
+    /// The content is the one that the package made.
     Unchanged,
-    /// It is not: the administrator changed it.
+    /// The content differs: a local change.
     Changed,
 }
 
@@ -30,40 +30,41 @@ impl Provenance {
         Provenance { package, how, state }
     }
 
-    pub(super) fn made(package: Option<String>, how: &'static str) -> Option<Self> {
-        Some(Provenance::new(package, how, ContentState::Made))
+    pub(super) fn created(package: Option<String>, how: &'static str) -> Option<Self> {
+        Some(Provenance::new(package, how, ContentState::Created))
     }
 }
 
 impl fmt::Display for Provenance {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = match &self.package {
+        let maker = match &self.package {
             Some(package) => format!("package {package}"),
             None => "package scripts".to_owned(),
         };
         match self.state {
-            ContentState::Made => write!(out, "made by {who} ({})", self.how),
-            ContentState::Unchanged => write!(out, "made by {who} ({}), unchanged", self.how),
-            ContentState::Changed => write!(out, "changed since {who} made it ({})", self.how),
+            ContentState::Created => write!(out, "created by {maker} ({})", self.how),
+            ContentState::Unchanged => write!(out, "created by {maker} ({}), unchanged", self.how),
+            ContentState::Changed => write!(out, "changed since {maker} created it ({})", self.how),
         }
     }
 }
 
-/// What is known of the paths of a tree that no package ships.
+/// Provenance of the unpackaged paths of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generated {
     origins: Vec<Provenance>,
-    /// Index into the tree's objects, and into the origins.
+    /// Index into the tree's objects, to the position in `origins`.
     by_index: HashMap<usize, u32>,
 }
 
 impl Generated {
-    /// Who made the object at this index of the tree, if that is known. See [`Generated::origin`].
+    /// Returns a number for [`Generated::origin`] if the provenance of the object at this index
+    /// of the tree is known.
     pub fn why(&self, index: usize) -> Option<u32> {
         self.by_index.get(&index).copied()
     }
 
-    /// The origin of a number that [`Generated::why`] gave.
+    /// Returns the provenance for a number from [`Generated::why`].
     pub fn origin(&self, number: u32) -> &Provenance {
         &self.origins[number as usize]
     }

@@ -1,34 +1,36 @@
-//! Where rpm has its database, and whether that names this program.
+//! Finds rpm's database, and reports an entry of vm2docker-self in it.
 
 use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use memchr::memmem;
 
-/// Its folders, in the words of rpm's macro `_dbpath`.
-const FOLDERS: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-/// The file of each of its three formats.
+/// Directories of the database: values of rpm's macro `_dbpath`.
+const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
+/// Main file of each of its three formats: SQLite, ndb and Berkeley DB.
 const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
-/// The file with the packages.
+/// Returns the main file of the database, relative to the root.
 pub fn database(root: &Root) -> Option<String> {
-    let mut files = FOLDERS.iter().flat_map(|at| FILES.map(|file| format!("{at}/{file}")));
+    let mut files = DIRECTORIES.iter().flat_map(|at| FILES.map(|file| format!("{at}/{file}")));
     files.find(|file| root.stat(file.as_bytes()).is_ok())
 }
 
-/// Notes that the database, which travels as the file that it is, says that this program is installed.
+/// Reports that the database lists vm2docker-self as installed, because the image gets the
+/// database file unchanged.
 pub fn note_own_entry(root: &Root, findings: &mut Findings) {
     const NAME: &str = env!("CARGO_PKG_NAME");
     if root.stat(format!("usr/bin/{NAME}").as_bytes()).is_err() {
         return;
     }
     let Some(database) = database(root) else { return };
-    // What SQLite has written last lies beside it.
+    // SQLite keeps the latest changes in a write-ahead log next to the database
+    // (sqlite.org/wal.html).
     let names = |file: String| {
         root.read(file.as_bytes()).is_ok_and(|text| memmem::find(&text, NAME.as_bytes()).is_some())
     };
     if [database.clone(), format!("{database}-wal")].into_iter().any(names) {
         let text = format!(
-            "says that the package {NAME} is installed; in the image, `rpm -e --justdb {NAME}` takes that out of it"
+            "the package {NAME} is listed as installed; run `rpm -e --justdb {NAME}` in the image to remove the entry"
         );
         findings.note(findings::Kind::OwnPackage, database.as_bytes(), text);
     }
@@ -39,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_entry_is_told_where_there_is_one() {
+    fn note_own_entry_database_names_package_reports_it() {
         const PROGRAM: &str = "usr/bin/vm2docker-self";
-        for (files, told) in [
+        for (files, expected) in [
             (
                 &[(PROGRAM, ""), ("var/lib/rpm/Packages", "\0vm2docker-self\0")][..],
                 Some("var/lib/rpm/Packages"),
@@ -55,7 +57,8 @@ mod tests {
                 Some("usr/lib/sysimage/rpm/rpmdb.sqlite"),
             ),
             (&[(PROGRAM, ""), ("var/lib/rpm/Packages", "\0bash\0")], None),
-            // Removed, and its place in the database is free but not empty.
+            // rpm does not overwrite the bytes of a removed entry, so the name alone is no sign
+            // of an installation.
             (&[("var/lib/rpm/Packages", "\0vm2docker-self\0")], None),
             (&[(PROGRAM, "")], None),
         ] {
@@ -68,7 +71,7 @@ mod tests {
             let mut findings = Findings::default();
             note_own_entry(&Root::open(directory.path()).unwrap(), &mut findings);
             let paths: Vec<_> = findings.sorted().into_iter().map(|finding| finding.path).collect();
-            assert_eq!(paths, told.iter().map(|path| path.as_bytes().into()).collect::<Vec<Box<[u8]>>>());
+            assert_eq!(paths, expected.iter().map(|path| path.as_bytes().into()).collect::<Vec<Box<[u8]>>>());
         }
     }
 }

@@ -1,27 +1,30 @@
-//! What was set through dpkg's own tools: diversions, stat overrides and alternatives.
+//! Local settings made with dpkg's tools: diversions, stat overrides and alternatives.
 //!
-//! Paths are relative to the root and as written; [`Catalog`](crate::pkg::Catalog) maps them through the machine's aliases.
+//! Paths are relative to the root and as written; [`Catalog`](crate::pkg::Catalog) maps them by
+//! the machine's aliases.
 
 use crate::model::problem::{Problem, note};
 use crate::pkg::alternatives::{Alternative, Choice};
 
-/// A path that one package, or the administrator, moved out of the way of all others (dpkg-divert(1)).
+/// A path at which one package, or the administrator, replaces the file of other packages
+/// (dpkg-divert(1)).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diversion {
-    /// Where others ship their file.
+    /// Path at which other packages ship their file.
     pub from: Box<[u8]>,
-    /// Where that file is instead.
+    /// Path that their file gets.
     pub to: Box<[u8]>,
-    /// The package whose own file stays at `from`; `None` for the administrator's diversions.
+    /// Package whose file stays at `from`; `None` for local diversions.
     pub by: Option<String>,
 }
 
-/// Owner and permissions that dpkg gives to a path instead of the package's (dpkg-statoverride(1)).
+/// Owner and permissions that dpkg sets on a path instead of the packaged ones
+/// (dpkg-statoverride(1)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatOverride {
-    /// A name, or `#` and a number.
+    /// User: a name, or `#` and a UID.
     pub user: String,
-    /// A name, or `#` and a number.
+    /// Group: a name, or `#` and a GID.
     pub group: String,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u16,
@@ -29,7 +32,7 @@ pub struct StatOverride {
     pub path: Box<[u8]>,
 }
 
-/// `diversions`: three lines each, the last one `:` for the administrator's own.
+/// Parses `diversions`: three lines each. The third is `:` for a local diversion.
 pub fn parse_diversions(bytes: &[u8]) -> (Vec<Diversion>, Vec<Problem>) {
     let lines: Vec<&[u8]> = lines(bytes).collect();
     let mut problems = Vec::new();
@@ -52,7 +55,7 @@ fn read_diversion(from: &[u8], to: &[u8], by: &[u8]) -> Option<Diversion> {
     Some(Diversion { from: relative(from)?, to: relative(to)?, by })
 }
 
-/// `statoverride`: `user group mode path` a line; the path may hold spaces.
+/// Parses `statoverride`: `user group mode path` per line. The path may contain spaces.
 pub fn parse_statoverrides(bytes: &[u8]) -> (Vec<StatOverride>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut overrides = Vec::new();
@@ -73,7 +76,7 @@ fn read_statoverride(line: &[u8]) -> Option<StatOverride> {
     Some(StatOverride { user, group, mode, path: relative(words.next()?)? })
 }
 
-/// A file of `/var/lib/dpkg/alternatives` with its name; [`Alternative::current`] is left empty.
+/// Parses a file of `/var/lib/dpkg/alternatives`; [`Alternative::current`] stays empty.
 pub fn parse_alternative(name: &[u8], bytes: &[u8]) -> Result<Alternative, Problem> {
     let mut lines = lines(bytes).enumerate();
     let mut end = 0;
@@ -82,10 +85,9 @@ pub fn parse_alternative(name: &[u8], bytes: &[u8]) -> Result<Alternative, Probl
         end = index + 1;
         Some(line)
     };
-    read_alternative(name, &mut line).ok_or(()).map_err(|()| Problem {
-        line: end + 1,
-        text: "not an alternative as update-alternatives writes it".into(),
-    })
+    read_alternative(name, &mut line)
+        .ok_or(())
+        .map_err(|()| Problem { line: end + 1, text: "not a valid update-alternatives file".into() })
 }
 
 fn read_alternative<'a>(name: &[u8], line: &mut impl FnMut() -> Option<&'a [u8]>) -> Option<Alternative> {
@@ -114,7 +116,7 @@ fn read_alternative<'a>(name: &[u8], line: &mut impl FnMut() -> Option<&'a [u8]>
     Some(Alternative { name: name.into(), manual, link, current: None, slaves, choices })
 }
 
-/// The lines without their ends; nothing follows the last line end.
+/// Returns the lines without their line ends.
 pub(in crate::pkg) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut rest = (!bytes.is_empty()).then_some(bytes);
@@ -126,7 +128,7 @@ pub(in crate::pkg) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An absolute path as the tree has it.
+/// Returns an absolute path as the tree names it.
 fn relative(path: &[u8]) -> Option<Box<[u8]>> {
     path.strip_prefix(b"/").filter(|path| !path.is_empty()).map(Box::from)
 }
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn diversions_come_in_threes() {
+    fn parse_diversions_incomplete_group_is_reported() {
         let text = b"/bin/sh\n/bin/sh.distrib\ndash\n/usr/bin/man\n/usr/bin/man.REAL\n:\n";
         let (diversions, problems) = parse_diversions(text);
         let by: Vec<_> = diversions.iter().map(|d| (&*d.from, &*d.to, d.by.as_deref())).collect();
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn stat_overrides_keep_names_and_numbers() {
+    fn parse_statoverrides_names_and_numbers_are_kept() {
         let (overrides, problems) = parse_statoverrides(
             b"root messagebus 4754 /usr/lib/a b\n#0 #5 02755 /x\nroot root 99999 /y\nroot\n\n",
         );
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_are_read_with_their_slaves() {
+    fn parse_alternative_returns_slaves_of_each_choice() {
         let text = b"manual\n/usr/bin/editor\ned.1\n/usr/man/ed.1\n\n/bin/ed\n-100\n/m/ed\n/bin/vi\n30\n\n\n";
         let editor = parse_alternative(b"editor", text).unwrap();
         assert!(editor.manual);

@@ -1,4 +1,5 @@
-//! The `packages/` directory of a context for apt: everything that the package layer's build step reads.
+//! The `packages/` directory of a context for apt: all input of the build stage that installs the
+//! packages.
 
 use super::admin::{Diversion, StatOverride};
 use super::database;
@@ -13,15 +14,17 @@ use crate::pkg::{Catalog, PackageId, Pin};
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where the build step has the authorities: apt's own user has to read them, and what is mounted is root's.
-const AUTHORITIES: &str = "/dev/vm2docker-authorities";
-/// apt pins above 1000 allow downgrades (`apt_preferences(5)`).
+/// Path of the CA certificates in the build stage. They are copied there because apt's user
+/// `_apt` cannot read root's mounted files.
+const CA_CERTIFICATES: &str = "/dev/vm2docker-authorities";
+/// Pin priority. Above 1000, apt also downgrades (apt_preferences(5)).
 const PRIORITY: u32 = 1001;
 
-/// The build step that installs. Constant: what comes from the machine is in the files that it reads.
+/// Script that installs the packages. It is constant: the machine's data is in the files that it
+/// reads.
 const INSTALL: &str = include_str!("install.sh");
 
-/// Returns the files of the build step that installs from these sources.
+/// Returns the files of the build stage that installs from these sources.
 pub(super) fn files(
     root: &Root,
     input: &BuildInput<'_>,
@@ -50,7 +53,7 @@ pub(super) fn files(
     }
     seeds(&mut files, root, input.rewritten);
     keys(&mut files, root, sources, findings);
-    // The catalog was loaded from the same files: what is wrong with them is a finding already.
+    // The catalog was loaded from the same files, so their damage is already reported.
     let mut known = Findings::default();
     let diverted = database::read_diversions(root, &catalog.aliases, &mut known);
     files.add("diversions.list", diversions(&diverted));
@@ -73,14 +76,15 @@ fn lines(lines: BTreeSet<String>) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// The administrator's diversions (`dpkg-divert(1)`), two lines each: where packages ship the file, and where it is.
+/// Writes the local diversions (dpkg-divert(1)), two lines each: the packaged path, and the path
+/// of the diverted file.
 fn diversions(diversions: &[Diversion]) -> Vec<u8> {
     let own = diversions.iter().filter(|diversion| diversion.by.is_none());
     own.flat_map(|diversion| [b"/", &*diversion.from, b"\n/", &*diversion.to, b"\n"].concat()).collect()
 }
 
-/// Owners and modes that packages are installed with instead of their own (`dpkg-statoverride(1)`). dpkg refuses to
-/// work while one of them names an account that there is not.
+/// Writes the owners and modes that replace the packaged ones (dpkg-statoverride(1)). Overrides
+/// with unknown accounts are left out, because dpkg refuses to run with them.
 fn statoverrides(overrides: &[StatOverride], names: &Names) -> Vec<u8> {
     let is_known = |name: &str, known: &BTreeMap<u32, Vec<u8>>| {
         name.starts_with('#') || known.values().any(|other| other == name.as_bytes())
@@ -95,7 +99,7 @@ fn statoverrides(overrides: &[StatOverride], names: &Names) -> Vec<u8> {
     usable.flat_map(line).collect()
 }
 
-/// The name by which apt knows the package: with the architecture where it is a foreign one.
+/// Returns apt's name of the package, with the architecture if it is foreign.
 fn apt_name(catalog: &Catalog, id: PackageId) -> String {
     let package = &catalog[id];
     match package.architecture == "all" || package.architecture == catalog.architecture {
@@ -104,7 +108,7 @@ fn apt_name(catalog: &Catalog, id: PackageId) -> String {
     }
 }
 
-/// Exactly the machine's packages at the machine's versions, and nothing else (`apt_preferences(5)`).
+/// Pins exactly the machine's packages and versions, and blocks all others (apt_preferences(5)).
 fn preferences(pinned: &BTreeMap<String, &str>) -> String {
     let pin = |(name, version): (&String, &&str)| {
         format!("Package: {name}\nPin: version {version}\nPin-Priority: {PRIORITY}\n\n")
@@ -113,8 +117,11 @@ fn preferences(pinned: &BTreeMap<String, &str>) -> String {
     format!("{pins}Package: *\nPin: release *\nPin-Priority: -1\n")
 }
 
-/// The certificate authorities that the machine trusts, for sources over TLS: an image has none before its packages are
-/// installed, and a company's authority is in no image. Whether there are some.
+/// Adds the CA certificates that the machine trusts, if a source uses TLS. Returns whether it
+/// added them.
+///
+/// A base image has no CA certificates before its packages are installed, and never a company's
+/// own CA.
 fn certificates(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findings) -> bool {
     const BUNDLE: &[u8] = b"etc/ssl/certs/ca-certificates.crt";
     if !sources.iter().any(|source| source.uri.starts_with("https:")) {
@@ -126,8 +133,7 @@ fn certificates(files: &mut Files, root: &Root, sources: &[Source], findings: &m
             true
         }
         Err(cause) => {
-            let text =
-                format!("the build asks sources over TLS and trusts nobody but its base image does: {cause}");
+            let text = format!("apt in the build trusts only the CA certificates of the base image: {cause}");
             findings.note(findings::Kind::AptSource, BUNDLE, text);
             false
         }
@@ -135,8 +141,8 @@ fn certificates(files: &mut Files, root: &Root, sources: &[Source], findings: &m
 }
 
 fn apt_conf(trusts: bool) -> String {
-    let authorities = format!("Acquire::https::CAInfo \"{AUTHORITIES}\";\n");
-    let authorities = if trusts { authorities.as_str() } else { "" };
+    let ca_info = format!("Acquire::https::CAInfo \"{CA_CERTIFICATES}\";\n");
+    let ca_info = if trusts { ca_info.as_str() } else { "" };
     format!(
         "Dir::Etc::sourcelist \"{MOUNT}/packages/sources.list\";\n\
          Dir::Etc::sourceparts \"{MOUNT}/packages/sources.list.d\";\n\
@@ -147,16 +153,17 @@ fn apt_conf(trusts: bool) -> String {
          APT::Get::allow-downgrades \"true\";\n\
          Acquire::Retries \"3\";\n\
          Dpkg::Use-Pty \"false\";\n\
-         {authorities}"
+         {ca_info}"
     )
 }
 
-/// Files that must be in place before the first package is: accounts, so that every number comes out as on the
-/// machine; keys of the repositories; what dpkg leaves out.
+/// Adds files that must exist before the first package is installed: accounts, so that UIDs and
+/// GIDs are the machine's; repository keys; dpkg's path filters.
 fn seeds(files: &mut Files, root: &Root, rewritten: &dyn Fn(&[u8]) -> Option<Vec<u8>>) {
     for name in ["passwd", "group", "shadow", "gshadow"] {
         let path = format!("etc/{name}");
-        // Of the others only what a rule has gone over: a file that is withheld or excluded must not come in here.
+        // Account files may be withheld or excluded, so only content that a rule has rewritten
+        // gets in.
         let content = match rewritten(path.as_bytes()) {
             Some(content) => content,
             None if name == "group" => root.read(path.as_bytes()).unwrap_or_default(),
@@ -172,7 +179,8 @@ fn seeds(files: &mut Files, root: &Root, rewritten: &dyn Fn(&[u8]) -> Option<Vec
     }
 }
 
-/// The keys of the repositories: where apt looks by itself, where keys usually lie, and wherever a source names one.
+/// Adds the repository keys: apt's default paths, the usual directories, and each path that a
+/// source names.
 fn keys(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findings) {
     let mut keys = written::key_files(sources);
     keys.insert(b"etc/apt/trusted.gpg".as_slice().into());
@@ -183,13 +191,15 @@ fn keys(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findi
     }
     for path in keys {
         match root.read(&path) {
-            // A source may name any file; what is not a public key is not for the image.
+            // A source may name any file; only public keys may get into the image.
             Ok(content) if keyring::is_public(&content) => {
                 files.add(&format!("root/{}", escape::escape(&path)), content);
             }
-            Ok(_) => {
-                findings.note(findings::Kind::AptSource, &path, "not a public key: the build does not get it")
-            }
+            Ok(_) => findings.note(
+                findings::Kind::AptSource,
+                &path,
+                "not a public key; it is left out of the build",
+            ),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
             Err(cause) => {
                 findings.note(findings::Kind::Unreadable, &path, format!("key of a repository: {cause}"))
@@ -198,7 +208,7 @@ fn keys(files: &mut Files, root: &Root, sources: &[Source], findings: &mut Findi
     }
 }
 
-/// What dpkg leaves out on the machine, and nothing else of its configuration (`dpkg.cfg(5)`).
+/// Returns dpkg's path filters of the machine, without its other configuration (dpkg.cfg(5)).
 fn path_filters(root: &Root) -> Vec<u8> {
     let names = root.list(b"etc/dpkg/dpkg.cfg.d").unwrap_or_default();
     let parts = names.into_iter().filter(|name| is_plain(name));
@@ -216,7 +226,8 @@ fn path_filters(root: &Root) -> Vec<u8> {
     filters
 }
 
-/// Names that apt and dpkg themselves accept in their directories, and that are safe in a list.
+/// Whether apt and dpkg accept this file name in their directories, and a list can contain it
+/// unquoted.
 fn is_plain(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_alphanumeric)
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(byte))
@@ -227,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_package_is_pinned_and_no_other_gets_in() {
+    fn preferences_pin_every_package_and_block_others() {
         let pins = preferences(&BTreeMap::from([("nginx".to_owned(), "1.22.1-9+deb12u2")]));
         assert!(pins.starts_with("Package: nginx\nPin: version 1.22.1-9+deb12u2\nPin-Priority: 1001\n"));
         assert!(pins.ends_with("Package: *\nPin: release *\nPin-Priority: -1\n"));

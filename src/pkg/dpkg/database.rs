@@ -17,10 +17,11 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::io::ErrorKind::NotFound;
 
-/// A package and, where it comes from `status.d`, its file's path there.
+/// A package and, if it is from `status.d`, the path of its file there.
 type Entry = (StatusEntry, Option<Vec<u8>>);
 
-/// Reads the database of a root. `None` if there is none. Damaged and unreadable parts become findings.
+/// Reads the database of a root. `None` if there is none. Damaged and unreadable parts become
+/// findings.
 pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
     let mut entries = read_packages(root, findings)?;
     let aliases = Aliases::read(root);
@@ -47,7 +48,7 @@ pub(super) fn catalog(entries: &[StatusEntry], architecture: &str) -> Catalog {
     }
 }
 
-/// Reads the administrator's and the packages' diversions, in the names of the walked tree.
+/// Reads all diversions, with paths as the walked tree names them.
 pub(super) fn read_diversions(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Diversion> {
     let path = b"var/lib/dpkg/diversions";
     let (mut diversions, problems) =
@@ -60,7 +61,8 @@ pub(super) fn read_diversions(root: &Root, aliases: &Aliases, findings: &mut Fin
     diversions
 }
 
-/// Reads owners and modes that installations use instead of the packages', in the names of the walked tree.
+/// Reads the owners and modes that replace the packaged ones, with paths as the walked tree names
+/// them.
 pub(super) fn read_statoverrides(
     root: &Root,
     aliases: &Aliases,
@@ -76,7 +78,7 @@ pub(super) fn read_statoverrides(
     overrides
 }
 
-/// A file that may be missing; anything else that keeps it from being read is a loss.
+/// Reads a file that may be missing; any other error is a loss.
 fn read_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Vec<u8>> {
     match root.read(path) {
         Ok(bytes) => Some(bytes),
@@ -88,7 +90,7 @@ fn read_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Ve
     }
 }
 
-/// The names in a directory that may be missing.
+/// Returns the names in a directory that may be missing; any other error is a loss.
 fn list_optional(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Vec<Vec<u8>>> {
     match root.list(path) {
         Ok(names) => Some(names),
@@ -106,7 +108,8 @@ fn report(findings: &mut Findings, path: &[u8], problems: &[Problem]) {
     }
 }
 
-/// `status` with its journal `updates`, and the directory `status.d` of images without dpkg. `None` without either.
+/// Reads `status` with its journal `updates`, and the directory `status.d` of images without
+/// dpkg. `None` if neither exists.
 fn read_packages(root: &Root, findings: &mut Findings) -> Option<Vec<Entry>> {
     let mut by_key: HashMap<(String, String), Entry> = HashMap::new();
     let mut take = |(packages, problems): (Vec<StatusEntry>, Vec<Problem>),
@@ -125,7 +128,8 @@ fn read_packages(root: &Root, findings: &mut Findings) -> Option<Vec<Entry>> {
         present = true;
         for name in names.iter().filter(|name| !name.ends_with(b".md5sums")) {
             let path = [b"var/lib/dpkg/status.d/".as_slice(), name].concat();
-            // Maintainer scripts stand beside the stanzas; a package's name has no such ending with a known word.
+            // Maintainer scripts are in the same directory; no package's name ends in such a
+            // suffix.
             if !is_script(name)
                 && let Some(bytes) = read_optional(root, &path, findings)
             {
@@ -137,7 +141,8 @@ fn read_packages(root: &Root, findings: &mut Findings) -> Option<Vec<Entry>> {
         present = true;
         take(status::parse_status(&bytes), b"var/lib/dpkg/status", false, findings);
     }
-    // What an interrupted dpkg had not yet written back, in the order of the numbers.
+    // The journal contains changes that an interrupted dpkg had not written to `status`; the
+    // numbers are their order.
     for name in list_optional(root, b"var/lib/dpkg/updates", findings).unwrap_or_default() {
         if name.iter().all(u8::is_ascii_digit) {
             let path = [b"var/lib/dpkg/updates/".as_slice(), &name].concat();
@@ -163,7 +168,7 @@ fn is_script(name: &[u8]) -> bool {
     .any(|ending| name.ends_with(ending))
 }
 
-/// The native architecture, and those that were added.
+/// Returns the native architecture, and the foreign ones that were added.
 fn read_architectures(root: &Root, entries: &[Entry], findings: &mut Findings) -> (String, Vec<String>) {
     let mut words = |path: &[u8]| -> Vec<String> {
         let bytes = read_optional(root, path, findings).unwrap_or_default();
@@ -177,7 +182,7 @@ fn read_architectures(root: &Root, entries: &[Entry], findings: &mut Findings) -
     (native, foreign)
 }
 
-/// dpkg's own architecture, or the most common one.
+/// Returns dpkg's own architecture, or the most common one.
 fn guess_architecture(entries: &[Entry]) -> String {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (package, _) in entries {
@@ -192,7 +197,8 @@ fn guess_architecture(entries: &[Entry]) -> String {
     most.map(|(name, _)| name.to_owned()).unwrap_or_default()
 }
 
-/// apt's notes on what came as a dependency. It files packages of `all` under the native architecture.
+/// Reads apt's marks of automatically installed packages. apt lists packages of `all` under the
+/// native architecture.
 fn mark_automatic(root: &Root, native: &str, entries: &mut [Entry], findings: &mut Findings) {
     let path = b"var/lib/apt/extended_states";
     let Some(bytes) = read_optional(root, path, findings) else { return };
@@ -216,7 +222,7 @@ fn mark_automatic(root: &Root, native: &str, entries: &mut [Entry], findings: &m
     }
 }
 
-/// A path under the name that the tree has for it. One with `..` stays as it is and meets nothing.
+/// Replaces a path by its name in the tree. A path with `..` stays and matches no path.
 fn fold(path: &mut Box<[u8]>, aliases: &Aliases) {
     if let Some(normal) = normal(path) {
         *path = files::canonical(normal, aliases).into_owned().into();
@@ -262,7 +268,8 @@ fn read_owned(
     OwnedFiles::merge(files)
 }
 
-/// The files of one package. In `status.d` there is no list: what has a digest is all that is known.
+/// Reads the files of one package. `status.d` has no lists: only files with a digest are known
+/// there.
 fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (PackageFiles, Findings) {
     let mut findings = Findings::default();
     let (package, single) = entry;
@@ -282,7 +289,7 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
         Some(_) => (sums_path, sums.keys().flat_map(|path| [b"/", &**path, b"\n"].concat()).collect()),
         None => read_info(root, package, "list", &mut findings).unwrap_or_else(|| {
             if findings.losses() == 0 {
-                let text = format!("{} is installed without a list of its files", package.name);
+                let text = format!("{} has no list of its files", package.name);
                 findings.note(findings::Kind::PackageDatabase, b"var/lib/dpkg/info", text);
             }
             Default::default()
@@ -296,7 +303,8 @@ fn read_files(root: &Root, index: usize, entry: &Entry, rules: Rules<'_>) -> (Pa
     (files, findings)
 }
 
-/// `info/NAME.findings::Kind::PackageDatabase` or `info/NAME:ARCHITECTURE.findings::Kind::PackageDatabase` with its path: the latter where several architectures can be installed.
+/// Reads `info/NAME.KIND` or `info/NAME:ARCHITECTURE.KIND`, and returns it with its path. dpkg
+/// uses the latter if several architectures of the package can be installed.
 fn read_info(
     root: &Root,
     package: &StatusEntry,

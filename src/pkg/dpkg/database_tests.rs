@@ -6,7 +6,7 @@ use crate::pkg::graph::Graph;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// A root with these files.
+/// Returns a root with these files.
 fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -32,7 +32,7 @@ const STATUS: &str = "Package: libx\nStatus: install ok installed\nArchitecture:
     Package: libx\nStatus: install ok unpacked\nArchitecture: i386\nMulti-Arch: same\nVersion: 1\n\n\
     Package: doc\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
 
-/// A machine with merged `/usr`, two architectures and one of everything.
+/// Returns a machine with merged `/usr`, two architectures and one of each kind of record.
 fn merged_machine() -> (tempfile::TempDir, Root) {
     let sum = "22222222222222222222222222222222";
     let (dir, root) = root(&[
@@ -61,7 +61,7 @@ fn merged_machine() -> (tempfile::TempDir, Root) {
 }
 
 #[test]
-fn a_database_is_loaded_in_the_names_of_the_tree() {
+fn load_merged_usr_paths_have_names_of_the_tree() {
     let (_dir, root) = merged_machine();
     let (catalog, findings) = load(&root);
     let ids: Vec<&str> = catalog.packages.iter().map(|package| &*package.label).collect();
@@ -100,14 +100,14 @@ fn a_database_is_loaded_in_the_names_of_the_tree() {
     assert_eq!(
         findings,
         [
-            (Severity::Note, "var/lib/dpkg/info doc is installed without a list of its files".into()),
+            (Severity::Note, "var/lib/dpkg/info doc has no list of its files".into()),
             (Severity::Note, "var/lib/dpkg/info/libx:i386.md5sums line 2: not a digest and a path".into()),
         ]
     );
 }
 
 #[test]
-fn damage_is_a_loss_with_its_line_and_the_rest_is_used() {
+fn load_damaged_files_are_losses_and_the_rest_is_used() {
     let (dir, root) = root(&[
         (
             "var/lib/dpkg/status",
@@ -129,16 +129,13 @@ fn damage_is_a_loss_with_its_line_and_the_rest_is_used() {
         [
             (Severity::Loss, "var/lib/dpkg/diversions line 1: not a diversion".into()),
             (Severity::Loss, "var/lib/dpkg/info/ab.list not a regular file".into()),
-            (
-                Severity::Loss,
-                "var/lib/dpkg/status line 6: Package is not valid; the package is left out".into()
-            ),
+            (Severity::Loss, "var/lib/dpkg/status line 6: Package is not valid; package ignored".into()),
         ]
     );
 }
 
 #[test]
-fn images_without_dpkg_own_what_has_a_digest() {
+fn load_status_d_packages_own_files_with_digest() {
     let read = |name: &str| {
         std::fs::read_to_string(format!(
             "{}/tests/data/dpkg/syft/distroless/{name}",
@@ -158,7 +155,7 @@ fn images_without_dpkg_own_what_has_a_digest() {
 }
 
 #[test]
-fn a_root_without_a_database_has_no_catalog() {
+fn load_root_without_database_returns_none() {
     let (_dir, empty) = root(&[("etc/hostname", "x")]);
     assert!(super::load(&empty, &mut Findings::default()).is_none());
     let (dir, broken) = root(&[]);
@@ -168,7 +165,7 @@ fn a_root_without_a_database_has_no_catalog() {
     assert_eq!(findings.losses(), 1);
 }
 
-/// The entries of `status`, as dpkg alone has them.
+/// Returns the entries of `status`, without apt's marks.
 fn entries(root: &Root) -> Vec<StatusEntry> {
     status::parse_status(&root.read(b"var/lib/dpkg/status").unwrap()).0
 }
@@ -180,7 +177,7 @@ fn md5_of(claim: &Claim) -> Option<Md5> {
     }
 }
 
-/// The lines of a file without its heading, in columns.
+/// Returns the lines of a file without its heading, in columns.
 fn rows(path: &Path) -> Vec<Vec<String>> {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
     text.lines()
@@ -189,10 +186,11 @@ fn rows(path: &Path) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Roots with oracles, `base` and `customised`, under the folder that `VM2DOCKER_TEST_DPKG` names: each with `root`,
-/// `tree.tsv` and `expected-*`. Their licence keeps them out of this repository.
+/// The environment variable `VM2DOCKER_TEST_DPKG` names a directory with two recorded roots,
+/// `base` and `customised`. Each has `root`, `tree.tsv` and `expected-*`. Their license keeps
+/// them out of this repository.
 #[test]
-fn real_machines_agree_with_their_oracles() {
+fn load_recorded_machines_match_expected_lists() {
     let Some(folder) = std::env::var_os("VM2DOCKER_TEST_DPKG") else { return };
     for case in ["base", "customised"] {
         let folder = Path::new(&folder).join(case);
@@ -226,11 +224,12 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// What no package owns, what is modified (nothing) and what is missing (all of it by path-exclude).
+/// Compares unpackaged paths, modified files (none) and missing files (all because of
+/// path-exclude).
 fn compare_files(catalog: &Catalog, folder: &Path) {
     let tree = rows(&folder.join("tree.tsv"));
     let relative = |path: &str| path.as_bytes()[1..].to_vec();
-    // Large files are listed without a digest, and the oracles count them as missing.
+    // The lists have no digest of large files and count them as missing.
     let (large, tree): (Vec<_>, Vec<_>) = tree.into_iter().partition(|row| row[2].starts_with('('));
     let state = |path: &str| path.starts_with("/var/lib/dpkg/");
     let unowned =
@@ -253,10 +252,10 @@ fn compare_files(catalog: &Catalog, folder: &Path) {
     assert_eq!(missing, rows(&folder.join("expected-missing.tsv")).len());
 }
 
-/// The machine that the tests run on against its own `dpkg-query`.
+/// Compares the machine that runs the tests with its own `dpkg-query`.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "asks dpkg itself where the tests run on Debian")]
-fn this_machine_agrees_with_dpkg_query() {
+#[expect(clippy::disallowed_methods, reason = "runs dpkg itself if the tests run on Debian")]
+fn load_running_machine_matches_dpkg_query() {
     let query = |arguments: &[&str]| {
         let output =
             std::process::Command::new("dpkg-query").args(arguments).env("LC_ALL", "C").output().ok()?;

@@ -1,12 +1,13 @@
 //! Stanzas of `Field: value` lines, as dpkg and apt write them (deb822(5)).
 //!
-//! Everything is bytes: real databases hold Latin-1 names, and damaged ones
-//! anything. A line that cannot be read is a [`Problem`]; the rest is kept.
+//! All values are bytes: real databases contain Latin-1 names, and damaged ones any byte. A line
+//! that cannot be parsed is a [`Problem`]; the rest is kept.
 
 use crate::model::problem::{Problem, note};
 use memchr::memchr;
 
-/// Fields of one stanza beyond this number are ignored: no real stanza has a tenth of them.
+/// Maximum number of fields per stanza. Real stanzas have less than a tenth of it; further fields
+/// are reported and ignored.
 const MAX_FIELDS: usize = 512;
 #[derive(Clone, Copy, Debug)]
 struct Field<'a> {
@@ -16,7 +17,7 @@ struct Field<'a> {
     line: usize,
 }
 
-/// One stanza; it borrows the file's content.
+/// One stanza, borrowed from the file's content.
 #[derive(Clone, Debug)]
 pub struct Stanza<'a> {
     bytes: &'a [u8],
@@ -25,23 +26,23 @@ pub struct Stanza<'a> {
 }
 
 impl<'a> Stanza<'a> {
-    /// Number of its first line, 1-based.
+    /// Returns the number of its first line, 1-based.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Number of the line that holds a field's name, or the stanza's first without such a field.
+    /// Returns the line number of a field, or of the stanza's first line if it has no such field.
     pub fn line_of(&self, name: &str) -> usize {
         self.field(name).map_or(self.line, |field| field.line)
     }
 
-    /// A field's value with its continuation lines, without the white space around it. Upper and lower case
-    /// of the name are the same.
+    /// Returns a field's value with its continuation lines, without surrounding white space.
+    /// Names are case-insensitive.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.field(name).map(|field| trim(&self.bytes[field.start..field.end]))
     }
 
-    /// The lines of a value that are not empty, without the white space around each.
+    /// Returns the lines of a value that are not empty, each without surrounding white space.
     pub fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let value = self.get(name).unwrap_or_default();
         value.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty())
@@ -52,16 +53,16 @@ impl<'a> Stanza<'a> {
     }
 }
 
-/// All stanzas that have a `Package` field, and what was damaged.
+/// Parses all stanzas that have a `Package` field, and returns the damaged lines.
 ///
-/// A line of white space alone continues a value, as some vendors' descriptions
-/// have it; a stanza that has swallowed its successor for want of an empty line
-/// is parted at the second `Package`.
+/// A line of white space alone continues a value, because descriptions of some vendors contain
+/// such lines. If the empty line between two stanzas is missing, the second `Package` field
+/// starts a new stanza.
 pub fn parse(bytes: &[u8]) -> (Vec<Stanza<'_>>, Vec<Problem>) {
     parse_keyed(bytes, "Package")
 }
 
-/// As [`parse`], for files whose stanzas have `key` in the place of `Package`.
+/// Parses stanzas as [`parse`] does, with `key` as the mandatory field instead of `Package`.
 pub fn parse_keyed<'a>(bytes: &'a [u8], key: &'static str) -> (Vec<Stanza<'a>>, Vec<Problem>) {
     let (stanzas, problems, fields) = (Vec::new(), Vec::new(), Vec::new());
     let mut reader = Reader { bytes, key, stanzas, problems, fields, line: 0 };
@@ -83,7 +84,7 @@ struct Reader<'a> {
     stanzas: Vec<Stanza<'a>>,
     problems: Vec<Problem>,
     fields: Vec<Field<'a>>,
-    /// The first line of the stanza being read, 0 between stanzas.
+    /// First line of the current stanza; 0 between stanzas.
     line: usize,
 }
 
@@ -115,7 +116,7 @@ impl<'a> Reader<'a> {
 
     fn begin(&mut self, name: &'a [u8], start: usize, end: usize, number: usize) {
         if self.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name)) {
-            note(&mut self.problems, number, "a field for the second time");
+            note(&mut self.problems, number, "duplicate field");
             if !name.eq_ignore_ascii_case(self.key.as_bytes()) {
                 return;
             }
@@ -141,12 +142,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Printable ASCII without space and colon (deb822(5)).
+/// Whether the name is printable ASCII without space and colon (deb822(5)).
 fn is_field_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }
 
-/// Without the white space at both ends; a carriage return is white space.
+/// Trims white space, including carriage returns, at both ends.
 pub(in crate::pkg) fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }
@@ -157,7 +158,7 @@ mod tests {
     use crate::model::problem::MAX_PROBLEMS;
     use proptest::prelude::*;
 
-    /// `package=version` of each stanza, and the lines of the problems.
+    /// Returns `package=version` of each stanza, and the lines of the problems.
     fn read(text: &[u8]) -> (Vec<String>, Vec<usize>) {
         let (stanzas, problems) = parse(text);
         let show = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"-")).into_owned();
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_costs_a_line_and_not_the_file() {
+    fn parse_damaged_lines_are_reported_and_others_kept() {
         let cases: &[(&[u8], &[&str], &[usize])] = &[
             (b"", &[], &[]),
             (b"\n\n\n", &[], &[]),
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn continuation_lines_belong_to_their_field() {
+    fn get_continuation_lines_belong_to_their_field() {
         let (stanzas, _) = parse(b"X: 1\nPackage: a\nConffiles:\n /a 1\n\t/b 2\n .\nEnd: x\n");
         let lines: Vec<&[u8]> = stanzas[0].lines("conffiles").collect();
         assert_eq!(lines, [&b"/a 1"[..], b"/b 2", b"."]);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_garbage_stays_small_and_quick() {
+    fn parse_many_or_long_fields_needs_little_time_and_memory() {
         let garbage = b"x\n".repeat(100_000);
         let (stanzas, problems) = parse(&garbage);
         assert_eq!((stanzas.len(), problems.len()), (0, MAX_PROBLEMS));
@@ -224,7 +225,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+        fn parse_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             for stanza in parse(&bytes).0 {
                 prop_assert!(stanza.get("package").is_some());
             }

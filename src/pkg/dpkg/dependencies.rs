@@ -1,5 +1,6 @@
-//! Which installed package satisfies which dependency, as dpkg decides it: `Depends`, `Pre-Depends`, `Recommends` and
-//! `Provides` with versions, alternatives and architectures (Debian policy 7, deb-control(5)).
+//! Determines which installed package satisfies which dependency, by dpkg's rules for `Depends`,
+//! `Pre-Depends`, `Recommends` and `Provides` with versions, alternatives and architectures
+//! (Debian policy 7, deb-control(5)).
 
 use super::relation::{Group, Provision, Relation};
 use super::status::{MultiArch, StatusEntry};
@@ -7,10 +8,11 @@ use crate::pkg::graph::{Dependencies, Need};
 use crate::pkg::package::PackageId;
 use std::collections::HashMap;
 
-/// By name: the packages of that name, and those that provide it.
+/// Packages by their own name and by the names that they provide.
 type Names<'a> = HashMap<&'a str, Vec<(usize, Option<&'a Provision>)>>;
 
-/// Resolves the dependencies among the installed ones of `packages`; `native` is the machine's own architecture.
+/// Resolves the dependencies among the installed packages of `packages`. `native` is the
+/// machine's architecture.
 pub(in crate::pkg) fn resolve_all(packages: &[StatusEntry], native: &str) -> Dependencies {
     let mut names = Names::new();
     for (index, package) in packages.iter().enumerate().filter(|(_, package)| package.is_installed()) {
@@ -50,7 +52,7 @@ fn resolve(packages: &[StatusEntry], owner: usize, group: &Group, names: &Names<
     Need { text, satisfiers, preferred }
 }
 
-/// Whether a package, or the name that it provides, will do for a relation of `owner`.
+/// Whether a package, or a name that it provides, satisfies a relation of `owner`.
 fn satisfies(
     relation: &Relation,
     owner: &StatusEntry,
@@ -75,7 +77,7 @@ fn satisfies(
     fits && relation.accepts_version(version)
 }
 
-/// The architecture that a package of `all` counts for is the machine's own.
+/// Returns the architecture that dpkg compares: packages of `all` count as native.
 fn machine<'a>(architecture: &'a str, native: &'a str) -> &'a str {
     match architecture {
         "all" | "" => native,

@@ -1,4 +1,5 @@
-//! The files of packages: `info/*.list` with the digests of `info/*.md5sums` (dpkg(1), deb-md5sums(5)).
+//! The files of packages: `info/*.list` with the digests of `info/*.md5sums` (dpkg(1),
+//! deb-md5sums(5)).
 
 use super::admin::{Diversion, lines};
 use super::status::Conffile;
@@ -12,23 +13,23 @@ use crate::pkg::package::PackageId;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// What applies to all packages alike.
+/// Settings that apply to all packages.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) aliases: &'a Aliases,
-    /// By the path that is diverted.
+    /// Diversions by the diverted path.
     pub(super) diversions: &'a HashMap<&'a [u8], &'a Diversion>,
 }
 
-/// The package that a list of files is read for.
+/// The package that a list of files belongs to.
 pub(super) struct Owner<'a> {
     pub(super) package: PackageId,
     pub(super) name: &'a str,
-    /// Their paths are canonical.
+    /// Conffiles with canonical paths.
     pub(super) conffiles: &'a [Conffile],
 }
 
-/// Reads the content of `.list` with the digests of `.md5sums`.
+/// Parses the content of `.list` with the digests of `.md5sums`.
 pub(super) fn read(
     list: &[u8],
     md5sums: &Md5Sums<'_>,
@@ -60,7 +61,7 @@ pub(super) fn read(
     (files, problems)
 }
 
-/// Appends a path where its diversion, if it has one, puts it.
+/// Appends a path, or the path that its diversion moves it to.
 fn push(
     files: &mut PackageFiles,
     path: &[u8],
@@ -82,10 +83,11 @@ fn push(
     files.push(path, Claim { digest: md5.map(Digest::Md5), metadata: None, role, state });
 }
 
-/// The digests of one package by canonical path.
+/// Digests of one package by canonical path.
 pub type Md5Sums<'a> = HashMap<Cow<'a, [u8]>, Md5>;
 
-/// The lines `digest  path` of a `.md5sums` file (deb-md5sums(5)); a path may begin with `/` or `./`.
+/// Parses the lines `digest  path` of a `.md5sums` file (deb-md5sums(5)). A path may begin with
+/// `/` or `./`.
 pub fn parse_md5sums<'a>(bytes: &'a [u8], aliases: &Aliases) -> (Md5Sums<'a>, Vec<Problem>) {
     let mut sums = Md5Sums::with_capacity(bytes.len() / 64);
     let mut problems = Vec::new();
@@ -102,7 +104,7 @@ pub fn parse_md5sums<'a>(bytes: &'a [u8], aliases: &Aliases) -> (Md5Sums<'a>, Ve
 
 fn read_md5sum(line: &[u8]) -> Option<(Cow<'_, [u8]>, Md5)> {
     let (digest, rest) = line.split_at_checked(32)?;
-    // The second character is `*` where md5sum wrote in binary mode.
+    // md5sum writes `*` as the second character for files that it read in binary mode.
     let path = rest.strip_prefix(b"  ").or_else(|| rest.strip_prefix(b" *"))?;
     let path = normal(path).filter(|path| !path.is_empty())?;
     Some((path, unhex(digest)?))
@@ -125,7 +127,7 @@ mod tests {
         Conffile { path: path.as_bytes().into(), md5, obsolete, remove_on_upgrade: false }
     }
 
-    /// `path owners first-digit flags` of every entry.
+    /// Shows `path owners first-digit flags` of every entry.
     fn show(owned: &OwnedFiles) -> Vec<String> {
         let one = |(path, o): (&[u8], Owned<'_>)| {
             let digit = match o.claim.digest {
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_diversions_and_conffiles_meet_at_one_name() {
+    fn read_aliases_diversions_and_conffiles_get_one_name() {
         let a = "a".repeat(32);
         let sums = format!("{a}  bin/sh\n{a}  usr/bin/ls\n{a} *./man\n{a}  etc/conf\n");
         let list = "/.\n/bin\n/bin/sh\n/bin/ls\n/man\n/etc\n/etc/conf\n";
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_that_disagree_leave_no_digest() {
+    fn merge_owners_with_other_digests_leave_no_digest() {
         let sums = |digit: &str| format!("{}  x\n", digit.repeat(32));
         let of = |index, digit| files(index, "p", "/x\n/x\n", &sums(digit), &[]);
         assert_eq!(show(&OwnedFiles::merge(vec![of(0, "1"), of(3, "1")])), ["x [0, 3] 1"]);
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_lines_are_named_and_passed_over() {
+    fn parse_damaged_lines_are_reported_and_skipped() {
         let none = Aliases::default();
         let sums = b"00\n\n0123456789abcdef0123456789abcdeg  x\n0123456789abcdef0123456789ABCDEF  y z\n0123456789abcdef0123456789abcdef  ../x";
         let (sums, problems) = parse_md5sums(sums, &none);

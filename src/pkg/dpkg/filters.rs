@@ -1,4 +1,5 @@
-//! dpkg's `path-exclude` and `path-include`: what a package ships and an installation leaves out (dpkg(1), dpkg.cfg(5)).
+//! dpkg's `path-exclude` and `path-include`: packaged paths that an installation leaves out
+//! (dpkg(1), dpkg.cfg(5)).
 
 use super::deb822::trim;
 use crate::glob::{Dialect, Glob};
@@ -6,20 +7,21 @@ use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use std::io::ErrorKind::NotFound;
 
-/// The patterns in dpkg's order; the last one that matches decides.
+/// Patterns in dpkg's order; the last match decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathFilters(Vec<Filter>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Filter {
     include: bool,
-    /// The fixed beginning of the pattern.
+    /// Literal beginning of the pattern.
     fixed: Box<[u8]>,
     pattern: Glob,
 }
 
 impl PathFilters {
-    /// The filters of a root: `etc/dpkg/dpkg.cfg.d`, by name, then `etc/dpkg/dpkg.cfg`.
+    /// Reads the filters of a root: `etc/dpkg/dpkg.cfg.d` by name, then `etc/dpkg/dpkg.cfg`. A
+    /// file that cannot be read is a loss.
     pub fn load(root: &Root, findings: &mut Findings) -> Self {
         let mut filters = Self::default();
         let mut paths = vec![b"etc/dpkg/dpkg.cfg".to_vec()];
@@ -48,7 +50,7 @@ impl PathFilters {
         self.0.extend(bytes.split(|&byte| byte == b'\n').filter_map(read_line));
     }
 
-    /// Whether there are none.
+    /// Whether there are no filters.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -58,8 +60,8 @@ impl PathFilters {
         self.excludes_object(path, false)
     }
 
-    /// As [`PathFilters::excludes`] for any object: directories and symbolic links are kept where a later include
-    /// might need them.
+    /// Whether an installation leaves out the object at `path`. Directories and symbolic links
+    /// are kept if a later include might need them.
     pub fn excludes_object(&self, path: &[u8], directory_or_link: bool) -> bool {
         if self.0.is_empty() {
             return false;
@@ -74,19 +76,20 @@ impl PathFilters {
 }
 
 impl Filter {
-    /// dpkg's test: the fixed beginning of the pattern leads into `path`.
+    /// Whether paths that the pattern matches may be below `path`, by dpkg's own test.
     fn may_be_below(&self, path: &[u8]) -> bool {
-        // Newer versions of dpkg also keep the directory that the fixed beginning names.
+        // Newer versions of dpkg also keep the directory that the literal beginning names.
         path.starts_with(self.fixed.strip_suffix(b"/").unwrap_or(&self.fixed))
     }
 }
 
-/// The names that dpkg reads in a configuration directory.
+/// Whether dpkg reads a file of this name in its configuration directory.
 fn is_config_name(name: &[u8]) -> bool {
     name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// `path-exclude=PATTERN` or with white space for the sign; quotes around the pattern are taken off.
+/// Parses `path-exclude=PATTERN`; white space may replace the `=`, and quotes around the pattern
+/// are removed.
 fn read_line(line: &[u8]) -> Option<Filter> {
     let line = line.trim_ascii_end();
     let (include, rest) = match line.strip_prefix(b"path-exclude") {
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_match_decides() {
+    fn excludes_several_matches_last_one_decides() {
         let minimal = filters(
             "# Drop all man pages\npath-exclude=/usr/share/man/*\nforce-unsafe-io\n\
              path-exclude /usr/share/doc/*\npath-include=\"/usr/share/doc/*/copyright\"\n\
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_read_before_the_file_and_odd_names_not_at_all() {
+    fn load_directory_precedes_file_and_invalid_names_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("etc/dpkg/dpkg.cfg.d")).unwrap();
         for (name, text) in [

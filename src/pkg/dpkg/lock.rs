@@ -1,14 +1,16 @@
-//! Whether a package manager is at work: its databases are half written then.
+//! Determines whether a package manager is running, because its databases are incomplete then.
 //!
-//! Told from `/proc/locks` (`proc_locks(5)`) and the inodes of the files that apt and dpkg lock, without locking anything.
+//! Compares `/proc/locks` (proc_locks(5)) with the inodes of the files that apt and dpkg lock. It
+//! takes no lock, because that could make an installation fail.
 
 use crate::system::root::{self, Root};
 use std::os::fd::AsFd;
 
-/// What apt and dpkg hold a lock on while they change the machine (`apt-get(8)`, `dpkg(1)`).
+/// Files that apt and dpkg lock while they change the machine (apt-get(8), dpkg(1)).
 const FILES: [&[u8]; 2] = [b"var/lib/dpkg/lock-frontend", b"var/lib/dpkg/lock"];
 
-/// The process that is changing the packages of a running machine, if there is one.
+/// Returns the PID of the process that is changing the packages of a running machine, if there is
+/// one.
 pub fn holder(root: &Root, locks: &[u8]) -> Option<u32> {
     FILES.iter().find_map(|path| {
         let directory = root.open_directory_exactly(crate::model::tree::parent(path)).ok()?;
@@ -18,14 +20,15 @@ pub fn holder(root: &Root, locks: &[u8]) -> Option<u32> {
     })
 }
 
-/// A lock that somebody holds.
+/// A held lock.
 struct Lock {
     process: u32,
-    /// Major and minor number of the device, and the inode.
+    /// Major and minor number of the device, and inode.
     file: (u32, u32, u64),
 }
 
-/// `1: POSIX  ADVISORY  WRITE 708 08:01:2359 0 EOF`; those who wait for one have `->` after the number.
+/// Parses lines such as `1: POSIX  ADVISORY  WRITE 708 08:01:2359 0 EOF`. A process that waits
+/// for the lock has `->` after the number.
 fn parse(locks: &[u8]) -> impl Iterator<Item = Lock> {
     let locks = String::from_utf8_lossy(locks).into_owned();
     let lines: Vec<Lock> = locks.lines().filter_map(parse_line).collect();
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_holds_the_write_lock_counts() {
+    fn holder_read_locks_and_waiting_processes_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("var/lib/dpkg")).unwrap();
         std::fs::write(dir.path().join("var/lib/dpkg/lock"), "").unwrap();
@@ -74,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_lock_is_seen() {
+    fn holder_locked_file_returns_pid() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("var/lib/dpkg")).unwrap();
         let path = dir.path().join("var/lib/dpkg/lock-frontend");

@@ -1,15 +1,21 @@
-//! dpkg and apt, read from their files and never by running them.
+//! dpkg and apt, read from their files without running them.
 //!
-//! - [`deb822`] splits stanzas (`Field: value`) from bytes and survives damage.
-//! - [`version`] orders versions, [`relation`] reads `Depends` and its like, [`dependencies`] resolves them.
-//! - [`status`] reads the status database; it takes bytes, so it reads a base image's database too.
-//! - [`admin`] reads diversions, stat overrides and alternatives; [`filters`] is dpkg's `path-exclude`.
-//! - [`files`] reads lists of packaged files; [`database`] loads all of that into a [`Catalog`].
-//! - [`lock`] finds out whether a package manager is at work; [`owner`] which package owns a path.
-//! - [`repository`] reads apt's sources and queries them; [`repositories`] answers from them.
-//! - [`base`] computes what a base image holds; [`provenance`] what made unpackaged files.
-//! - [`build`] writes the files of the build step; [`rewrite`] takes dropped packages out of the database.
-//! - [`rules`] is the table of packages that no container needs.
+//! - [`deb822`] parses stanzas (`Field: value`) from bytes and tolerates damage.
+//! - [`version`] compares versions, [`relation`] parses `Depends` and similar fields,
+//!   [`dependencies`] resolves them.
+//! - [`status`] parses the status database from bytes, the machine's or a base image's.
+//! - [`admin`] parses diversions, stat overrides and alternatives; [`filters`] dpkg's
+//!   `path-exclude`.
+//! - [`files`] parses lists of packaged files; [`database`] loads all of them into a [`Catalog`].
+//! - [`lock`] determines whether a package manager is running; [`owner`] which package owns a
+//!   path.
+//! - [`repository`] reads apt's sources and queries repositories; [`repositories`] caches their
+//!   answers.
+//! - [`base`] computes the contents of a base image; [`provenance`] the origin of unpackaged
+//!   files.
+//! - [`build`] writes the files of the build stage; [`rewrite`] removes dropped packages from the
+//!   database.
+//! - [`rules`] lists the packages that containers do not need.
 
 pub mod admin;
 pub mod base;
@@ -43,7 +49,7 @@ use std::io;
 
 /// The main file of the database.
 const STATUS: &[u8] = b"var/lib/dpkg/status";
-/// What images without dpkg have in its place: a file per package.
+/// Directory that replaces it in images without dpkg, with a file per package.
 const STATUS_DIRECTORY: &[u8] = b"var/lib/dpkg/status.d";
 
 /// dpkg and apt.

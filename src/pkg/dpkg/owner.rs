@@ -1,13 +1,14 @@
-//! Which package owns a path, and how it is removed.
+//! Determines which package owns a path, and the command that removes the package.
 
 use crate::model::escape;
 use crate::system::root::Root;
 use std::io;
 
-/// Returns the command that removes the package that owns the file at `path`, an absolute path; `None` if no package does.
+/// Returns the command that removes the package that owns the file at `path`, an absolute path.
+/// `None` if the file is unpackaged.
 ///
-/// Reads the lists of files, which are opened so that reading them leaves no access time (dpkg(1), "FILES"). The error
-/// names the file that could not be read.
+/// Reads dpkg's lists of files (dpkg(1), "FILES") without changing their access times. The error
+/// contains the file that could not be read.
 pub(super) fn removal_command(root: &Root, path: &[u8]) -> Result<Option<Vec<String>>, (String, io::Error)> {
     const LISTS: &str = "var/lib/dpkg/info";
     let names = match root.list(LISTS.as_bytes()) {

@@ -1,10 +1,11 @@
-//! Relations between packages: `Depends` and its like, and `Provides` (Debian policy 7.1, deb-control(5)).
+//! Relations between packages: `Depends` and similar fields, and `Provides` (Debian policy 7.1,
+//! deb-control(5)).
 
 use super::deb822::trim;
 use super::version;
 use std::cmp::Ordering;
 
-/// How a version has to compare with the one that is asked for.
+/// Comparison of an installed version with the version in the relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// `<<`
@@ -22,30 +23,30 @@ pub enum Operator {
 /// One alternative of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
-    /// A package's name or a name that packages provide.
+    /// Name of a package or a provided name.
     pub name: String,
     /// The qualifier after the name: an architecture, or `any`.
     pub architecture: Option<String>,
-    /// The versions that will do.
+    /// Condition on the version.
     pub version: Option<(Operator, String)>,
 }
 
-/// Alternatives, the preferred one first; one of them has to be there.
+/// Alternatives, the preferred one first. One of them must be installed.
 pub type Group = Vec<Relation>;
 
-/// A name that a package stands in for.
+/// A name that a package provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provision {
-    /// The name.
+    /// Provided name.
     pub name: String,
-    /// The architecture it is provided for, where that is not the package's own.
+    /// Architecture of the provided name, if it is not the package's own.
     pub architecture: Option<String>,
-    /// The version it is provided in; without one no versioned relation is satisfied.
+    /// Version of the provided name. Without one, it satisfies no versioned relation.
     pub version: Option<String>,
 }
 
 impl Relation {
-    /// Whether this version will do; `None` is an unversioned `Provides`.
+    /// Whether this version satisfies the relation; `None` is an unversioned `Provides`.
     pub fn accepts_version(&self, present: Option<&str>) -> bool {
         match (&self.version, present) {
             (None, _) => true,
@@ -67,10 +68,10 @@ impl Operator {
     }
 }
 
-/// The groups of a field's value, and how many relations in it could not be read.
+/// Parses the groups of a field's value. Returns them with the number of relations that could not
+/// be parsed.
 ///
-/// The restrictions `[arch]` and `<profile>` belong to source packages; in a
-/// binary package's relation they are passed over.
+/// The restrictions `[arch]` and `<profile>` belong to source packages; they are ignored here.
 pub fn parse_groups(value: &[u8]) -> (Vec<Group>, usize) {
     let mut damaged = 0;
     let mut groups = Vec::new();
@@ -89,7 +90,8 @@ pub fn parse_groups(value: &[u8]) -> (Vec<Group>, usize) {
     (groups, damaged)
 }
 
-/// The names of a `Provides` field, and how many could not be read.
+/// Parses the names of a `Provides` field. Returns them with the number of names that could not
+/// be parsed.
 pub fn parse_provides(value: &[u8]) -> (Vec<Provision>, usize) {
     let mut damaged = 0;
     let mut provides = Vec::new();
@@ -107,7 +109,7 @@ pub fn parse_provides(value: &[u8]) -> (Vec<Provision>, usize) {
     (provides, damaged)
 }
 
-/// The parts between separators that are not empty.
+/// Returns the parts between separators that are not empty.
 fn items(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     value.split(move |&byte| byte == separator).map(trim).filter(|item| !item.is_empty())
 }
@@ -127,8 +129,8 @@ fn parse_relation(text: &[u8]) -> Option<Relation> {
     Some(Relation { name, architecture, version })
 }
 
-/// `(operator version)` if it is there, and what follows.
-#[expect(clippy::type_complexity, reason = "the condition as Relation holds it, and the rest")]
+/// Parses an optional `(operator version)`. Returns it with the rest.
+#[expect(clippy::type_complexity, reason = "the condition in the form of Relation, and the rest")]
 fn parse_version(text: &[u8]) -> Option<(Option<(Operator, String)>, &[u8])> {
     let Some(inner) = text.strip_prefix(b"(") else {
         return Some((None, text));
@@ -143,7 +145,7 @@ fn parse_version(text: &[u8]) -> Option<(Option<(Operator, String)>, &[u8])> {
         [b'<', ..] => (Operator::LessEqual, 1),
         [b'>', ..] => (Operator::GreaterEqual, 1),
         [b'=', ..] => (Operator::Equal, 1),
-        // dpkg takes a bare version for an exact one.
+        // dpkg treats a version without operator as exact.
         _ => (Operator::Equal, 0),
     };
     let wanted = trim(&condition[length..]);
@@ -151,7 +153,7 @@ fn parse_version(text: &[u8]) -> Option<(Option<(Operator, String)>, &[u8])> {
     Some((Some((operator, text.to_owned())), rest))
 }
 
-/// Passes `[...]` and `<...>`; `None` if anything else is there.
+/// Skips `[...]` and `<...>`; `None` if other text follows.
 fn without_restrictions(mut rest: &[u8]) -> Option<()> {
     while let Some((first, tail)) = rest.split_first() {
         let close = match first {
@@ -164,7 +166,7 @@ fn without_restrictions(mut rest: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// The beginning that consists of such bytes, which are ASCII, and the rest.
+/// Splits off the longest prefix of selected bytes, which are ASCII.
 fn take(text: &[u8], is: impl Fn(&u8) -> bool) -> Option<(String, &[u8])> {
     let length = text.iter().position(|byte| !is(byte)).unwrap_or(text.len());
     let (taken, rest) = text.split_at(length);
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// One line: groups with `,`, alternatives with `|`, operators by name.
+    /// Shows groups separated by `,` and alternatives by `|`, with the names of the operators.
     fn show(value: &[u8]) -> String {
         let (groups, damaged) = parse_groups(value);
         let one = |relation: &Relation| {
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn relations_are_read_as_policy_writes_them() {
+    fn parse_groups_policy_syntax_returns_relations() {
         for (text, expected) in [
             ("", ""),
             ("a", "a"),
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn provided_names_may_carry_an_exact_version() {
+    fn parse_provides_exact_version_is_kept() {
         let (provides, damaged) = parse_provides(b"mta, api (= 2), x (>= 1), y:any (= 1)");
         let show: Vec<_> = provides.iter().map(|p| (p.name.as_str(), p.version.as_deref())).collect();
         assert_eq!(
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_held_against_the_condition() {
+    fn accepts_version_compares_with_condition() {
         let accepts = |text: &str, present| parse_groups(text.as_bytes()).0[0][0].accepts_version(present);
         for (text, present, expected) in [
             ("a", None, true),
@@ -241,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), text in "[a:(<>=)|, \\[\\]1]{0,24}") {
+        fn parse_groups_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64), text in "[a:(<>=)|, \\[\\]1]{0,24}") {
             let _ = (parse_groups(&bytes), parse_provides(&bytes), parse_groups(text.as_bytes()));
         }
     }

@@ -1,4 +1,4 @@
-//! What the machine's repositories offer, by apt's own configuration and cache, and what the build needs of them.
+//! The machine's repositories, from apt's configuration and cache, and their files for the build.
 
 use super::base::contents::{self, Heads};
 use super::base::minbase;
@@ -18,23 +18,23 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-/// The package repositories of a machine, as its apt knows them.
+/// The package repositories of a machine, as apt has them configured.
 pub struct AptRepositories<'a> {
     root: &'a Root,
     catalog: &'a Catalog,
     client: Option<&'a Client>,
-    /// The machine's own architecture and those that were added to it.
+    /// Native and foreign architectures.
     architectures: Vec<String>,
     /// Current time in seconds since 1970.
     now: i64,
-    /// What the machine's repositories offer of its packages, once they were queried.
+    /// Answers of the repositories about the machine's packages, once they were queried.
     lists: OnceCell<Lists>,
-    /// The sources for apt in the build, once [`Repositories::available`] has found out what they offer.
+    /// Sources for apt in the build, once [`Repositories::available`] has queried them.
     sources: OnceCell<Vec<Source>>,
 }
 
 impl<'a> AptRepositories<'a> {
-    /// Returns the repositories of a machine; without a client what apt has cached of them.
+    /// Returns the repositories of a machine. Without a client, only apt's cached lists are used.
     pub fn of(root: &'a Root, catalog: &'a Catalog, client: Option<&'a Client>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |time| time.as_secs() as i64);
@@ -51,11 +51,12 @@ impl<'a> AptRepositories<'a> {
         }
     }
 
-    /// What they say about the machine's packages; asked once, with the findings of that.
+    /// Returns the answers of the repositories. The first call queries them and reports the
+    /// findings.
     fn lists(&self, findings: &mut Findings) -> &Lists {
         self.lists.get_or_init(|| {
             let pins = self.pins();
-            let lists = repository::ask(self.root, &self.question(&pins), self.client, findings);
+            let lists = repository::ask(self.root, &self.query(&pins), self.client, findings);
             note_unusable(&lists, findings);
             lists
         })
@@ -65,7 +66,7 @@ impl<'a> AptRepositories<'a> {
         self.catalog.installed().map(|id| Pin::from(&self.catalog[id])).collect()
     }
 
-    fn question<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Query<'b> {
+    fn query<'b>(&'b self, pins: &'b BTreeSet<Pin>) -> Query<'b> {
         Query { pins, architectures: &self.architectures, now: self.now }
     }
 }
@@ -80,7 +81,7 @@ impl Repositories for AptRepositories<'_> {
         let mut lists = current.clone();
         if let Some(client) = self.client.filter(|_| lists.available.len() < pins.len()) {
             let changed = snapshot::last_change(self.root, &lists).unwrap_or(self.now);
-            snapshot::search(self.root, &mut lists, &self.question(&pins), changed, client, findings);
+            snapshot::search(self.root, &mut lists, &self.query(&pins), changed, client, findings);
         }
         let _ = self.sources.set(lists.for_build(self.now));
         availability(&pins, &current.available, &lists)
@@ -109,7 +110,7 @@ impl Repositories for AptRepositories<'_> {
         let heads = match self.client.filter(|_| !unknown.is_empty()) {
             Some(client) => {
                 let pins = unknown.iter().map(|&pin| pin.clone()).collect();
-                let lists = repository::ask(self.root, &self.question(&pins), Some(client), findings);
+                let lists = repository::ask(self.root, &self.query(&pins), Some(client), findings);
                 contents::fetch_heads(&unknown, &lists, client, findings)
             }
             None => Heads::new(),
@@ -126,7 +127,10 @@ impl Repositories for AptRepositories<'_> {
 fn note_unusable(lists: &Lists, findings: &mut Findings) {
     for archive in &lists.archives {
         if let Some(why) = archive.unusable {
-            let text = format!("{} {why}: what only it has travels in the context", archive.source.name());
+            let text = format!(
+                "{} {why}: packages that only it offers are included in the context",
+                archive.source.name()
+            );
             findings.note(findings::Kind::AptSource, &archive.source.file, text);
         }
     }

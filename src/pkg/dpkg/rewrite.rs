@@ -1,7 +1,7 @@
-//! dpkg's and apt's databases without the packages that are not in the image.
+//! Removes dropped packages from dpkg's and apt's databases.
 
-/// Returns the database file at `path` without the packages that `is_dropped` selects by name and architecture, or `None`
-/// if `path` is not such a file.
+/// Returns the database file at `path` without the packages that `is_dropped` selects by name and
+/// architecture. `None` if `path` is not such a file.
 pub fn rewrite(path: &[u8], content: &[u8], is_dropped: &dyn Fn(&[u8], &[u8]) -> bool) -> Option<Vec<u8>> {
     match path {
         b"var/lib/dpkg/status" | b"var/lib/apt/extended_states" => Some(without_stanzas(content, is_dropped)),
@@ -9,7 +9,7 @@ pub fn rewrite(path: &[u8], content: &[u8], is_dropped: &dyn Fn(&[u8], &[u8]) ->
     }
 }
 
-/// Leaves out the stanzas of packages that are not in the image; all other bytes stay.
+/// Removes the stanzas of dropped packages; all other bytes stay.
 fn without_stanzas(content: &[u8], is_dropped: &dyn Fn(&[u8], &[u8]) -> bool) -> Vec<u8> {
     let mut kept = Vec::with_capacity(content.len());
     let mut rest = content;
@@ -27,7 +27,7 @@ fn without_stanzas(content: &[u8], is_dropped: &dyn Fn(&[u8], &[u8]) -> bool) ->
     kept
 }
 
-/// The value of a one-line field; names are compared without case (`deb822(5)`).
+/// Returns the value of a one-line field. Names of fields are case-insensitive (deb822(5)).
 fn field<'a>(stanza: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     stanza.split(|&byte| byte == b'\n').find_map(|line| {
         let (label, value) = line.split_at(memchr::memchr(b':', line)?);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewrite_dropped_packages_leave_and_all_other_bytes_stay() {
+    fn rewrite_dropped_packages_are_removed_and_other_bytes_stay() {
         let rewritten = |path: &str, content: &str| {
             let dropped =
                 |name: &[u8], architecture: &[u8]| name == b"linux-image" && architecture == b"amd64";

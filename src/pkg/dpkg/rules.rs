@@ -1,8 +1,8 @@
-//! The names and files of Debian's packages that rules depend on.
+//! Names and files of Debian's packages that rules refer to.
 
 use crate::pkg::package::Package;
 
-/// Packages that a container has no use for, with the reason. A pattern may end in `*`.
+/// Packages that a container does not need, with the reason. A pattern may end in `*`.
 pub(super) const UNNEEDED: &[(&str, &str)] = &[
     ("linux-image-*", "kernel: a container runs on the host's"),
     ("linux-modules-*", "kernel: a container runs on the host's"),
@@ -25,10 +25,11 @@ pub(super) const UNNEEDED: &[(&str, &str)] = &[
     ("shim-*", "boot loader: a container does not boot"),
     ("efibootmgr", "boot loader: a container does not boot"),
     ("os-prober", "boot loader: a container does not boot"),
-    (env!("CARGO_PKG_NAME"), "this program: it is no part of the machine"),
+    (env!("CARGO_PKG_NAME"), "vm2docker-self: not part of the machine"),
 ];
 
-/// Returns dpkg's own files about one package (dpkg(1), "FILES"), with and without the architecture in the name.
+/// Returns dpkg's own files about one package (dpkg(1), "FILES"), with and without the
+/// architecture in the name.
 pub(super) fn record_files(package: &Package) -> Vec<Vec<u8>> {
     const KINDS: [&str; 12] = [
         "list",

@@ -1,4 +1,4 @@
-//! The status database: one stanza a package (dpkg(1), deb-control(5), `lib/dpkg/parse.c`).
+//! The status database: one stanza per package (dpkg(1), deb-control(5), `lib/dpkg/parse.c`).
 
 use super::deb822::{self, Stanza};
 use super::relation::{self, Group, Provision};
@@ -8,33 +8,33 @@ use crate::model::escape::unhex;
 use crate::model::problem::{Problem, note};
 use crate::pkg::package::{Package, Pin};
 
-/// What the administrator wants of a package.
+/// The administrator's selection for a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Nothing was decided.
+    /// No selection.
     Unknown,
-    /// To be installed.
+    /// Install.
     Install,
-    /// To stay as it is.
+    /// Keep the installed version.
     Hold,
-    /// To be removed, its configuration files kept.
+    /// Remove, but keep the configuration files.
     Deinstall,
-    /// To be removed with its configuration files.
+    /// Remove together with the configuration files.
     Purge,
 }
 
-/// How far the installation of a package got.
+/// Progress of the installation of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not there.
+    /// Not installed.
     NotInstalled,
-    /// Removed, its configuration files are left.
+    /// Removed, except for its configuration files.
     ConfigFiles,
-    /// Unpacking or removing began and did not end: any of its files may be missing.
+    /// Unpacking or removal was interrupted: any of its files may be missing.
     HalfInstalled,
     /// Unpacked, never configured.
     Unpacked,
-    /// Configuring began and did not end.
+    /// Configuration was interrupted.
     HalfConfigured,
     /// Waits for another package's trigger.
     TriggersAwaited,
@@ -44,74 +44,75 @@ pub enum State {
     Installed,
 }
 
-/// How a package behaves beside other architectures.
+/// Use of a package by packages of other architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MultiArch {
-    /// Serves packages of its own architecture.
+    /// Satisfies only packages of its own architecture.
     No,
     /// Can be installed for several architectures at once.
     Same,
-    /// Serves packages of every architecture.
+    /// Satisfies packages of every architecture.
     Foreign,
-    /// Serves every architecture where the dependency says `:any`.
+    /// Satisfies packages of every architecture if the dependency says `:any`.
     Allowed,
 }
 
-/// A configuration file that dpkg watches over.
+/// A configuration file that dpkg manages (deb-conffiles(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conffile {
-    /// Relative to the root.
+    /// Path relative to the root.
     pub path: Box<[u8]>,
-    /// Digest of what the package ships; `None` before the package was first configured.
+    /// Digest of the packaged content; `None` before the first configuration of the package.
     pub md5: Option<Md5>,
-    /// The installed version does not ship it any more.
+    /// Whether the installed version no longer ships it.
     pub obsolete: bool,
-    /// To be removed at the next upgrade; never shipped.
+    /// Whether the next upgrade removes it; such a file is never shipped.
     pub remove_on_upgrade: bool,
 }
 
 /// One package of a status database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusEntry {
-    /// By the grammar of Debian policy: fit for an argument of apt.
+    /// Name by the grammar of Debian policy, so it is safe as an argument of apt.
     pub name: String,
-    /// `all` or a machine's; empty in stanzas of old tools.
+    /// `all` or the architecture of a machine; empty in stanzas of old tools.
     pub architecture: String,
-    /// By the grammar of Debian policy; empty where nothing is installed.
+    /// Version by the grammar of Debian policy; empty if the package is not installed.
     pub version: String,
-    /// What the administrator wants.
+    /// Administrator's selection.
     pub want: Want,
-    /// How far it is installed.
+    /// Progress of the installation.
     pub state: State,
-    /// Broken: has to be installed again before anything else.
+    /// Whether it is broken and must be reinstalled first.
     pub reinstreq: bool,
-    /// The system does not work without it.
+    /// Whether the system does not work without it.
     pub essential: bool,
-    /// As `essential`, for booting; apt's `Important: yes` is the same.
+    /// Whether the system does not boot without it; apt's `Important: yes` has the same meaning.
     pub protected: bool,
-    /// `required`, `important`, `standard`, `optional` or `extra`; as written.
+    /// `required`, `important`, `standard`, `optional` or `extra`, as written.
     pub priority: String,
-    /// As written.
+    /// Section, as written.
     pub section: String,
-    /// The source package with its version in brackets where that differs; as written, `None` where both are equal.
+    /// Source package, as written, with its version in brackets if that differs; `None` if name
+    /// and version are the same.
     pub source: Option<String>,
-    /// As the package estimates it, in KiB; 0 if it does not.
+    /// Size in KiB, as the package states it; 0 if the package states none.
     pub installed_size_kib: u64,
-    /// How it serves other architectures.
+    /// Use by packages of other architectures.
     pub multi_arch: MultiArch,
-    /// Needed before unpacking.
+    /// Dependencies required before unpacking.
     pub pre_depends: Vec<Group>,
-    /// Needed before configuring.
+    /// Dependencies required before configuration.
     pub depends: Vec<Group>,
-    /// Wanted by default.
+    /// Dependencies installed by default.
     pub recommends: Vec<Group>,
-    /// Names that it stands in for.
+    /// Provided names.
     pub provides: Vec<Provision>,
-    /// Its configuration files.
+    /// Configuration files that dpkg manages.
     pub conffiles: Vec<Conffile>,
-    /// Came as a dependency and may go with it (`Auto-Installed` in apt's `extended_states`).
+    /// Whether it was installed as a dependency (`Auto-Installed` in apt's `extended_states`).
     pub automatic: bool,
-    /// The administrator keeps it at this version.
+    /// Whether the administrator holds it at this version.
     pub held: bool,
 }
 
@@ -142,8 +143,8 @@ impl StatusEntry {
         }
     }
 
-    /// The name as `dpkg-query` prints it (`${binary:Package}`): with the architecture where the name alone would
-    /// be ambiguous or mean another one.
+    /// Returns the name as `dpkg-query` prints it (`${binary:Package}`), with the architecture if
+    /// the name alone would be ambiguous or mean another package.
     pub fn id(&self, native: &str) -> String {
         let own = ["all", "", native].contains(&self.architecture.as_str());
         match own && (self.multi_arch != MultiArch::Same || self.architecture.is_empty()) {
@@ -152,7 +153,7 @@ impl StatusEntry {
         }
     }
 
-    /// `Pre-Depends` and `Depends`: everything that has to be there.
+    /// Returns the relations of `Pre-Depends` and `Depends`.
     pub fn needs(&self) -> impl Iterator<Item = &Group> {
         self.pre_depends.iter().chain(&self.depends)
     }
@@ -171,16 +172,16 @@ fn is_valid_architecture(text: &[u8]) -> bool {
     text.first().is_none_or(alphanumeric) && text.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
-/// The packages of a `status` file in its order, and what could not be read.
+/// Parses the packages of a `status` file in its order. Returns them with the problems.
 ///
-/// Of two stanzas for one name and architecture the later counts. A package
-/// whose name, version or architecture could not safely be handed to apt is
-/// left out.
+/// If two stanzas have the same name and architecture, the later one is used. A package is
+/// ignored if its name, version or architecture is not safe as an argument of apt.
 pub fn parse_status(bytes: &[u8]) -> (Vec<StatusEntry>, Vec<Problem>) {
     parse(bytes, (Want::Unknown, false, State::NotInstalled))
 }
 
-/// The packages of a file in `status.d`, as images without dpkg have it: without a `Status` field they are installed.
+/// Parses the packages of a file in `status.d`, which images without dpkg have. A package without
+/// a `Status` field counts as installed.
 pub fn parse_status_d(bytes: &[u8]) -> (Vec<StatusEntry>, Vec<Problem>) {
     parse(bytes, (Want::Install, false, State::Installed))
 }
@@ -199,7 +200,7 @@ fn parse(bytes: &[u8], default: Status) -> (Vec<StatusEntry>, Vec<Problem>) {
                 packages.push(package);
             }
             std::collections::hash_map::Entry::Occupied(entry) => {
-                note(&mut problems, stanza.line(), "a package for the second time");
+                note(&mut problems, stanza.line(), "duplicate package");
                 packages[*entry.get()] = package;
             }
         }
@@ -214,12 +215,12 @@ fn read_package(stanza: &Stanza<'_>, default: Status, problems: &mut Vec<Problem
     let (want, reinstreq, state) = match stanza.get("Status") {
         None => {
             if default.2 == State::NotInstalled {
-                note(problems, stanza.line(), "a package without Status counts as not installed");
+                note(problems, stanza.line(), "no Status field; package counts as not installed");
             }
             default
         }
         Some(value) => read_status(value).or_else(|| {
-            note(problems, stanza.line_of("Status"), "a status that dpkg does not know");
+            note(problems, stanza.line_of("Status"), "unknown status");
             None
         })?,
     };
@@ -253,7 +254,7 @@ fn read_package(stanza: &Stanza<'_>, default: Status, problems: &mut Vec<Problem
     })
 }
 
-/// A field's value as text (empty if there is none), or a problem if it is not valid.
+/// Returns a field's value as text (empty if there is none), or a problem if it is not valid.
 fn valid(
     stanza: &Stanza<'_>,
     field: &str,
@@ -264,12 +265,12 @@ fn valid(
     let text = std::str::from_utf8(value).ok().filter(|_| is_valid(value));
     if text.is_none() {
         let what = if value.is_empty() { "is missing" } else { "is not valid" };
-        note(problems, stanza.line_of(field), format!("{field} {what}; the package is left out"));
+        note(problems, stanza.line_of(field), format!("{field} {what}; package ignored"));
     }
     text.map(str::to_owned)
 }
 
-/// `want flag state`, with the words of old versions of dpkg.
+/// Parses `want flag state`, including the words of old versions of dpkg.
 fn read_status(value: &[u8]) -> Option<Status> {
     let mut words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let want = match words.next()? {
@@ -324,17 +325,18 @@ fn provides(stanza: &Stanza<'_>, problems: &mut Vec<Problem>) -> Vec<Provision> 
 
 fn note_relations(stanza: &Stanza<'_>, field: &str, damaged: usize, problems: &mut Vec<Problem>) {
     if damaged > 0 {
-        note(problems, stanza.line_of(field), format!("{field}: {damaged} relations are not readable"));
+        note(problems, stanza.line_of(field), format!("{field}: {damaged} invalid relations"));
     }
 }
 
-/// `path digest [obsolete] [remove-on-upgrade]` a line. The path may hold spaces: the words are taken from the end.
+/// Parses `path digest [obsolete] [remove-on-upgrade]` lines. The path may contain spaces, so the
+/// words are split off from the end.
 fn conffiles(stanza: &Stanza<'_>, problems: &mut Vec<Problem>) -> Vec<Conffile> {
     let mut conffiles = Vec::new();
     for line in stanza.lines("Conffiles") {
         match read_conffile(line) {
             Some(conffile) => conffiles.push(conffile),
-            None => note(problems, stanza.line_of("Conffiles"), "a line of Conffiles is not readable"),
+            None => note(problems, stanza.line_of("Conffiles"), "invalid line in Conffiles"),
         }
     }
     conffiles

@@ -5,7 +5,7 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/dpkg/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// One file of a txtar archive.
+/// Returns one file of a txtar archive.
 fn member(archive: &str, name: &str) -> Vec<u8> {
     let text = String::from_utf8(fixture(archive)).unwrap();
     let start = text.find(&format!("-- {name} --\n")).unwrap() + name.len() + 7;
@@ -18,7 +18,7 @@ fn ids(packages: &[StatusEntry]) -> Vec<String> {
 }
 
 #[test]
-fn a_real_status_file_is_read_whole() {
+fn parse_status_real_file_has_no_problems() {
     let (packages, problems) = parse_status(&member("trivy/valid.txtar", "var/lib/dpkg/status"));
     assert_eq!(problems, []);
     let expected = String::from_utf8(fixture("trivy/valid.txtar.expected.tsv")).unwrap();
@@ -34,7 +34,7 @@ fn a_real_status_file_is_read_whole() {
 }
 
 #[test]
-fn a_damaged_status_file_gives_what_is_readable() {
+fn parse_status_damaged_file_returns_valid_packages() {
     let (packages, problems) = parse_status(&member("trivy/corrupsed.txtar", "var/lib/dpkg/status"));
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     assert_eq!(names, ["libpam-runtime", "libpam-modules-bin", "makedev", "libgcc1"]);
@@ -43,7 +43,7 @@ fn a_damaged_status_file_gives_what_is_readable() {
 }
 
 #[test]
-fn packages_that_apt_could_not_be_given_are_left_out() {
+fn parse_status_names_unsafe_for_apt_are_ignored() {
     let (packages, problems) = parse_status(&fixture("claircore/vcpkg.status"));
     assert_eq!((packages.len(), problems.len()), (15, 9));
     let stanza = |name: &str, version: &str, architecture: &str| {
@@ -72,7 +72,7 @@ fn packages_that_apt_could_not_be_given_are_left_out() {
 }
 
 #[test]
-fn images_without_dpkg_have_a_file_for_each_package() {
+fn parse_status_d_missing_status_counts_as_installed() {
     let (packages, problems) = parse_status_d(&fixture("syft/distroless/libsqlite3-0"));
     assert_eq!((ids(&packages).join(","), problems), ("libsqlite3-0 3.34.1-3 arm64".into(), vec![]));
     assert!(packages[0].is_installed());
@@ -87,7 +87,7 @@ fn images_without_dpkg_have_a_file_for_each_package() {
 }
 
 #[test]
-fn every_status_of_dpkg_is_known() {
+fn read_status_all_words_of_dpkg_are_parsed() {
     for (status, expected) in [
         ("install ok installed", Some((Want::Install, false, State::Installed))),
         ("hold ok installed", Some((Want::Hold, false, State::Installed))),
@@ -106,7 +106,7 @@ fn every_status_of_dpkg_is_known() {
 }
 
 #[test]
-fn configuration_files_are_read_from_the_end_of_the_line() {
+fn read_conffile_path_with_spaces_is_kept() {
     let digest = "0123456789abcdef0123456789abcdef";
     for (line, expected) in [
         (format!("/etc/a {digest}"), Some(("etc/a", true, false, false))),
@@ -128,7 +128,7 @@ fn configuration_files_are_read_from_the_end_of_the_line() {
 }
 
 #[test]
-fn names_are_qualified_where_they_would_be_ambiguous() {
+fn id_ambiguous_name_has_architecture() {
     for (architecture, multi_arch, expected) in [
         ("amd64", "no", "ab"),
         ("amd64", "same", "ab:amd64"),
@@ -143,7 +143,7 @@ fn names_are_qualified_where_they_would_be_ambiguous() {
 }
 
 #[test]
-fn of_two_stanzas_for_one_package_the_later_counts() {
+fn parse_status_duplicate_stanza_last_one_wins() {
     let (packages, problems) =
         parse_status_d(b"Package: ab\nVersion: 1\n\nPackage: cd\nVersion: 1\n\nPackage: ab\nVersion: 2\n");
     assert_eq!(ids(&packages), ["ab 2 ", "cd 1 "]);
@@ -151,7 +151,7 @@ fn of_two_stanzas_for_one_package_the_later_counts() {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_read() {
+fn parse_status_truncated_file_never_panics() {
     let text = member("trivy/corrupsed.txtar", "var/lib/dpkg/status");
     for length in 0..text.len() {
         let (packages, _) = parse_status(&text[..length]);
@@ -166,7 +166,7 @@ fn a_file_cut_off_anywhere_is_read() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
+    fn parse_status_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
         let text = [b"Package: ab\nVersion: 1\nConffiles:\n ".as_slice(), &bytes].concat();
         let _ = (parse_status(&bytes), parse_status_d(&text));
     }

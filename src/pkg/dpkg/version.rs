@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Whether `text` is a version by the grammar of Debian policy: `[epoch:]upstream[-revision]` of the characters
-/// `A-Za-z0-9.+~:-`, with a number as epoch. It may then stand in an argument of apt.
+/// Whether `text` is a version by the grammar of Debian policy: `[epoch:]upstream[-revision]` of
+/// the characters `A-Za-z0-9.+~:-`, with a numeric epoch. It is then safe as an argument of apt.
 pub fn is_valid(text: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b".+~:-".contains(byte);
     if !text.iter().all(allowed) {
@@ -15,9 +15,9 @@ pub fn is_valid(text: &[u8]) -> bool {
     }
 }
 
-/// Which of two versions is the later one. An absent epoch or revision is 0.
+/// Compares two versions; the later one is greater. A missing epoch or revision is 0.
 ///
-/// Total for all texts; those that are no versions are ordered somehow.
+/// The order is total, also for text that is not a valid version.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (split(a.as_bytes()), split(b.as_bytes()));
     compare_number(a.epoch, b.epoch)
@@ -39,7 +39,7 @@ fn split(text: &[u8]) -> Parts<'_> {
     Parts { epoch, upstream, revision }
 }
 
-/// Texts without digits and numbers alternate; both are compared in turn.
+/// Compares a version part: text without digits and numbers alternate.
 fn compare_part(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
         let (text_a, rest_a) = a.split_at(run(a, |byte| !byte.is_ascii_digit()));
@@ -64,7 +64,7 @@ fn compare_text(a: &[u8], b: &[u8]) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
-/// `~` before the end (0), the end before letters, letters before everything else.
+/// Returns the rank of a byte: `~`, then the end of the text (0), then letters, then all others.
 fn weight(byte: u8) -> i32 {
     match byte {
         b'~' => -1,
@@ -73,13 +73,13 @@ fn weight(byte: u8) -> i32 {
     }
 }
 
-/// Numbers of any length; none is 0.
+/// Compares numbers of any length; an empty one is 0.
 fn compare_number(a: &[u8], b: &[u8]) -> Ordering {
     let (a, b) = (&a[run(a, |&byte| byte == b'0')..], &b[run(b, |&byte| byte == b'0')..]);
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// Length of the beginning that consists of such bytes.
+/// Returns the length of the prefix of selected bytes.
 fn run(bytes: &[u8], is: impl Fn(&u8) -> bool) -> usize {
     bytes.iter().position(|byte| !is(byte)).unwrap_or(bytes.len())
 }
@@ -90,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn versions_are_ordered_as_the_manual_says() {
+    fn compare_versions_of_the_manual_are_ascending() {
         // Each line ascending; `=` joins equal ones.
         for line in [
             "~~ ~~a ~ =0 a",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_policy_versions_are_valid() {
+    fn is_valid_other_than_policy_syntax_is_rejected() {
         for text in ["1", "1:2.3-4~5+b1", "0", "2:1:3", "a"] {
             assert!(is_valid(text.as_bytes()), "{text}");
         }
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "asks dpkg itself where the tests run on Debian")]
-    fn dpkg_agrees() {
+    #[expect(clippy::disallowed_methods, reason = "runs dpkg itself if the tests run on Debian")]
+    fn compare_random_versions_matches_dpkg() {
         let mut state = 1_u32;
         let mut random = |below: usize| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -147,7 +147,8 @@ mod tests {
                 Ordering::Greater => "gt",
             };
             let mut dpkg = std::process::Command::new("dpkg");
-            // A version that ends in a hyphen is an error to dpkg; any other exit code than 0 and 1 says so.
+            // dpkg rejects a version that ends in a hyphen; its exit code is then neither 0 nor
+            // 1.
             match dpkg.args(["--compare-versions", &a, word, &b]).stderr(std::process::Stdio::null()).status()
             {
                 Err(_) => return,
@@ -158,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_is_total(versions in proptest::array::uniform3("[0-9a-c~+.:-]{0,6}")) {
+        fn compare_any_versions_order_is_total(versions in proptest::array::uniform3("[0-9a-c~+.:-]{0,6}")) {
             let [a, b, c] = &versions;
             prop_assert_eq!(compare(a, a), Ordering::Equal);
             prop_assert_eq!(compare(a, b), compare(b, a).reverse());

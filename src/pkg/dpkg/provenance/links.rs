@@ -110,14 +110,14 @@ impl Links {
                 };
                 let stem = &name[..name.iter().rposition(|&byte| byte == b'.')?];
                 self.marked(&format!("var/lib/apache2/{kind}/enabled_by_maint/"), stem)
-                    .then(|| Provenance::made(machine.owner(&resolve(path, target)), "a2enmod"))?
+                    .then(|| Provenance::created(machine.owner(&resolve(path, target)), "a2enmod"))?
             }
             _ => {
                 // etc/php/8.2/cli/conf.d/20-curl.ini
                 let place = directory.strip_prefix(b"etc/php/")?.strip_suffix(b"/conf.d")?;
                 let module = name.strip_suffix(b".ini")?.split(|&byte| byte == b'-').nth(1)?;
                 let marker = [b"var/lib/php/modules/", place, b"/enabled_by_maint/", module].concat();
-                self.markers.contains(&marker).then(|| Provenance::made(None, "phpenmod"))?
+                self.markers.contains(&marker).then(|| Provenance::created(None, "phpenmod"))?
             }
         }
     }
@@ -129,11 +129,11 @@ impl Links {
     fn unit(&self, machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8]) -> Option<Provenance> {
         let is_mask = target == b"/dev/null";
         if let Some(unit) = self.units.get(path).filter(|unit| unit.masked == is_mask) {
-            return Provenance::made(unit.package.clone(), "deb-systemd-helper");
+            return Provenance::created(unit.package.clone(), "deb-systemd-helper");
         }
         let package = machine.owner(&resolve(path, target))?;
         let preset = self.presets.contains(tree::file_name(target));
-        if preset { Provenance::made(Some(package), "systemd.preset") } else { None }
+        if preset { Provenance::created(Some(package), "systemd.preset") } else { None }
     }
 }
 
@@ -162,13 +162,13 @@ fn enabled(text: &[u8]) -> Vec<Vec<u8>> {
 
 /// A link to what a package ships.
 fn owned(machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Provenance> {
-    Provenance::made(Some(machine.owner(&resolve(path, target))?), how)
+    Provenance::created(Some(machine.owner(&resolve(path, target))?), how)
 }
 
 /// A certificate under its name or its hash: of ca-certificates, if the file that it leads to is.
 fn certificate(machine: &ProvenanceInput<'_>, target: &[u8]) -> Option<Provenance> {
     if target == b"ssl-cert-snakeoil.pem" {
-        return Provenance::made(Some("ssl-cert".to_owned()), "make-ssl-cert");
+        return Provenance::created(Some("ssl-cert".to_owned()), "make-ssl-cert");
     }
     let named = || match &machine.find(&[b"etc/ssl/certs/", target].concat())?.node.kind {
         tree::Kind::Symlink(target) => Some(&**target),

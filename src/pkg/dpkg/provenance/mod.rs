@@ -93,9 +93,9 @@ fn take_directories(generated: &mut Generated, machine: &ProvenanceInput<'_>) {
             && let Some(maker) = makers.get(path)
         {
             let origin = maker.map(|number| generated.origin(number).clone());
-            let dpkg = || Provenance::new(None, "dpkg", ContentState::Made);
+            let dpkg = || Provenance::new(None, "dpkg", ContentState::Created);
             let origin =
-                origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Made, ..origin });
+                origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Created, ..origin });
             generated.insert(index, origin);
         }
         let made =
@@ -190,7 +190,7 @@ impl Sources {
             Kind::File { .. } => compiled(machine, path).or_else(|| self.accounts(path)),
             _ => None,
         };
-        let by_pattern = || patterns::tool(path).and_then(|tool| Provenance::made(None, tool));
+        let by_pattern = || patterns::tool(path).and_then(|tool| Provenance::created(None, tool));
         // What ucf knows is asked for its content.
         if self.ucf.knows(path) {
             return None;
@@ -200,13 +200,13 @@ impl Sources {
 
     fn directory(&self, path: &[u8], script: Option<usize>) -> Option<Provenance> {
         let by_tmpfiles = || self.tmpfiles.origin(path, None);
-        let by_script = || Provenance::made(Some(self.scripts.package(script?)), "postinst");
+        let by_script = || Provenance::created(Some(self.scripts.package(script?)), "postinst");
         by_tmpfiles().or_else(by_script)
     }
 
     fn accounts(&self, path: &[u8]) -> Option<Provenance> {
         let is_theirs = self.system_accounts && content::ACCOUNTS.contains(&path);
-        if is_theirs { Provenance::made(None, "adduser, sysusers.d") } else { None }
+        if is_theirs { Provenance::created(None, "adduser, sysusers.d") } else { None }
     }
 
     /// What the content of files tells, which are few and small.
@@ -265,7 +265,7 @@ fn compiled(machine: &ProvenanceInput<'_>, path: &[u8]) -> Option<Provenance> {
     // `typing.cpython-311.pyc`, `typing.cpython-311.opt-1.pyc` (PEP 3147, PEP 488).
     let modules = memchr::memchr_iter(b'.', stem).map(|dot| &stem[..dot]);
     let mut sources = modules.map(|module| [directory, b"/", module, b".py"].concat());
-    Provenance::made(Some(sources.find_map(|source| machine.owner(&source))?), "py3compile")
+    Provenance::created(Some(sources.find_map(|source| machine.owner(&source))?), "py3compile")
 }
 
 #[cfg(test)]

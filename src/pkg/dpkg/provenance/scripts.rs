@@ -61,7 +61,7 @@ impl Scripts {
     pub(super) fn linked(&self, script: usize, target: &[u8]) -> Option<Provenance> {
         let (package, text) = &self.texts[script];
         let has_target = !target.is_empty() && memmem::find(text, target).is_some();
-        if has_target { Provenance::made(Some(package.clone()), "postinst") } else { None }
+        if has_target { Provenance::created(Some(package.clone()), "postinst") } else { None }
     }
 
     /// The package whose script holds a content: all of it in one piece or, in the script that names the file, each line.

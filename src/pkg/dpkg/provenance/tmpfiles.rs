@@ -26,7 +26,11 @@ impl Paths {
     /// Who made a directory, or a link with this target.
     pub(super) fn origin(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
         let (package, wanted) = self.0.get(path)?;
-        if wanted.as_deref() == target { Provenance::made(Some(package.clone()), "tmpfiles.d") } else { None }
+        if wanted.as_deref() == target {
+            Provenance::created(Some(package.clone()), "tmpfiles.d")
+        } else {
+            None
+        }
     }
 }
 

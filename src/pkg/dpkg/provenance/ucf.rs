@@ -74,8 +74,8 @@ mod tests {
         let pristine = ucf.digests[&b"etc/ssh/sshd_config"[..]];
         assert_eq!(pristine[..2], [0xe6, 0xfd]);
         let shown = |md5: &Md5| ucf.origin(b"etc/ssh/sshd_config", md5).unwrap().to_string();
-        assert_eq!(shown(&pristine), "made by package openssh-server (ucf), unchanged");
-        assert_eq!(shown(&Md5::default()), "changed since package openssh-server made it (ucf)");
+        assert_eq!(shown(&pristine), "created by package openssh-server (ucf), unchanged");
+        assert_eq!(shown(&Md5::default()), "changed since package openssh-server created it (ucf)");
         assert_eq!(ucf.origin(b"etc/hosts", &pristine), None);
     }
 
