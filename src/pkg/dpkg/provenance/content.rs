@@ -1,13 +1,15 @@
-//! Configuration whose content follows from other files of the machine, and defaults that are the same everywhere.
+//! Configuration files whose content follows from other files of the machine, and constant
+//! defaults.
 
 use super::{ContentState, Provenance, ProvenanceInput};
 use crate::system::root::Root;
 
-/// The account files.
+/// Account files.
 pub(super) const ACCOUNTS: &[&[u8]] =
     &[b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid"];
 
-/// Whether a file is what its tool makes of the other files; nothing for a file that no tool here makes.
+/// Compares a file with the content that its tool creates from the other files. `None` if no tool
+/// here creates it.
 pub(super) fn judge(machine: &ProvenanceInput<'_>, path: &[u8], content: &[u8]) -> Option<Provenance> {
     let named = |package: &str| Some(package.to_owned());
     let (package, how, is_default) = match path {
@@ -21,7 +23,7 @@ pub(super) fn judge(machine: &ProvenanceInput<'_>, path: &[u8], content: &[u8]) 
         _ => match path.strip_prefix(b"etc/pam.d/common-") {
             Some(stack) => (named("libpam-runtime"), "pam-auth-update", pam(machine, stack, content)?),
             None => {
-                // dh_apparmor makes an empty file beside each profile.
+                // dh_apparmor creates an empty local file for each profile.
                 let profile = [b"etc/apparmor.d/", path.strip_prefix(b"etc/apparmor.d/local/")?].concat();
                 (Some(machine.owner(&profile)?), "dh_apparmor", sets_nothing(content))
             }
@@ -31,7 +33,7 @@ pub(super) fn judge(machine: &ProvenanceInput<'_>, path: &[u8], content: &[u8]) 
     Some(Provenance::new(package, how, state))
 }
 
-/// What python3-minimal's `postinst` writes.
+/// Content that the `postinst` of python3-minimal writes.
 const PYTHON: &[u8] =
     b"[DEFAULT]\n# how to byte-compile (comma separated: standard, optimize)\nbyte-compile = standard\n";
 
@@ -44,7 +46,7 @@ fn sets_nothing(content: &[u8]) -> bool {
     lines(content).next().is_none()
 }
 
-/// Only shells that packages ship, under any name of the merged `/usr`.
+/// Whether all shells are packaged, under any name of the merged `/usr`.
 fn shells(machine: &ProvenanceInput<'_>, content: &[u8]) -> bool {
     lines(content).all(|line| {
         let Some(path) = line.strip_prefix(b"/") else { return false };
@@ -52,12 +54,13 @@ fn shells(machine: &ProvenanceInput<'_>, content: &[u8]) -> bool {
     })
 }
 
-/// Only certificates that packages ship, and none struck out with `!`.
+/// Whether all certificates are packaged, and none is disabled with `!`.
 fn certificates(machine: &ProvenanceInput<'_>, content: &[u8]) -> bool {
     lines(content).all(|line| machine.owner(&[b"usr/share/ca-certificates/", line].concat()).is_some())
 }
 
-/// The stack that pam-auth-update makes: its template, with the modules that it has on record in the template's two places.
+/// Whether the content is the stack that pam-auth-update creates: its template with the recorded
+/// modules in the template's two blocks.
 fn pam(machine: &ProvenanceInput<'_>, stack: &[u8], content: &[u8]) -> Option<bool> {
     let template = machine.find(&[b"usr/share/pam/common-", stack].concat())?;
     let template = machine.root.read(&template.node.path).ok()?;
@@ -65,7 +68,8 @@ fn pam(machine: &ProvenanceInput<'_>, stack: &[u8], content: &[u8]) -> Option<bo
     Some(pam_modules(&template, content).is_some_and(|modules| modules == recorded_modules(&record)))
 }
 
-/// The modules of a stack with their options, in order, if everything else is the template's.
+/// Returns the modules of a stack with their options, in order. `None` if other lines differ from
+/// the template.
 fn pam_modules(template: &[u8], content: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut modules = Vec::new();
     let mut written = content.split(|&byte| byte == b'\n').peekable();
@@ -75,7 +79,7 @@ fn pam_modules(template: &[u8], content: &[u8]) -> Option<Vec<Vec<u8>>> {
             (written.next()? == line).then_some(())?;
             continue;
         }
-        // A place: everything up to the template's next line.
+        // A block contains all lines up to the template's next line.
         while let Some(line) = written.next_if(|line| wanted.peek() != Some(line)) {
             modules.extend(module(line));
         }
@@ -83,8 +87,8 @@ fn pam_modules(template: &[u8], content: &[u8]) -> Option<Vec<Vec<u8>>> {
     written.next().is_none().then_some(modules)
 }
 
-/// `auth [success=1 default=ignore] pam_unix.so nullok`: the module and its options. What keeps an empty place from
-/// failing is none of the record's.
+/// Parses `auth [success=1 default=ignore] pam_unix.so nullok` into the module and its options.
+/// The line that keeps an empty block from failing is not recorded, so it is skipped.
 fn module(line: &[u8]) -> Option<Vec<u8>> {
     let at = memchr::memmem::find(line, b"pam_")?;
     let module = line[at..].trim_ascii();
@@ -92,7 +96,7 @@ fn module(line: &[u8]) -> Option<Vec<u8>> {
     (!is_filler).then(|| module.to_vec())
 }
 
-/// `/var/lib/pam/auth`: `Module: NAME`, then lines of control and module.
+/// Parses `/var/lib/pam/auth`: `Module: NAME`, then lines of control and module.
 fn recorded_modules(record: &[u8]) -> Vec<Vec<u8>> {
     record
         .split(|&byte| byte == b'\n')
@@ -101,10 +105,11 @@ fn recorded_modules(record: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether every account is the system's: numbers below 1000 and `nobody` (Debian Policy, 9.2.2), and no password.
+/// Whether all accounts are system accounts without a password: IDs below 1000 and `nobody`
+/// (Debian Policy, 9.2.2).
 pub(super) fn only_system_accounts(root: &Root) -> bool {
     let read = |path: &[u8]| root.read(path).unwrap_or_default();
-    let numbers_are_the_systems = |path: &[u8]| {
+    let has_system_ids = |path: &[u8]| {
         lines(&read(path)).all(|line| {
             let number =
                 line.split(|&byte| byte == b':').nth(2).and_then(|field| std::str::from_utf8(field).ok());
@@ -117,8 +122,8 @@ pub(super) fn only_system_accounts(root: &Root) -> bool {
         let field = line.split(|&byte| byte == b':').nth(1);
         field.is_some_and(|hash| hash.is_empty() || hash.starts_with(b"!") || hash.starts_with(b"*"))
     };
-    numbers_are_the_systems(b"etc/passwd")
-        && numbers_are_the_systems(b"etc/group")
+    has_system_ids(b"etc/passwd")
+        && has_system_ids(b"etc/group")
         && lines(&read(b"etc/shadow")).all(has_no_password)
 }
 
@@ -126,13 +131,13 @@ pub(super) fn only_system_accounts(root: &Root) -> bool {
 mod tests {
     use super::*;
 
-    /// As libpam-runtime 1.5.2 makes them on Debian 12, shortened.
+    /// Excerpt of the template of libpam-runtime 1.5.2 on Debian 12.
     const TEMPLATE: &[u8] = b"# common-session\n# the \"Primary\" block\n$session_primary\n# fallback\nsession\trequisite\tpam_deny.so\n$session_additional\n# end\n";
     const RECORD: &[u8] =
         b"Module: unix\nrequired\tpam_unix.so \nModule: mkhomedir\noptional\t\t\tpam_mkhomedir.so\n";
 
     #[test]
-    fn a_stack_of_pam_is_its_template_with_the_recorded_modules() {
+    fn pam_template_with_recorded_modules_is_unchanged() {
         let made = |modules: &str| {
             format!(
                 "# common-session\n# the \"Primary\" block\nsession\t[default=1]\t\t\tpam_permit.so\n# fallback\nsession\trequisite\tpam_deny.so\n{modules}# end\n"
@@ -164,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn comments_set_nothing() {
+    fn sets_nothing_comments_and_empty_lines_are_ignored() {
         assert!(sets_nothing(b"") && sets_nothing(b"# File generated by update-locale\n\n"));
         assert!(!sets_nothing(b"#\nLANG=de_AT.UTF-8\n"));
     }
 
     #[test]
-    fn accounts_of_people_are_told_from_the_systems() {
+    fn system_accounts_user_account_or_password_returns_false() {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir(top.path().join("etc")).unwrap();
         let system = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";

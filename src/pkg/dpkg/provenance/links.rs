@@ -1,32 +1,34 @@
-//! Links that package scripts make by tools with records: what is on record is the package's, what is not is the
-//! administrator's, and what is on record and gone the administrator took away.
+//! Links that package scripts create with tools that keep records. A recorded link belongs to the
+//! package, an unrecorded one is local. If a recorded link is missing, the administrator removed
+//! it.
 
 use super::{Provenance, ProvenanceInput};
 use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a record of deb-systemd-helper says of a link.
+/// Record of deb-systemd-helper about a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unit {
-    /// The package of the unit.
+    /// Package of the unit.
     package: Option<String>,
-    /// The link leads to `/dev/null`.
+    /// Whether the link points to `/dev/null`.
     masked: bool,
 }
 
-/// All records about links.
+/// All records of links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// By the link's path: `deb-systemd-helper(1p)`.
+    /// Records by the path of the link (deb-systemd-helper(1p)).
     units: BTreeMap<Vec<u8>, Unit>,
-    /// Units that `systemd.preset(5)` files of packages enable by name.
+    /// Units that packaged systemd.preset(5) files enable by name.
     presets: BTreeSet<Vec<u8>>,
-    /// Paths of records of `a2enmod(8)` and `phpenmod(8)` about what packages enabled.
+    /// Paths of records of a2enmod(8) and phpenmod(8) about modules that packages enabled.
     markers: BTreeSet<Vec<u8>>,
 }
 
-/// Where deb-systemd-helper notes which links it made, one empty file a link, and where the links are.
+/// Directories of deb-systemd-helper's records, one empty file per link, and the directories of
+/// the links.
 const STATES: &[(&str, &str, bool)] = &[
     ("var/lib/systemd/deb-systemd-helper-enabled", "etc/systemd/system", false),
     ("var/lib/systemd/deb-systemd-user-helper-enabled", "etc/systemd/user", false),
@@ -79,8 +81,8 @@ impl Links {
         links
     }
 
-    /// Who made a link, if a record tells.
-    pub(super) fn origin(
+    /// Returns the provenance of a link if a record or its target determines it.
+    pub(super) fn provenance(
         &self,
         machine: &ProvenanceInput<'_>,
         path: &[u8],
@@ -137,7 +139,7 @@ impl Links {
     }
 }
 
-/// Links that belong to a unit, from the `UNIT.dsh-also` files, with the unit's package.
+/// Returns the links of units, from the `UNIT.dsh-also` files, with the unit's package.
 fn also(machine: &ProvenanceInput<'_>) -> BTreeMap<Vec<u8>, String> {
     let mut also = BTreeMap::new();
     for found in STATES.iter().flat_map(|(state, ..)| machine.beneath(state)) {
@@ -153,19 +155,19 @@ fn also(machine: &ProvenanceInput<'_>) -> BTreeMap<Vec<u8>, String> {
     also
 }
 
-/// The units that a preset file enables by their whole name.
+/// Returns the units that a preset file enables by their complete name.
 fn enabled(text: &[u8]) -> Vec<Vec<u8>> {
     let lines = text.split(|&byte| byte == b'\n');
     let units = lines.filter_map(|line| line.strip_prefix(b"enable "));
     units.map(|unit| unit.trim_ascii().to_vec()).filter(|unit| !unit.contains(&b'*')).collect()
 }
 
-/// A link to what a package ships.
+/// Attributes a link to the package that ships its target.
 fn owned(machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Provenance> {
     Provenance::created(Some(machine.owner(&resolve(path, target))?), how)
 }
 
-/// A certificate under its name or its hash: of ca-certificates, if the file that it leads to is.
+/// Attributes a certificate, linked by its name or its hash, to the package that ships the file.
 fn certificate(machine: &ProvenanceInput<'_>, target: &[u8]) -> Option<Provenance> {
     if target == b"ssl-cert-snakeoil.pem" {
         return Provenance::created(Some("ssl-cert".to_owned()), "make-ssl-cert");
@@ -178,12 +180,12 @@ fn certificate(machine: &ProvenanceInput<'_>, target: &[u8]) -> Option<Provenanc
     owned(machine, b"etc/ssl/certs/x", target, "update-ca-certificates")
 }
 
-/// `etc/rc2.d`, `etc/rcS.d`.
+/// Whether the directory contains the links of a runlevel: `etc/rc2.d`, `etc/rcS.d`.
 fn is_run_level(directory: &[u8]) -> bool {
     matches!(directory, [b'e', b't', b'c', b'/', b'r', b'c', _, b'.', b'd'])
 }
 
-/// Where a link leads by its text alone, relative to the root.
+/// Returns the target of a link relative to the root, without following links.
 fn resolve(path: &[u8], target: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = match target.first() {
         Some(b'/') => Vec::new(),
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_resolved_by_their_text() {
+    fn resolve_relative_and_absolute_targets_return_paths() {
         for (path, target, expected) in [
             ("etc/rc2.d/S01cron", "../init.d/cron", "etc/init.d/cron"),
             ("etc/a/b", "/lib/./x", "lib/x"),
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_name_units() {
+    fn enabled_patterns_and_disabled_units_are_skipped() {
         assert_eq!(
             enabled(b"# x\nenable getty@.service\nenable foo*\ndisable bar.service\n"),
             [b"getty@.service"]

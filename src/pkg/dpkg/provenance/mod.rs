@@ -1,20 +1,20 @@
-//! Files that package scripts and triggers make: nobody's in dpkg's database, and yet not the administrator's.
+//! Unpackaged files that package scripts and triggers create.
 //!
-//! Where the build runs the same scripts at the same versions they come out
-//! the same. The delta carries them in case they do not, and equality covers their
-//! content, owner and mode like any other's; but not their time, because
-//! setting a time copies the whole file into the top layer.
+//! If the build runs the same scripts in the same versions, the result is usually the same. The
+//! delta contains these files as a fallback if the result differs. `apply` compares their
+//! content, owner and mode as those of other files. It does not compare their timestamps, because
+//! setting one copies the file into the top layer.
 //!
-//! What says who made a path, the surest first:
+//! Sources of the provenance, the most reliable first:
 //!
-//! - `ucf`: the registry of ucf with the digest of what the package put there.
-//! - `links`: registries of links: deb-systemd-helper, apache2, php; and links whose target belongs to a package.
-//! - `content`: files whose content follows from other files of the machine: PAM's stacks, shells, accounts.
-//! - `scripts`: the maintainer scripts themselves: what they copy, write, and name.
+//! - `ucf`: ucf's registry with the digest of the content that the package wrote.
+//! - `links`: records of deb-systemd-helper, apache2 and php; links whose target is packaged.
+//! - `content`: files whose content follows from other files: PAM stacks, shells, accounts.
+//! - `scripts`: the maintainer scripts: the paths that they copy, write and name.
 //! - `tmpfiles`: `tmpfiles.d(5)`.
-//! - `patterns`: places where only tools write.
+//! - `patterns`: paths that only tools write.
 //!
-//! A file that a registry knows with other content is the administrator's, who changed it.
+//! If a record has another content than the file, the file is a local change.
 
 mod content;
 mod links;
@@ -34,14 +34,15 @@ use md5::Digest as _;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
-/// A file larger than this is no configuration that a package script wrote; `php.ini` has 74 KiB.
+/// Size limit for a file that may be a configuration file of a package script; `php.ini` has 74
+/// KiB.
 const READ_LIMIT: u64 = 256 << 10;
-/// So many files, and so many bytes of them, are read; what is beyond is taken for the administrator's.
+/// Maximum number of files, and of their bytes, that are read. Further files count as local.
 const MOST_FILES: usize = 5000;
 const MOST_BYTES: u64 = 32 << 20;
 
-/// Finds out what made the unpackaged paths of `found`, which is a whole tree, sorted. Links that packages made and the
-/// administrator removed become findings.
+/// Determines the provenance of the unpackaged paths of `found`, a complete sorted tree. Links
+/// that packages created and the administrator removed become findings.
 pub(super) fn load(
     root: &Root,
     catalog: &Catalog,
@@ -63,7 +64,7 @@ pub(super) fn load(
     let mut unknown = Vec::new();
     let mut bytes = 0;
     for index in (0..found.len()).filter(|&index| catalog.owned.get(&found[index].node.path).is_none()) {
-        match sources.origin(&machine, index) {
+        match sources.provenance(&machine, index) {
             Some(origin) => generated.insert(index, origin),
             None if is_candidate(&found[index], &sources, index) => {
                 bytes += found[index].node.size();
@@ -81,7 +82,8 @@ pub(super) fn load(
     generated
 }
 
-/// Attributes an unpackaged directory to what made the first path in it, from the deepest directory upwards.
+/// Attributes an unpackaged directory to the creator of the first path in it, from the deepest
+/// directory upwards.
 fn take_directories(generated: &mut Generated, machine: &ProvenanceInput<'_>) {
     let mut makers: HashMap<&[u8], Option<u32>> = HashMap::new();
     for (index, found) in machine.found.iter().enumerate().rev() {
@@ -106,7 +108,7 @@ fn take_directories(generated: &mut Generated, machine: &ProvenanceInput<'_>) {
     }
 }
 
-/// Whether the content may tell who made the file.
+/// Whether the content may determine the provenance of the file.
 fn is_candidate(found: &WalkedEntry, sources: &Sources, index: usize) -> bool {
     let Kind::File { size, sha256: Some(_) } = found.node.kind else { return false };
     let path = &found.node.path;
@@ -114,11 +116,11 @@ fn is_candidate(found: &WalkedEntry, sources: &Sources, index: usize) -> bool {
     size <= READ_LIMIT && (is_likely || sources.ucf.knows(path) || sources.mentions.contains_key(&index))
 }
 
-/// The machine, as all sources look at it.
+/// Data about the machine that all sources use.
 struct ProvenanceInput<'a> {
     root: &'a Root,
     catalog: &'a Catalog,
-    /// Sorted by path.
+    /// All objects, sorted by path.
     found: &'a [WalkedEntry],
 }
 
@@ -128,7 +130,7 @@ impl<'a> ProvenanceInput<'a> {
         Some(&self.found[index])
     }
 
-    /// Everything beneath a directory.
+    /// Returns all objects below a directory.
     fn beneath(&self, directory: &str) -> &'a [WalkedEntry] {
         let prefix = format!("{directory}/").into_bytes();
         let start = self.found.partition_point(|found| *found.node.path < *prefix);
@@ -136,7 +138,8 @@ impl<'a> ProvenanceInput<'a> {
         &self.found[start..start + length]
     }
 
-    /// The package that ships a path, as people call it. The path may go through a link of the merged `/usr`.
+    /// Returns the label of the package that ships a path. The path may lead through a link of
+    /// the merged `/usr`.
     fn owner(&self, path: &[u8]) -> Option<String> {
         let merged = self.catalog.aliases.iter().find_map(|(link, target)| {
             let rest = path.strip_prefix(link)?;
@@ -147,7 +150,7 @@ impl<'a> ProvenanceInput<'a> {
         Some(self.catalog.label(package).to_owned())
     }
 
-    /// The content of a file, if it is still what the walk saw.
+    /// Returns the content of a file, unless it changed since the walk.
     fn read(&self, found: &WalkedEntry) -> Option<Vec<u8>> {
         let Kind::File { size, sha256: Some(sha256) } = found.node.kind else { return None };
         if size > READ_LIMIT {
@@ -159,29 +162,30 @@ impl<'a> ProvenanceInput<'a> {
     }
 }
 
-/// Everything that tells who made something.
+/// All sources of provenance.
 struct Sources {
     ucf: ucf::Registry,
     links: links::Links,
     tmpfiles: tmpfiles::Paths,
-    /// Whether no account is anybody's: then the account files are what package scripts made.
+    /// Whether all accounts are system accounts; the account files are then those that package
+    /// scripts created.
     system_accounts: bool,
     scripts: scripts::Scripts,
-    /// Index of a path that a maintainer script names, and that script's.
+    /// Map from a path that a maintainer script names to that script, both as indexes.
     mentions: HashMap<usize, usize>,
     templates: BTreeMap<Md5, String>,
 }
 
 impl Sources {
-    /// What is known without looking at the content.
-    fn origin(&self, machine: &ProvenanceInput<'_>, index: usize) -> Option<Provenance> {
+    /// Returns the provenance that needs no content.
+    fn provenance(&self, machine: &ProvenanceInput<'_>, index: usize) -> Option<Provenance> {
         let found = &machine.found[index];
         let path = &*found.node.path;
         let by_link = || match &found.node.kind {
             Kind::Symlink(target) => self
                 .links
-                .origin(machine, path, target)
-                .or_else(|| self.tmpfiles.origin(path, Some(target)))
+                .provenance(machine, path, target)
+                .or_else(|| self.tmpfiles.provenance(path, Some(target)))
                 .or_else(|| self.scripts.linked(self.mentions.get(&index).copied()?, target)),
             _ => None,
         };
@@ -191,7 +195,7 @@ impl Sources {
             _ => None,
         };
         let by_pattern = || patterns::tool(path).and_then(|tool| Provenance::created(None, tool));
-        // What ucf knows is asked for its content.
+        // ucf's records decide by the content of the file.
         if self.ucf.knows(path) {
             return None;
         }
@@ -199,7 +203,7 @@ impl Sources {
     }
 
     fn directory(&self, path: &[u8], script: Option<usize>) -> Option<Provenance> {
-        let by_tmpfiles = || self.tmpfiles.origin(path, None);
+        let by_tmpfiles = || self.tmpfiles.provenance(path, None);
         let by_script = || Provenance::created(Some(self.scripts.package(script?)), "postinst");
         by_tmpfiles().or_else(by_script)
     }
@@ -209,7 +213,7 @@ impl Sources {
         if is_theirs { Provenance::created(None, "adduser, sysusers.d") } else { None }
     }
 
-    /// What the content of files tells, which are few and small.
+    /// Determines the provenance by the content of files, which are few and small.
     fn by_content(mut self, machine: &ProvenanceInput<'_>, files: &[usize]) -> Vec<(usize, Provenance)> {
         let read = |&index: &usize| Some((index, machine.read(&machine.found[index])?));
         let contents: Vec<(usize, Vec<u8>)> = files.par_iter().filter_map(read).collect();
@@ -236,7 +240,8 @@ impl Sources {
         contents.par_iter().filter_map(judge).collect()
     }
 
-    /// Whether a shipped file is where a script gets another from: it has the same name, or the script names the other.
+    /// Whether a script may copy `path` from the packaged file: both have the same name, or the
+    /// script names the template.
     fn is_template(&self, template: &[u8], path: &[u8], index: usize) -> bool {
         let (template, name) = (tree::file_name(template), tree::file_name(path));
         let same = template.strip_prefix(b"dot").unwrap_or(template).starts_with(name);
@@ -246,7 +251,7 @@ impl Sources {
     fn judge(&self, machine: &ProvenanceInput<'_>, index: usize, content: &[u8]) -> Option<Provenance> {
         let path = &*machine.found[index].node.path;
         let md5: Md5 = md5::Md5::digest(content).into();
-        if let Some(origin) = self.ucf.origin(path, &md5) {
+        if let Some(origin) = self.ucf.provenance(path, &md5) {
             return Some(origin);
         }
         let unchanged = |package, how| Some(Provenance::new(Some(package), how, ContentState::Unchanged));
@@ -257,7 +262,7 @@ impl Sources {
     }
 }
 
-/// Compiled Python beside its source: a package's, if the source is.
+/// Attributes compiled Python to the package of its source.
 fn compiled(machine: &ProvenanceInput<'_>, path: &[u8]) -> Option<Provenance> {
     let cache = tree::parent(path);
     let directory = cache.strip_suffix(b"/__pycache__")?;

@@ -1,10 +1,11 @@
-//! Caches and records of package tools: places where nothing but a tool writes.
+//! Caches and records of package tools: paths that only tools write.
 
 use crate::glob::GlobSet;
 use std::sync::LazyLock;
 
-/// Patterns of [`crate::policy`] with the tool that makes what they match, from what installing on Debian was seen to
-/// leave behind. Only caches and records are here, nothing that people edit.
+/// Patterns of [`crate::policy`] with the tool that creates the matching paths, observed in
+/// installations on Debian. The list contains only caches and records, and no files that users
+/// edit.
 const PATTERNS: &[(&str, &str)] = &[
     ("etc/ld.so.cache", "ldconfig"),
     ("etc/udev/hwdb.bin", "systemd-hwdb"),
@@ -48,7 +49,7 @@ const PATTERNS: &[(&str, &str)] = &[
     ("var/lib/xml-core/**", "update-xmlcatalog"),
 ];
 
-/// The tool that makes this path.
+/// Returns the tool that creates this path.
 pub(super) fn tool(path: &[u8]) -> Option<&'static str> {
     static SET: LazyLock<GlobSet> =
         LazyLock::new(|| GlobSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_bytes())));
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn caches_and_records_are_told_from_what_people_write() {
+    fn tool_edited_files_return_none() {
         for (path, expected) in [
             ("var/lib/dpkg/info/nginx.list", Some("dpkg")),
             ("etc/ssl/certs/ca-certificates.crt", Some("update-ca-certificates")),

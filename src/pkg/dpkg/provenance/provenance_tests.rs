@@ -34,7 +34,7 @@ impl Fixture {
         std::fs::create_dir_all(self.top.path().join(path)).unwrap();
     }
 
-    /// An installed package that ships these files.
+    /// Installs a package that ships these files.
     fn package(&self, name: &str, files: &[(&str, &str)], postinst: &str) {
         let status = self.top.path().join("var/lib/dpkg/status");
         let before = std::fs::read_to_string(&status).unwrap_or_default();
@@ -70,7 +70,7 @@ impl Fixture {
         Root::open(self.top.path()).unwrap()
     }
 
-    /// What is said of a path, and all findings.
+    /// Returns a function that shows the provenance of a path; adds all findings.
     fn look(&self, findings: &mut Findings) -> impl Fn(&str) -> String {
         let (root, found) = (self.root(), self.found());
         let catalog = crate::pkg::dpkg::database::load(&root, findings).unwrap();
@@ -90,7 +90,7 @@ fn assert_all(look: impl Fn(&str) -> String, expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn configuration_is_told_by_ucf_templates_and_scripts() {
+fn load_configuration_files_are_attributed_by_ucf_templates_and_scripts() {
     let fixture = Fixture::new();
     fixture.package("openssh-server", &[("usr/share/openssh/sshd_config", "Port 22\n")], "");
     fixture.package(
@@ -165,7 +165,7 @@ const UNITS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn units_are_told_by_what_deb_systemd_helper_noted() {
+fn load_unit_links_are_attributed_by_deb_systemd_helper() {
     let fixture = Fixture::new();
     let units = ["ssh", "cron", "getty@", "nftables"]
         .map(|unit| (format!("usr/lib/systemd/system/{unit}.service"), "[Unit]\n"));
@@ -215,7 +215,7 @@ fn units_are_told_by_what_deb_systemd_helper_noted() {
     assert_eq!(disabled, [("etc/systemd/system/multi-user.target.wants/cron.service".to_owned(), text)]);
 }
 
-/// Links of tools, and beside them an administrator's.
+/// Links of tools, and one local link next to them.
 const LINKS: &[(&str, &str)] = &[
     ("etc/rc2.d/S01cron", "../init.d/cron"),
     ("etc/rc2.d/S02own", "../init.d/own"),
@@ -246,7 +246,7 @@ const FILES: &[(&str, &str)] = &[
     ("etc/ca-certificates.conf", "mozilla/A.crt\n!mozilla/B.crt\n"),
 ];
 
-const SAID: &[(&str, &str)] = &[
+const EXPECTED: &[(&str, &str)] = &[
     ("etc/rc2.d/S01cron", "created by package all (update-rc.d)"),
     ("etc/rc2.d/S02own", "-"),
     ("etc/ssl/certs/A.pem", "created by package all (update-ca-certificates)"),
@@ -277,7 +277,7 @@ const SAID: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn other_links_and_caches_are_told_by_what_they_belong_to() {
+fn load_other_links_and_caches_are_attributed_to_packages() {
     let fixture = Fixture::new();
     fixture.package(
         "all",
@@ -299,12 +299,12 @@ fn other_links_and_caches_are_told_by_what_they_belong_to() {
     LINKS.iter().for_each(|(path, target)| fixture.link(path, target));
     FILES.iter().for_each(|(path, content)| fixture.file(path, content));
     ["var/lib/all", "var/lib/made", "var/lib/own"].into_iter().for_each(|path| fixture.directory(path));
-    assert_all(fixture.look(&mut Findings::default()), SAID);
+    assert_all(fixture.look(&mut Findings::default()), EXPECTED);
 }
 
-/// Hostile records: whatever stands in them, nothing panics and nobody's file is given away.
+/// Hostile records must neither cause a panic nor attribute a local file to a package.
 #[test]
-fn records_that_are_garbage_are_passed_over() {
+fn load_invalid_records_are_ignored() {
     proptest!(ProptestConfig::with_cases(24), |(garbage in prop::collection::vec(any::<u8>(), 0..200))| {
         let fixture = Fixture::new();
         fixture.package("all", &[("usr/lib/systemd/system/a.service", "[Unit]\n")], "");

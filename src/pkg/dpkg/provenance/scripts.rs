@@ -1,19 +1,20 @@
-//! Maintainer scripts as bytes: what a package's `preinst` and `postinst` name and write. They are never run.
+//! Maintainer scripts as bytes: the paths and contents in a package's `preinst` and `postinst`.
+//! They are never run.
 
 use super::{Provenance, ProvenanceInput};
 use crate::model::{escape, tree};
 use memchr::memmem;
 use std::collections::HashMap;
 
-/// Bytes of scripts that are read; a machine with a thousand packages has two million.
+/// Maximum bytes of scripts that are read; those of 1000 packages have 2 MB.
 const MOST_BYTES: usize = 64 << 20;
-/// A content of this length that a script holds is no accident.
+/// Minimum length in bytes at which a content in a script is no coincidence.
 const LONG: usize = 64;
 
-/// The scripts of the installed packages.
+/// Scripts of the installed packages.
 #[derive(Debug, Default)]
 pub(super) struct Scripts {
-    /// Package, as people call it, and text.
+    /// Label of the package, and text.
     texts: Vec<(String, Vec<u8>)>,
 }
 
@@ -39,12 +40,13 @@ impl Scripts {
         scripts
     }
 
-    /// The package of a script.
+    /// Returns the package of a script.
     pub(super) fn package(&self, script: usize) -> String {
         self.texts[script].0.clone()
     }
 
-    /// The paths of the machine that scripts name, by index, with the first script that does.
+    /// Returns the indexes of the paths that scripts name, each with the index of the first such
+    /// script.
     pub(super) fn mentions(&self, machine: &ProvenanceInput<'_>) -> HashMap<usize, usize> {
         let mut mentions = HashMap::new();
         for (script, (package, text)) in self.texts.iter().enumerate() {
@@ -57,14 +59,15 @@ impl Scripts {
         mentions
     }
 
-    /// A link that a script names with its target.
+    /// Returns the provenance of a link that a script names with its target.
     pub(super) fn linked(&self, script: usize, target: &[u8]) -> Option<Provenance> {
         let (package, text) = &self.texts[script];
         let has_target = !target.is_empty() && memmem::find(text, target).is_some();
         if has_target { Provenance::created(Some(package.clone()), "postinst") } else { None }
     }
 
-    /// The package whose script holds a content: all of it in one piece or, in the script that names the file, each line.
+    /// Returns the package whose script contains a content: all of it in one part or, in the
+    /// script that names the file, each line.
     pub(super) fn writing(&self, content: &[u8], naming: Option<usize>) -> Option<String> {
         let lines =
             || content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
@@ -81,8 +84,9 @@ impl Scripts {
     }
 }
 
-/// What looks like an absolute path in a shell script, without its first slash; with `words`, any word: base-files makes
-/// the top directories by names without one.
+/// Returns the words of a shell script that look like absolute paths, without the first slash.
+/// With `words`, it returns any word, because base-files creates the top directories by names
+/// without a slash.
 fn paths(text: &[u8], words: bool) -> impl Iterator<Item = &[u8]> {
     let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+@:-".contains(&byte);
     let runs = text.split(move |&byte| !is_path(byte)).filter(|run| !run.is_empty());
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_found_in_shell_text() {
+    fn paths_shell_text_returns_paths() {
         for (text, words, expected) in [
             ("touch \"$DPKG_ROOT\"/etc/environment", false, &["etc/environment"][..]),
             ("touch \"$DPKG_ROOT/etc/environment\"", false, &["etc/environment"]),
@@ -116,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_found_in_the_script_that_writes_them() {
+    fn writing_content_of_script_returns_its_package() {
         let netbase =
             b"cat > /etc/networks <<-EOF\n\tdefault\t\t0.0.0.0\n\tloopback\t127.0.0.0\n\nEOF\n".to_vec();
         let long = format!(

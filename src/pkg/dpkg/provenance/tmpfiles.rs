@@ -1,11 +1,12 @@
-//! Directories and links that `systemd-tmpfiles` makes because a package says so (`tmpfiles.d(5)`).
+//! Directories and links that systemd-tmpfiles creates by packaged configuration (tmpfiles.d(5)).
 
 use super::{Provenance, ProvenanceInput};
 use crate::detect::units::tmpfiles;
 use crate::model::tree;
 use std::collections::BTreeMap;
 
-/// By path without its first slash: the package whose file names it and, for a link, where it leads.
+/// Map from path without its first slash to the package of the configuration and, for a link, its
+/// target.
 #[derive(Debug, Default)]
 pub(super) struct Paths(BTreeMap<Vec<u8>, (String, Option<Vec<u8>>)>);
 
@@ -16,15 +17,15 @@ impl Paths {
             let file = &*found.node.path;
             let Some(package) = machine.owner(file).filter(|_| file.ends_with(b".conf")) else { continue };
             let Some(text) = machine.read(found) else { continue };
-            for (path, target) in made(&text) {
+            for (path, target) in created(&text) {
                 paths.entry(path).or_insert_with(|| (package.clone(), target));
             }
         }
         Paths(paths)
     }
 
-    /// Who made a directory, or a link with this target.
-    pub(super) fn origin(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
+    /// Returns the provenance of a directory, or of a link with this target.
+    pub(super) fn provenance(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
         let (package, wanted) = self.0.get(path)?;
         if wanted.as_deref() == target {
             Provenance::created(Some(package.clone()), "tmpfiles.d")
@@ -34,8 +35,9 @@ impl Paths {
     }
 }
 
-/// The paths of the lines that make a directory or a link, without those that hold specifiers or patterns.
-fn made(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+/// Returns the paths of the lines that create a directory or a link, without those that hold specifiers or
+/// patterns.
+fn created(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
     tmpfiles::parse(text).0.into_iter().filter_map(|line| {
         let path = line.path.strip_prefix(b"/")?;
         let path = path.strip_suffix(b"/").unwrap_or(path);
@@ -54,10 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_make_something() {
+    fn created_other_types_and_specifiers_are_skipped() {
         let text = b"# comment\nd /var/lib/systemd/pstore 0755 root root 14d\nL /etc/vconsole.conf - - - - default/keyboard\n\
             q /var/tmp 1777 root root 30d\nD! /tmp/.X11-unix 1777\nd /run/user/%U\nd\nd /\nd relative\nL /etc/x - -\nf /etc/y\n";
-        let found: Vec<_> = made(text).collect();
+        let found: Vec<_> = created(text).collect();
         let expected: [(&[u8], Option<&[u8]>); 4] = [
             (b"var/lib/systemd/pstore", None),
             (b"etc/vconsole.conf", Some(b"default/keyboard")),

@@ -1,14 +1,15 @@
-//! ucf's records (`ucf(1)`): which configuration files packages made without dpkg, and the digest of what they made.
+//! ucf's records (ucf(1)): configuration files that packages created without dpkg, and the digest
+//! of the original content.
 
 use super::{ContentState, Provenance, ProvenanceInput};
 use crate::model::digest::Md5;
 use crate::model::escape;
 use std::collections::BTreeMap;
 
-/// The files that ucf looks after.
+/// Files that ucf manages.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Digest of the version that the package made, by path.
+    /// Digest of the package's version, by path.
     digests: BTreeMap<Vec<u8>, Md5>,
     packages: BTreeMap<Vec<u8>, String>,
 }
@@ -24,15 +25,17 @@ impl Registry {
         self.digests.contains_key(path)
     }
 
-    /// For a file of ucf's: whether it is what the package made.
-    pub(super) fn origin(&self, path: &[u8], md5: &Md5) -> Option<Provenance> {
+    /// Returns the provenance of a file that ucf manages, with the comparison to the package's
+    /// version.
+    pub(super) fn provenance(&self, path: &[u8], md5: &Md5) -> Option<Provenance> {
         let state =
             if self.digests.get(path)? == md5 { ContentState::Unchanged } else { ContentState::Changed };
         Some(Provenance::new(self.packages.get(path).cloned(), "ucf", state))
     }
 }
 
-/// `hashfile`: a digest in hexadecimal, two spaces, an absolute path. Of several lines for a path the last counts.
+/// Parses `hashfile`: a hexadecimal digest, two spaces, an absolute path. The last line of a path
+/// counts.
 fn parse_hashfile(text: &[u8]) -> BTreeMap<Vec<u8>, Md5> {
     let lines = text.split(|&byte| byte == b'\n');
     let entries = lines.filter_map(|line| {
@@ -47,7 +50,7 @@ fn parse_hashfile(text: &[u8]) -> BTreeMap<Vec<u8>, Md5> {
     entries.collect()
 }
 
-/// `registry`: a package, white space, an absolute path.
+/// Parses `registry`: a package, white space, an absolute path.
 fn parse_registry(text: &[u8]) -> BTreeMap<Vec<u8>, String> {
     let lines = text.split(|&byte| byte == b'\n');
     let entries = lines.filter_map(|line| {
@@ -63,9 +66,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As ucf 3.0043 writes them on Debian 12.
+    /// Format of ucf 3.0043 on Debian 12.
     #[test]
-    fn the_records_of_a_server() {
+    fn provenance_records_of_a_server_return_package_and_state() {
         let hashfile = b"fbc910d4bc9889530c92c7e8b101689b  /etc/postgresql-common/createcluster.conf\n\
             e6fd6e8e29210c5678181f33177d5433  /etc/ssh/sshd_config\n";
         let registry = b"postgresql-common \t /etc/postgresql-common/createcluster.conf\nopenssh-server \t /etc/ssh/sshd_config\n";
@@ -73,14 +76,14 @@ mod tests {
         assert!(ucf.knows(b"etc/ssh/sshd_config") && !ucf.knows(b"etc/ssh/ssh_config"));
         let pristine = ucf.digests[&b"etc/ssh/sshd_config"[..]];
         assert_eq!(pristine[..2], [0xe6, 0xfd]);
-        let shown = |md5: &Md5| ucf.origin(b"etc/ssh/sshd_config", md5).unwrap().to_string();
+        let shown = |md5: &Md5| ucf.provenance(b"etc/ssh/sshd_config", md5).unwrap().to_string();
         assert_eq!(shown(&pristine), "created by package openssh-server (ucf), unchanged");
         assert_eq!(shown(&Md5::default()), "changed since package openssh-server created it (ucf)");
-        assert_eq!(ucf.origin(b"etc/hosts", &pristine), None);
+        assert_eq!(ucf.provenance(b"etc/hosts", &pristine), None);
     }
 
     #[test]
-    fn damaged_lines_are_passed_over() {
+    fn parse_damaged_lines_are_skipped() {
         for line in [
             "",
             "fbc9  /etc/x",
@@ -97,7 +100,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(text: Vec<u8>) {
+        fn parse_any_bytes_never_panics(text: Vec<u8>) {
             parse_hashfile(&text);
             parse_registry(&text);
         }
