@@ -85,7 +85,11 @@ fn round_trip(base: &str, machine: &str, way: u8) -> Result<(), TestCaseError> {
         differences(&look(&place.path("machine")), &look(&place.path("built")), &place.carried("ctx"));
     prop_assert!(lines.is_empty(), "{}\nbase\n{}\nmachine\n{}", lines.join("\n"), base, machine);
     let again = place.apply("ctx", "built", &[]).ends(0);
-    prop_assert!(again.err.contains(" 0 files (0 B) written, 0 planned deletions, 0 others removed"), "{}", again.err);
+    prop_assert!(
+        again.err.contains(" 0 files (0 B) written, 0 planned deletions, 0 others removed"),
+        "{}",
+        again.err
+    );
     Ok(())
 }
 

@@ -30,9 +30,17 @@ fn proves(place: &Place, ctx: &str, exceptions: &[&str]) {
     );
 
     let again = place.apply(ctx, &built, &[]).ends(0);
-    assert!(again.err.contains(" 0 files (0 B) written, 0 planned deletions, 0 others removed"), "{}", again.err);
+    assert!(
+        again.err.contains(" 0 files (0 B) written, 0 planned deletions, 0 others removed"),
+        "{}",
+        again.err
+    );
     let total = again.err.split("machine: ").nth(1).unwrap().split(' ').next().unwrap();
-    assert!(again.err.contains(&format!("verified: {total} paths match ({total} from lower layers")), "{}", again.err);
+    assert!(
+        again.err.contains(&format!("verified: {total} paths match ({total} from lower layers")),
+        "{}",
+        again.err
+    );
 }
 
 fn matrix_place() -> Place {

@@ -107,10 +107,7 @@ fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
         (Some(sizes), Some(out)) => console::tell(&report::convert::written(out, sizes, begun)),
         (Some(sizes), None) => console::tell(&report::convert::sent(sizes, begun)),
         (None, _) => {
-            console::tell(&format!(
-                "nothing written (--dry-run), {:.1} s\n",
-                begun.elapsed().as_secs_f64()
-            ));
+            console::tell(&format!("nothing written (--dry-run), {:.1} s\n", begun.elapsed().as_secs_f64()));
         }
     }
 }

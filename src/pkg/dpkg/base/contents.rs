@@ -1,5 +1,8 @@
-//! Which files a base image holds, told from its package list: by the machine's own database for packages that the machine has
-//! at the same version, by the heads of the package files for others, and by what the image's family leaves out or moves.
+//! The files of a base image, determined from its package list.
+//!
+//! For packages that the machine has in the same version, the machine's database provides them.
+//! For others, the heads of the package files do. The image's [`Profile`] states the files that
+//! the image excludes or moves.
 
 use super::profile::Profile;
 use crate::model::digest::{Digest, Md5};
@@ -13,16 +16,18 @@ use crate::pkg::{Aliases, Catalog, PackageId, PathFilters, Pin};
 use crate::transfer::net::Client;
 use std::collections::{BTreeMap, HashSet};
 
-/// The files of packages by what the heads of their package files say, in the packages' own names.
+/// Files of packages according to the heads of their package files, with the packaged paths.
 pub type Heads = BTreeMap<Pin, Vec<PackagedFile>>;
 
-/// The packages of an image whose files the machine's database does not tell: the heads of their package files do.
+/// Returns the packages of an image that the machine's database does not contain; their heads
+/// must be fetched.
 pub fn unknown_to<'a>(packages: &'a [Pin], catalog: &Catalog) -> Vec<&'a Pin> {
     packages.iter().filter(|pin| same(pin, catalog).is_none()).collect()
 }
 
-/// Fetches the heads of these packages from the archives that offer them ([`crate::pkg::dpkg::repository::ask`] has to have been asked for them).
-/// What cannot be had is left out; a note counts it.
+/// Fetches the heads of these packages from the repositories that offer them.
+/// [`crate::pkg::dpkg::repository::ask`] must have queried the packages. A note counts the
+/// packages without a head.
 pub fn fetch_heads(packages: &[&Pin], lists: &Lists, client: &Client, findings: &mut Findings) -> Heads {
     let wanted: Vec<Wanted> = packages
         .iter()
@@ -40,24 +45,26 @@ pub fn fetch_heads(packages: &[&Pin], lists: &Lists, client: &Client, findings: 
     }
     let missing = packages.len() - heads.len();
     if missing > 0 {
-        let why = failure.unwrap_or_else(|| "no archive offers them".to_owned());
+        let why = failure.unwrap_or_else(|| "no repository offers them".to_owned());
         let text = format!(
-            "what {missing} packages of the base image hold is not known ({why}); their files are carried"
+            "contents of {missing} packages of the base image are unknown ({why}); their files are included in the delta"
         );
         findings.note(findings::Kind::BasePackages, b"", text);
     }
     heads
 }
 
-/// The machine's package of this name, architecture and version, if it is whole.
+/// Returns the machine's package of this name, architecture and version, if it is completely
+/// installed.
 fn same(pin: &Pin, catalog: &Catalog) -> Option<PackageId> {
     let id = catalog.find(&pin.name, &pin.architecture)?;
     let package = &catalog[id];
     (package.installed && !package.broken && package.version == pin.version).then_some(id)
 }
 
-/// The regular files of an image with these packages and their MD5, by path. A path is in it only if that is sure; files that no
-/// package owns are not in it, nor packages that neither the machine nor `heads` tells of.
+/// Returns the regular files of an image with these packages, with their MD5, by path. It
+/// contains only certain paths. Unpackaged files are missing, and packages that neither the
+/// machine nor `heads` describes.
 pub fn expected_files(
     packages: &[Pin],
     catalog: &Catalog,
@@ -68,7 +75,7 @@ pub fn expected_files(
     let mut files: BTreeMap<Box<[u8]>, Option<Md5>> = BTreeMap::new();
     let mut put = |path: Option<Box<[u8]>>, md5: Md5| {
         let Some(path) = path else { return };
-        // What two packages say differently about a path is not sure.
+        // If two packages contradict each other about a path, its content is uncertain.
         files
             .entry(path)
             .and_modify(|known| *known = known.filter(|known| *known == md5))
@@ -79,7 +86,7 @@ pub fn expected_files(
     let may_be_aliased =
         |path: &[u8]| catalog.aliases.iter().any(|(_, target)| tree::is_within(path, target));
     for (path, owned) in catalog.owned.iter() {
-        // The machine's names of a merged /usr do not tell where the package has its files.
+        // On a machine with a merged `/usr`, the database's names do not show the packaged path.
         let is_lost = is_merged && !profile.merged_usr && may_be_aliased(path);
         if let Some(Digest::Md5(md5)) = owned.claim.digest
             && owned.packages.iter().any(|id| known.contains(id))
@@ -98,13 +105,13 @@ pub fn expected_files(
     files.into_iter().filter_map(|(path, md5)| Some((path, Digest::Md5(md5?)))).collect()
 }
 
-/// What an image's family does to the files of packages.
+/// Changes that an image's family makes to packaged files.
 struct Overlay {
     aliases: Aliases,
     filters: PathFilters,
-    /// From the path that a package has to the path that its file gets.
+    /// Map from the packaged path to the path that the file gets.
     diversions: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What is no package's file, whatever packages say.
+    /// Files that the image adds, even if a package ships the path.
     added: HashSet<Vec<u8>>,
 }
 
@@ -120,9 +127,10 @@ impl Overlay {
         Overlay { aliases, filters, diversions, added }
     }
 
-    /// The path that a package's file has in the image; `None` if the image leaves it out or has something else there.
+    /// Returns the path of a packaged file in the image. `None` if the image excludes it or has
+    /// another file there.
     fn place(&self, path: &[u8]) -> Option<Box<[u8]>> {
-        // dpkg's filters look at the name in the package.
+        // dpkg applies its filters to the packaged path.
         if self.filters.excludes(path) {
             return None;
         }

@@ -18,7 +18,8 @@ fn digest(digit: u8) -> Md5 {
     [digit << 4 | digit; 16]
 }
 
-/// A machine with packages `name version architecture state`; each has the files `path digit` of its `md5sums`.
+/// Creates a machine with packages `name version architecture state`; each has the files `path
+/// digit` of its `md5sums`.
 fn machine(merged: bool) -> (tempfile::TempDir, Catalog) {
     let dir = tempfile::tempdir().unwrap();
     let info = dir.path().join("var/lib/dpkg/info");
@@ -94,7 +95,7 @@ fn heads() -> Heads {
             vec![file("usr/bin/extra", 12), file("usr/lib/bash/x", 12), file("usr/share/same", 12)],
         ),
         (pin("silent", "1", "amd64"), vec![file("usr/share/same", 12)]),
-        // Of the machine's version: its own database counts.
+        // The machine has this version, so its own database counts.
         (pin("bash", "5.2-1", "amd64"), vec![file("usr/bin/wrong", 13)]),
     ])
 }
@@ -109,7 +110,7 @@ fn show(files: Vec<(Box<[u8]>, Digest)>) -> Vec<String> {
 }
 
 #[test]
-fn packages_tell_the_files_and_the_family_what_is_left_of_them() {
+fn expected_files_profile_excludes_and_moves_packaged_files() {
     let expected = [
         "etc/bashrc 3",
         "usr/bin/bash 1",
@@ -132,7 +133,7 @@ fn packages_tell_the_files_and_the_family_what_is_left_of_them() {
 }
 
 #[test]
-fn an_image_without_merged_usr_is_not_told_by_a_machine_that_has_it() {
+fn expected_files_merged_machine_and_unmerged_image_skips_aliases() {
     let profile = Profile { merged_usr: false, path_filters: Some(&[]), ..PROFILE };
     let names = |merged| {
         let (_dir, catalog) = machine(merged);
@@ -146,13 +147,13 @@ fn an_image_without_merged_usr_is_not_told_by_a_machine_that_has_it() {
 }
 
 #[test]
-fn heads_are_asked_for_what_the_machine_has_not() {
+fn unknown_to_returns_packages_that_machine_lacks() {
     let (_dir, catalog) = machine(true);
     let (image, names) = (image(), ["newer", "gone", "extra", "silent"]);
     assert_eq!(unknown_to(&image, &catalog).iter().map(|pin| pin.name.as_str()).collect::<Vec<_>>(), names);
 }
 
-/// A package file without data: an archive of its control member (deb(5)).
+/// Returns a package file without data: an archive of its control member (deb(5)).
 fn package(pin: &Pin, md5sums: &str) -> Vec<u8> {
     let mut writer = crate::context::tar::Writer::new(Vec::new());
     let control =
@@ -169,7 +170,7 @@ fn package(pin: &Pin, md5sums: &str) -> Vec<u8> {
 }
 
 #[test]
-fn heads_that_cannot_be_had_are_counted() {
+fn fetch_heads_unavailable_packages_are_counted() {
     use crate::pkg::dpkg::repository::release::Release;
     use crate::pkg::dpkg::repository::{Repository, RepositoryPackage, RepositoryStatus, sources};
     use crate::transfer::net::server::{Answer, Server, client};
@@ -190,7 +191,8 @@ fn heads_that_cannot_be_had_are_counted() {
         release: Release::default(),
         unusable: None,
     };
-    // The archive has another version of `bb` than it says, `cc` is not there, `dd` is offered by nobody.
+    // The repository serves another version of `bb`, does not have `cc`, and no repository offers
+    // `dd`.
     let offer = |pin: &Pin| {
         let filename = format!("pool/{}.deb", pin.name);
         (pin.clone(), vec![RepositoryPackage { archive: 0, filename, size: 0, sha256: None }])
@@ -203,6 +205,6 @@ fn heads_that_cannot_be_had_are_counted() {
     assert_eq!(heads.keys().collect::<Vec<_>>(), [&pins[0]]);
     assert_eq!(heads[&pins[0]][0].path, b"bin/aa".as_slice().into());
     let notes = findings.sorted();
-    assert!(notes.len() == 1 && notes[0].text.starts_with("what 3 packages"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].text.starts_with("contents of 3 packages"), "{notes:?}");
     assert_eq!(findings.losses(), 0);
 }

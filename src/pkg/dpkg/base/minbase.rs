@@ -1,8 +1,9 @@
-//! The packages of a base image, computed from the archive's indexes as debootstrap's variant `minbase` does: where no list is
-//! published, or nothing answers.
+//! The packages of a base image, computed from the repository's indexes as debootstrap's variant
+//! `minbase` does. This is the fallback if no list is published or no publisher responds.
 //!
-//! The builders of Debian's and Ubuntu's images begin with `minbase` and upgrade it (debuerreotype, livecd-rootfs). The set
-//! changes little within a release; the versions are those of the index, which an image may not have yet.
+//! The builders of Debian's and Ubuntu's images start from `minbase` and upgrade it
+//! (debuerreotype, livecd-rootfs). The set rarely changes within a release. The versions are
+//! those of the index, which an image may not have yet.
 
 use super::package_list::{self, PackageList};
 use crate::model::findings::Findings;
@@ -18,30 +19,33 @@ use memchr::memmem;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 
-/// What is kept of all indexes together. Debian's `main` takes 12 MB.
+/// Maximum bytes kept of all indexes together. Debian's `main` needs 12 MB.
 const KEPT_LIMIT: usize = 128 << 20;
 
-/// What a distribution's base image has besides essential and required packages.
+/// Packages of a distribution's base image in addition to essential and required ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recipe {
-    /// Named by the builder; those that the indexes do not have are passed over.
+    /// Packages that the builder names; those that the indexes do not contain are skipped.
     pub wanted: &'static [&'static str],
-    /// Never followed as a dependency.
+    /// Packages that are never followed as a dependency.
     pub unwanted: &'static [&'static str],
 }
 
-/// The recipe of a distribution's image by `ID` and codename, if it is built from `minbase`.
+/// Returns the recipe of a distribution's image by `ID` and codename, if it is built from
+/// `minbase`.
 ///
-/// Sources: debootstrap 1.0.128 `scripts/debian-common`; debuerreotype 0.15 `examples/debian.sh`; livecd-rootfs 24.04.86.
+/// Sources: debootstrap 1.0.128 `scripts/debian-common`; debuerreotype 0.15 `examples/debian.sh`;
+/// livecd-rootfs 24.04.86.
 pub fn recipe(id: &str, codename: &str) -> Option<Recipe> {
-    // What merges /usr on a living system: a fresh one is merged from the beginning.
+    // usrmerge converts an installed system; a new one is merged from the start.
     const USRMERGE: &[&str] = &["usrmerge"];
     let (wanted, unwanted): (&[&str], &[&str]) = match (id, codename) {
         ("debian", "jessie" | "stretch" | "buster") => (&["apt", "iproute2", "iputils-ping"], &[]),
         ("debian", "bullseye") => (&["apt"], &[]),
         ("debian", "bookworm") => (&["apt", "usr-is-merged"], USRMERGE),
         ("debian", _) => (&["apt"], USRMERGE),
-        // The program that brings the documentation back was a package that the image has, in this release alone.
+        // Only in this release, the image contains the command that restores documentation as a
+        // package.
         ("ubuntu", "noble") => (&["apt", "unminimize"], &[]),
         ("ubuntu", _) => (&["apt"], &[]),
         _ => return None,
@@ -49,42 +53,43 @@ pub fn recipe(id: &str, codename: &str) -> Option<Recipe> {
     Some(Recipe { wanted, unwanted })
 }
 
-/// A machine and its distribution.
+/// The machine and its distribution.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetSystem<'a> {
-    /// Its file system.
+    /// File system.
     pub root: &'a Root,
-    /// What its archives are ([`crate::pkg::dpkg::repository::ask`]).
+    /// Its repositories' answers ([`crate::pkg::dpkg::repository::ask`]).
     pub lists: &'a Lists,
-    /// `ID` of its distribution.
+    /// `ID` of the distribution.
     pub id: &'a str,
-    /// The release's codename.
+    /// Codename of the release.
     pub codename: &'a str,
-    /// Its architecture, in Debian's words.
+    /// Debian's name of the architecture.
     pub architecture: &'a str,
 }
 
-/// Computes the list from the machine's archives, or tells why that cannot be done. Without a client from apt's cached indexes.
+/// Computes the list from the machine's repositories. Without a client, it uses apt's cached
+/// indexes. The error is the reason why the list is unknown.
 pub fn compute(
     machine: &TargetSystem<'_>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Result<PackageList, String> {
     let TargetSystem { root, lists, id, codename, architecture } = *machine;
-    let recipe = recipe(id, codename).ok_or("how the image of this distribution is built is not known")?;
+    let recipe = recipe(id, codename).ok_or("the recipe of this distribution's image is unknown")?;
     let whole = Whole { codename, component: "main", architecture };
     let mut index = Index::new(architecture);
     let parts = whole.read(root, lists, client, &Native(architecture), findings);
     parts.into_iter().for_each(|part| index.join(part));
     Ok(PackageList {
         packages: index.base_packages(&recipe)?,
-        source: "the archive's indexes, as debootstrap's minbase is computed".to_owned(),
+        source: "computed from the repository's indexes as debootstrap's minbase".to_owned(),
         tag: None,
         digest: None,
     })
 }
 
-/// Reads an index for this architecture.
+/// Parses an index for this architecture.
 struct Native<'a>(&'a str);
 
 impl Scan for Native<'_> {
@@ -96,26 +101,26 @@ impl Scan for Native<'_> {
     }
 }
 
-/// The newest version of every package of some indexes, as far as it matters here.
+/// Newest version of every package of some indexes, with the fields needed here.
 #[derive(Debug, Default)]
 pub struct Index {
     /// Debian's name of the machine's architecture.
     architecture: String,
     packages: HashMap<Box<str>, Record>,
-    /// Bytes of names and fields.
+    /// Bytes of names and fields that are kept.
     kept: usize,
 }
 
-/// Few allocations: an index has 60 000 of them.
+/// One package; it needs few allocations, because an index has 60 000 packages.
 #[derive(Debug)]
 struct Record {
-    /// Version, `Pre-Depends`, `Depends` and `Provides`, a line each.
+    /// Version, `Pre-Depends`, `Depends` and `Provides`, one per line.
     fields: Box<[u8]>,
-    /// Of the architecture `all`.
+    /// Whether the architecture is `all`.
     for_all: bool,
-    /// Essential, or of the priority `required`.
+    /// Whether it is essential or has the priority `required`.
     is_minimal: bool,
-    /// As a rank, `required` first.
+    /// Priority as a rank, `required` first.
     priority: u8,
 }
 
@@ -128,7 +133,7 @@ impl Record {
         std::str::from_utf8(self.field(0)).unwrap_or_default()
     }
 
-    /// `Pre-Depends` and `Depends`.
+    /// Returns the groups of `Pre-Depends` and `Depends`.
     fn needs(&self) -> impl Iterator<Item = Group> {
         [1, 2].into_iter().flat_map(|number| relation::parse_groups(self.field(number)).0)
     }
@@ -143,28 +148,29 @@ impl Record {
 }
 
 impl Index {
-    /// An empty one for a machine of this architecture, in Debian's words.
+    /// Returns an empty index for a machine of this architecture, by Debian's name.
     pub fn new(architecture: &str) -> Self {
         Index { architecture: architecture.to_owned(), packages: HashMap::new(), kept: 0 }
     }
 
-    /// Takes over the packages of one uncompressed `Packages` file; of those that are there already the newer versions.
+    /// Adds the packages of one uncompressed `Packages` file; of each package the newest version
+    /// stays. The error is one of reading, or that the index is too large.
     pub fn add(&mut self, reader: &mut dyn Read) -> io::Result<()> {
-        scan::pieces(reader, &mut |piece| self.take(piece))?;
+        scan::pieces(reader, &mut |chunk| self.take(chunk))?;
         match self.kept > KEPT_LIMIT {
-            true => Err(io::Error::other("far more packages than any distribution has")),
+            true => Err(io::Error::other("more packages than any distribution has")),
             false => Ok(()),
         }
     }
 
-    /// Takes over another index.
+    /// Adds the packages of another index.
     fn join(&mut self, other: Index) {
         other.packages.into_iter().for_each(|(name, record)| self.put(name, record));
     }
 
-    /// Takes whole stanzas, as long as there is room.
-    fn take(&mut self, piece: &[u8]) {
-        for stanza in &deb822::parse(piece).0 {
+    /// Adds complete stanzas until the size limit.
+    fn take(&mut self, chunk: &[u8]) {
+        for stanza in &deb822::parse(chunk).0 {
             if self.kept > KEPT_LIMIT {
                 return;
             }
@@ -182,10 +188,12 @@ impl Index {
         }
     }
 
-    /// The packages of the base image by name, or why they cannot be told.
+    /// Returns the packages of the base image by name, or the reason why they are unknown.
     ///
-    /// As debootstrap does it, a dependency is followed to its first alternative, whatever else is in the set. Where that is
-    /// no package, something in the set usually provides it; else the first alternative that is one, or a provider, comes in.
+    /// Like debootstrap, it follows a dependency to its first alternative, even if the set
+    /// satisfies another one. If the first alternative is not a package, a package of the set
+    /// usually provides it. Otherwise it adds the first alternative that is a package or has a
+    /// provider.
     pub fn base_packages(&self, recipe: &Recipe) -> Result<Vec<Pin>, String> {
         let seeds = self
             .packages
@@ -213,12 +221,12 @@ impl Index {
             }
         }
         if !chosen.contains("apt") || !package_list::is_base_system(chosen.iter().copied()) {
-            return Err("the indexes do not hold a base system".to_owned());
+            return Err("the indexes do not contain a base system".to_owned());
         }
         Ok(chosen.into_iter().filter_map(|name| self.pin(name)).collect())
     }
 
-    /// The package of an alternative, if there is one that will do.
+    /// Returns the package of an alternative, if one satisfies it.
     fn package(&self, alternative: Option<&relation::Relation>, recipe: &Recipe) -> Option<&str> {
         let alternative = alternative.filter(|a| !recipe.unwanted.contains(&a.name.as_str()))?;
         let (name, record) = self.packages.get_key_value(alternative.name.as_str())?;
@@ -257,10 +265,10 @@ impl Index {
 
 fn unsatisfied(group: &Group) -> String {
     let names: Vec<&str> = group.iter().map(|alternative| alternative.name.as_str()).collect();
-    format!("nothing in the indexes is or provides {}", names.join(" or "))
+    format!("no package in the indexes is or provides {}", names.join(" or "))
 }
 
-/// A package of this architecture or of all, if its name and version are valid.
+/// Reads a package of this architecture or of `all`, if its name and version are valid.
 fn read_record<'a>(stanza: &deb822::Stanza<'a>, architecture: &str) -> Option<(&'a str, Record)> {
     let field = |name| stanza.get(name).unwrap_or_default();
     let for_all = field("Architecture") == b"all";
@@ -273,7 +281,7 @@ fn read_record<'a>(stanza: &deb822::Stanza<'a>, architecture: &str) -> Option<(&
     }
     let mut fields = Vec::new();
     for name in ["Version", "Pre-Depends", "Depends", "Provides"] {
-        // A folded value becomes one line.
+        // A record has one line per field, so a folded value is unfolded.
         fields.extend(field(name).iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }));
         fields.push(b'\n');
     }

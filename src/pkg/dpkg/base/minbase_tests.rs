@@ -1,6 +1,7 @@
 use crate::pkg::dpkg::base::minbase::*;
 
-/// Stanzas from lines `name version architecture priority [Essential] | Field: value | ...`.
+/// Builds stanzas from lines `name version architecture priority [essential] ; Field: value ;
+/// ...`.
 fn index(lines: &[&str]) -> String {
     let stanza = |line: &&str| {
         let mut parts = line.split(" ; ");
@@ -60,7 +61,7 @@ const EXPECTED: &str = "adduser=3.134 apt=2.6.1 base-files=12.4 debian-archive-k
      gpgv=2.2 init-system-helpers=1.65 libc6=2.36-10 libgcc-s1=12.2 libseccomp2=2.5 mawk=1.3 tar=1.34+dfsg usr-is-merged=35";
 
 #[test]
-fn essential_and_required_packages_and_apt_with_what_they_need() {
+fn base_packages_contain_essential_required_apt_and_dependencies() {
     let (release, updates) = (index(RELEASE), index(UPDATES));
     let recipe = recipe("debian", "bookworm").unwrap();
     for order in [[release.as_str(), &updates], [&updates, &release]] {
@@ -72,20 +73,22 @@ fn essential_and_required_packages_and_apt_with_what_they_need() {
 }
 
 #[test]
-fn what_the_set_lacks_comes_in() {
+fn base_packages_unsatisfied_alternatives_are_added() {
     let recipe = recipe("debian", "trixie").unwrap();
     for (line, extra) in [
-        // A name that is only provided: by the set, else by whom the archive thinks more of, else by name.
+        // A provided name: satisfied by the set, else by the provider with the highest priority,
+        // else by the first name.
         ("apt 3 amd64 important ; Depends: awk", ""),
         (
             "apt 3 amd64 important ; Depends: mta\n\nPackage: postfix\nVersion: 1\nArchitecture: amd64\nPriority: optional\nProvides: mta\n\n\
           Package: exim\nVersion: 1\nArchitecture: amd64\nPriority: standard\nProvides: mta",
             "exim",
         ),
-        // A later alternative, where the first is not there or of the wrong version.
+        // A later alternative, if the first one is missing or has the wrong version.
         ("apt 3 amd64 important ; Depends: nothing | bash | perl", "bash"),
         ("apt 3 amd64 important ; Depends: bash (>= 6) | perl", "perl"),
-        // A later alternative that is there already is no reason to leave out the first: so does debootstrap.
+        // The first alternative is added even if the set contains a later one, as debootstrap
+        // does.
         ("apt 3 amd64 important ; Depends: bash | tar", "bash"),
         // usrmerge is not followed.
         ("apt 3 amd64 important ; Depends: usrmerge | usr-is-merged", ""),
@@ -101,7 +104,7 @@ fn what_the_set_lacks_comes_in() {
 }
 
 #[test]
-fn half_an_index_gives_no_list() {
+fn base_packages_incomplete_index_returns_error() {
     let recipe = recipe("debian", "bookworm").unwrap();
     let without = |name: &str| {
         let lines: Vec<&str> = RELEASE.iter().copied().filter(|line| !line.starts_with(name)).collect();
@@ -115,7 +118,7 @@ fn half_an_index_gives_no_list() {
 }
 
 #[test]
-fn indexes_join_by_the_newer_version() {
+fn join_newer_version_replaces_older() {
     let recipe = recipe("debian", "bookworm").unwrap();
     let parts = || [read(&[&index(RELEASE)]), read(&[&index(UPDATES)])];
     for reverse in [false, true] {
@@ -130,7 +133,7 @@ fn indexes_join_by_the_newer_version() {
 }
 
 #[test]
-fn the_machines_cached_indexes_are_enough() {
+fn compute_without_client_uses_cached_indexes() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -178,7 +181,7 @@ fn the_machines_cached_indexes_are_enough() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_make_it_panic(text in "(Package|Version|Architecture|Depends|Provides|: |a|amd64|1|\n| |\\|,){0,24}") {
+    fn index_any_text_never_panics(text in "(Package|Version|Architecture|Depends|Provides|: |a|amd64|1|\n| |\\|,){0,24}") {
         let mut index = Index::new("amd64");
         let _ = index.add(&mut text.as_bytes());
         let _ = index.base_packages(&recipe("ubuntu", "noble").unwrap());

@@ -1,10 +1,10 @@
-//! What a base image of Debian or Ubuntu contains, where the image itself cannot be read.
+//! Contents of a base image that was not pulled: its packages, and their files.
 //!
-//! - [`package_list`]: names and versions of its packages.
-//! - [`published`]: the lists that the builders of the images publish.
-//! - [`minbase`]: the list computed from the repositories' indexes.
-//! - [`contents`]: the files of those packages.
-//! - [`profile`]: how an image differs from the plain installation of its packages.
+//! - [`published`] fetches published package lists; [`minbase`] computes the list as debootstrap
+//!   does.
+//! - [`package_list`] is such a list; [`contents`] returns the files of its packages.
+//! - [`profile`] lists the differences between an image and the plain installation of its
+//!   packages.
 
 pub mod contents;
 pub mod minbase;

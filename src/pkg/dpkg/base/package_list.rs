@@ -1,35 +1,38 @@
-//! Which packages a base image holds, where no database of the image can be read: names and versions, and how they are known.
+//! The packages of a base image whose database cannot be read: names, versions, and the source of
+//! the list.
 
 use crate::pkg::dpkg::{status, version};
 use crate::pkg::{Catalog, Pin};
 
-/// One package of a list as `dpkg-query -W` prints it. The architecture is only there where the name alone would be
-/// ambiguous (`${binary:Package}`).
+/// One package of a list as `dpkg-query -W` prints it. It has an architecture only if the name
+/// alone is ambiguous (`${binary:Package}`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
-    /// The package's name.
+    /// Name of the package.
     pub name: String,
-    /// Its architecture, where the list says it.
+    /// Architecture, if the list has it.
     pub architecture: Option<String>,
-    /// Its version.
+    /// Version.
     pub version: String,
 }
 
 /// The packages of a base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageList {
-    /// By name and architecture, each once.
+    /// Packages by name and architecture, each once.
     pub packages: Vec<Pin>,
-    /// Where the list comes from, for people.
+    /// Source of the list, for messages.
     pub source: String,
-    /// The tag that will always name the image with exactly these packages, `bookworm-20260824`.
+    /// Tag that always names the image with exactly these packages, for example
+    /// `bookworm-20260824`.
     pub tag: Option<String>,
-    /// `sha256:...` of the image's index, which a registry has for exactly these packages.
+    /// Digest (`sha256:...`) of the registry's image index for exactly these packages.
     pub digest: Option<String>,
 }
 
 impl Listed {
-    /// Reads `name[:architecture]` and a version. `None` for anything that is not of Debian policy's grammar.
+    /// Parses `name[:architecture]` and a version. `None` if they do not match the grammar of
+    /// Debian policy.
     pub fn parse(name: &str, version: &str) -> Option<Self> {
         let (name, architecture) = match name.split_once(':') {
             Some((name, architecture)) => (name, Some(architecture)),
@@ -49,8 +52,8 @@ impl Listed {
     }
 }
 
-/// The packages with their architectures. Where the list has none, it is that of the machine's package of this version,
-/// else of this name; a package that the machine has not is taken for one of the machine's architecture.
+/// Returns the packages with their architectures. If the list has none, it is that of the
+/// machine's package of this version, else of this name, else the machine's own.
 pub fn complete(listed: Vec<Listed>, catalog: &Catalog) -> Vec<Pin> {
     let mut packages: Vec<Pin> = listed
         .into_iter()
@@ -78,8 +81,8 @@ fn key(pin: &Pin) -> (&str, &str) {
     (&pin.name, &pin.architecture)
 }
 
-/// Whether these are the packages of a system that can install others: a page that says something else, or half of a
-/// list, is not taken for a list.
+/// Whether these are the packages of a system that can install others. An error page or a
+/// truncated list is rejected by this test.
 pub fn is_base_system<'a>(names: impl Iterator<Item = &'a str>) -> bool {
     const ALWAYS: [&str; 3] = ["base-files", "dpkg", "libc6"];
     let mut found = [false; ALWAYS.len()];
@@ -98,7 +101,7 @@ mod tests {
     use crate::pkg::dpkg::status::parse_status;
 
     #[test]
-    fn names_and_versions_are_of_policy() {
+    fn parse_names_and_versions_other_than_policy_are_rejected() {
         let parse = |name: &str, version: &str| {
             Listed::parse(name, version).map(|l| (l.name, l.architecture.unwrap_or_default(), l.version))
         };
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn architectures_are_the_machines_own() {
+    fn complete_missing_architectures_are_taken_from_machine() {
         let stanza = |name: &str, version: &str, architecture: &str, state: &str| {
             format!(
                 "Package: {name}\nStatus: install ok {state}\nVersion: {version}\nArchitecture: {architecture}\n\n"
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_list_is_none() {
+    fn is_base_system_truncated_list_returns_false() {
         assert!(is_base_system(["apt", "base-files", "dpkg", "libc6"].into_iter()));
         assert!(!is_base_system(["apt", "base-files", "dpkg"].into_iter()));
         assert!(!is_base_system([].into_iter()));

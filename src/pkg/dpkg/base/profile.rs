@@ -1,22 +1,22 @@
-//! How the images of a family differ from the plain installation of their packages, as far as is known without the image.
+//! Known differences between the images of a family and the plain installation of their packages.
 
 use crate::pkg::PathFilters;
 
-/// The differences. Paths are relative to the root.
+/// Differences of an image family. Paths are relative to the root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// Whether `/bin`, `/lib` and `/sbin` are links into `/usr`.
     pub merged_usr: bool,
-    /// Lines of `dpkg.cfg(5)` that hold when the image is built and for what is installed in it later; nothing where they
-    /// are not known.
+    /// Lines of dpkg.cfg(5) that apply to the image's packages and to later installations; `None`
+    /// if they are unknown.
     pub path_filters: Option<&'static [&'static str]>,
-    /// Files of packages that are elsewhere in the image, because of `dpkg-divert(1)`: the package's path, and the file's.
+    /// Files that dpkg-divert(1) moved: the packaged path, and the path in the image.
     pub diversions: &'static [(&'static str, &'static str)],
-    /// Files that the image adds and no package owns.
+    /// Unpackaged files that the image adds.
     pub added: &'static [&'static str],
 }
 
-/// What the official images of Debian and its derivatives add for the package tools.
+/// Files that the official images of Debian and its derivatives add for the package tools.
 const DOCKER_FILES: &[&str] = &[
     "etc/apt/apt.conf.d/docker-autoremove-suggests",
     "etc/apt/apt.conf.d/docker-clean",
@@ -26,11 +26,12 @@ const DOCKER_FILES: &[&str] = &[
     "usr/sbin/policy-rc.d",
 ];
 
-/// debuerreotype 0.15, `scripts/debuerreotype-minimizing-config`.
+/// Images of debuerreotype 0.15, `scripts/debuerreotype-minimizing-config`.
 const DEBIAN: Profile =
     Profile { merged_usr: true, path_filters: Some(&[]), diversions: &[], added: DOCKER_FILES };
 
-/// The same with the archive of old releases, `scripts/debuerreotype-init` and `examples/debian.sh`.
+/// Images of releases past their end of life, `scripts/debuerreotype-init` and
+/// `examples/debian.sh`.
 const DEBIAN_EOL: Profile = Profile {
     added: &[
         "etc/apt/apt.conf.d/check-valid-until.conf",
@@ -46,7 +47,8 @@ const DEBIAN_EOL: Profile = Profile {
     ..DEBIAN
 };
 
-/// `scripts/.slimify-excludes` and `.slimify-includes` of debuerreotype: the images `debian:*-slim`.
+/// Filters of `debian:*-slim`: `scripts/.slimify-excludes` and `.slimify-includes` of
+/// debuerreotype.
 const SLIM_FILTERS: &[&str] = &[
     "path-exclude=/usr/share/doc/*",
     "path-exclude=/usr/share/info/*",
@@ -68,7 +70,7 @@ const SLIM_FILTERS: &[&str] = &[
     "path-include=/usr/share/omf/*/*-C.emf",
 ];
 
-/// livecd-rootfs, `auto/build`: written into `/etc/dpkg/dpkg.cfg.d/excludes`.
+/// Filters that livecd-rootfs, `auto/build`, writes to `/etc/dpkg/dpkg.cfg.d/excludes`.
 const UBUNTU_FILTERS: &[&str] = &[
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/locale/*/LC_MESSAGES/*.mo",
@@ -77,7 +79,7 @@ const UBUNTU_FILTERS: &[&str] = &[
     "path-include=/usr/share/doc/*/changelog.*",
 ];
 
-/// livecd-rootfs, `configure_oci`.
+/// Files of livecd-rootfs, `configure_oci`.
 const UBUNTU_FILES: &[&str] = &[
     "etc/apt/apt.conf.d/docker-autoremove-suggests",
     "etc/apt/apt.conf.d/docker-clean",
@@ -91,7 +93,7 @@ const UBUNTU_FILES: &[&str] = &[
     "usr/sbin/policy-rc.d",
 ];
 
-/// Since 18.04.
+/// Images since 18.04.
 const UBUNTU: Profile = Profile {
     merged_usr: true,
     path_filters: Some(UBUNTU_FILTERS),
@@ -99,11 +101,12 @@ const UBUNTU: Profile = Profile {
     added: UBUNTU_FILES,
 };
 
-/// Before 18.04. Whether these leave out documentation was not seen; taken for left out, it is carried, which is never wrong.
+/// Images before 18.04. It was not checked whether they exclude documentation. If it counts as
+/// excluded, the delta contains it, so the result is correct in both cases.
 const UBUNTU_OLD: Profile =
     Profile { diversions: &[("sbin/initctl", "sbin/initctl.distrib")], added: DOCKER_FILES, ..UBUNTU };
 
-/// A profile by its name in `images.tsv`.
+/// Returns a profile by its name in `images.tsv`.
 pub fn by_name(name: &str) -> Option<Profile> {
     Some(match name {
         "-" => Profile::default(),
@@ -115,7 +118,8 @@ pub fn by_name(name: &str) -> Option<Profile> {
     })
 }
 
-/// What small images leave out; taken for left out where an image's own filters are not known, for that is never wrong.
+/// Usual filters of small images, used if an image's own filters are unknown. A file that counts
+/// as excluded is in the delta, so the result is correct in both cases.
 const USUAL_FILTERS: &[&str] = &[
     "path-exclude=/usr/share/doc/*",
     "path-exclude=/usr/share/man/*",
@@ -128,14 +132,14 @@ const USUAL_FILTERS: &[&str] = &[
 ];
 
 impl Profile {
-    /// What the image leaves out of packages, or may leave out.
+    /// Returns the filters of the files that the image excludes, or may exclude.
     pub fn filters(&self) -> PathFilters {
         let mut filters = PathFilters::default();
         filters.add(self.path_filters.unwrap_or(USUAL_FILTERS).join("\n").as_bytes());
         filters
     }
 
-    /// That of the image's smaller sibling, `debian:12-slim`.
+    /// Returns the profile of the smaller variant, such as `debian:12-slim`.
     pub fn slim(self) -> Self {
         Profile { path_filters: Some(SLIM_FILTERS), ..self }
     }

@@ -1,52 +1,52 @@
 //! Published package lists of official images: a few kilobytes instead of the image.
 //!
-//! Two forms, both made by `dpkg-query -W` in the finished image: the `rootfs.manifest` files that the builders of
-//! Debian's images publish, and the pages of docker-library/repo-info.
+//! Both formats are created by `dpkg-query -W` in the finished image: the `rootfs.manifest` files
+//! that the builders of Debian's images publish, and the pages of docker-library/repo-info.
 
 use super::package_list::{self, Listed, PackageList};
 use crate::model::escape;
 use crate::pkg::Catalog;
 use crate::transfer::net::{Client, Request};
 
-/// The image whose list is asked for.
+/// The image of the requested list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image<'a> {
-    /// The name without host: `debian`, `library/debian`, `debian/eol`.
+    /// Name without host: `debian`, `library/debian`, `debian/eol`.
     pub repository: &'a str,
-    /// The tag, `12`.
+    /// Tag, such as `12`.
     pub tag: &'a str,
-    /// The digest that follows it, if one does: a list is then only taken if it is known to be of this image.
+    /// Digest of the image, if known. Only a list of exactly this image is used then.
     pub digest: Option<&'a str>,
-    /// The release's codename, `bookworm`; empty where it is not known.
+    /// Codename of the release, such as `bookworm`; empty if unknown.
     pub codename: &'a str,
-    /// Docker's name of the architecture, `arm/v7`.
+    /// Docker's name of the architecture, such as `arm/v7`.
     pub architecture: &'a str,
 }
 
-/// Reads a document by its address, of at most so many bytes; the error is for people.
+/// Function that fetches a document by URL, up to a maximum of bytes. The error is a message.
 type Get<'a> = dyn FnMut(&str, u64) -> Result<Vec<u8>, String> + 'a;
 
-/// A place where lists are published.
+/// A publisher of lists.
 struct Publisher {
     kind: Kind,
-    /// The list's address.
+    /// URL template of the list.
     list: &'static str,
-    /// The address of what tells which image the list is of; empty for none.
+    /// URL template of the document that identifies the image of the list; empty for none.
     witness: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Pages of docker-library/repo-info; of images for amd64 only.
+    /// Pages of docker-library/repo-info; only for amd64 images.
     Page,
-    /// Debian's manifests of what its tags name today.
+    /// Debian's manifests of the current images of its tags.
     Debian,
-    /// Debian's manifests of releases that have ended.
+    /// Debian's manifests of releases past their end of life.
     DebianEol,
 }
 
-/// In the order of asking. Checked on 2026-11-22. A page comes from an image that was pulled; Debian's manifests are there
-/// a day or two before the images are.
+/// Publishers in the order of the queries, checked on 2026-11-22. Pages come from an image that
+/// was pulled; Debian's manifests are published a day or two before the images.
 const PUBLISHERS: &[Publisher] = &[
     Publisher {
         kind: Kind::Page,
@@ -65,7 +65,7 @@ const PUBLISHERS: &[Publisher] = &[
     },
 ];
 
-/// Docker's names of architectures, and those of the publishers' branches.
+/// Docker's names of architectures, and the names of the publishers' branches.
 const ARCHITECTURES: &[(&str, &str)] = &[
     ("386", "i386"),
     ("amd64", "amd64"),
@@ -79,14 +79,16 @@ const ARCHITECTURES: &[(&str, &str)] = &[
     ("s390x", "s390x"),
 ];
 
-/// A page of Debian 13 has 84 KB, a manifest 2 KB.
+/// Size limits in bytes. A page of Debian 13 has 84 KB, a manifest 2 KB.
 const PAGE_LIMIT: u64 = 4 << 20;
 const MANIFEST_LIMIT: u64 = 256 << 10;
 const SERIAL_LIMIT: u64 = 1 << 10;
-/// An image's list has a hundred lines; the largest distribution has not so many packages.
+/// Maximum number of packages. An image's list has about a hundred; no distribution has this
+/// many.
 const MAX_PACKAGES: usize = 100_000;
 
-/// The list of an image, from the first publisher that has it; otherwise why each has not.
+/// Returns the list of an image from the first publisher that has it. The error contains the
+/// reason of each publisher.
 pub fn fetch(image: &Image<'_>, catalog: &Catalog, client: &Client) -> Result<PackageList, String> {
     let mut get = |address: &str, limit: u64| {
         client.get_bytes(&Request::new(address, limit)).map_err(|failure| failure.to_string())
@@ -104,23 +106,23 @@ fn fetch_with(image: &Image<'_>, catalog: &Catalog, get: &mut Get<'_>) -> Result
         }
     }
     match reasons.is_empty() {
-        true => Err("nobody publishes the package list of this image".to_owned()),
+        true => Err("no publisher has a package list of this image".to_owned()),
         false => Err(reasons.join("; ")),
     }
 }
 
-/// Where a publisher has the list of an image.
+/// Location of a publisher's list of an image.
 struct ListUrl<'a> {
     publisher: &'a Publisher,
-    /// The repository as people write it.
+    /// Repository as users write it.
     name: &'a str,
     tag: &'a str,
-    /// The publisher's name of the architecture.
+    /// Publisher's name of the architecture.
     architecture: &'static str,
-    /// The suite, for Debian's.
+    /// Suite, for Debian's lists.
     suite: &'a str,
     slim: bool,
-    /// The day in the tag.
+    /// Date in the tag.
     day: Option<&'a str>,
 }
 
@@ -139,7 +141,8 @@ impl<'a> ListUrl<'a> {
         let is_suite = !suite.is_empty() && suite.bytes().all(|b| b.is_ascii_lowercase());
         let fits = match publisher.kind {
             Kind::Page => *architecture == "amd64" && !name.is_empty() && plain(name),
-            // The tag of a point release stays behind when the next one comes.
+            // The tag of a point release stays behind at the next one, so today's manifest is of
+            // another image.
             Kind::Debian => name == "debian" && is_suite && !rest.contains('.'),
             Kind::DebianEol => name == "debian/eol" && is_suite && day.is_none(),
         };
@@ -171,7 +174,7 @@ impl<'a> ListUrl<'a> {
         };
         let Witnessed { tag, digest } = witnessed;
         if image.digest.is_some() && image.digest != digest.as_deref() {
-            return Err(at("not known to be of the image with this digest".to_owned()));
+            return Err(at("cannot be matched to the image with this digest".to_owned()));
         }
         let packages = package_list::complete(packages, catalog);
         Ok(PackageList { packages, source: address, tag, digest })
@@ -179,7 +182,8 @@ impl<'a> ListUrl<'a> {
 
     fn witness_page(&self, page: &Page, get: &mut Get<'_>) -> Witnessed {
         let remote = get(&self.fill(self.publisher.witness), PAGE_LIMIT).unwrap_or_default();
-        // Debian's images are built for a day and say so; others say when they were built.
+        // Debian's images have midnight of their date as the time of creation; others have the
+        // real time.
         let date = page.created.as_deref().and_then(|time| time.strip_suffix("T00:00:00Z"));
         let date = date.map(|day| day.replace('-', "")).filter(|day| self.name == "debian" && is_day(day));
         let tag = match self.day {
@@ -196,29 +200,30 @@ impl<'a> ListUrl<'a> {
         let serial = get(&self.fill(self.publisher.witness), SERIAL_LIMIT)?;
         let serial = String::from_utf8_lossy(&serial).trim().to_owned();
         if !is_day(&serial) {
-            return Err("the publisher's serial is no date".to_owned());
+            return Err("the publisher's serial is not a date".to_owned());
         }
         if self.day.is_some_and(|day| day != serial) {
-            return Err(format!("the list there is of {serial}"));
+            return Err(format!("the published list is of {serial}"));
         }
         Ok(Witnessed { tag: self.dated_tag(&serial), digest: None })
     }
 
-    /// The tag of one day's image, which does not move.
+    /// Returns the tag of one date's image, which never changes.
     fn dated_tag(&self, day: &str) -> Option<String> {
         let is_suite = self.suite.bytes().all(|b| b.is_ascii_lowercase()) && !self.suite.is_empty();
         is_suite.then(|| format!("{}-{day}{}", self.suite, if self.slim { "-slim" } else { "" }))
     }
 }
 
-/// Which image a list is of.
+/// Image that a list describes.
 #[derive(Default)]
 struct Witnessed {
     tag: Option<String>,
     digest: Option<String>,
 }
 
-/// Splits `bookworm-20260803` or `noble-20260730.1` at its day; the number behind the day belongs to it.
+/// Splits `bookworm-20260803` or `noble-20260730.1` at its date; the number after the date
+/// belongs to it.
 pub fn dated(tag: &str) -> Option<(&str, &str)> {
     let (name, day) = tag.rsplit_once('-')?;
     let (date, build) = day.split_once('.').unwrap_or((day, "0"));
@@ -230,31 +235,31 @@ fn is_day(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Reads `name[:architecture]<TAB>version` lines. Every line has to be one: a page that says that there is no such file
-/// is no list.
+/// Parses `name[:architecture]<TAB>version` lines. Every line must match, so an error page is
+/// rejected.
 pub fn read_manifest(bytes: &[u8]) -> Result<Vec<Listed>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not a package list".to_owned())?;
     let mut packages = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
         let listed = line.split_once('\t').and_then(|(name, version)| Listed::parse(name, version));
-        packages.push(listed.ok_or_else(|| format!("line {} is no package and version", number + 1))?);
+        packages.push(listed.ok_or_else(|| format!("line {} is not a package and version", number + 1))?);
     }
     checked(packages)
 }
 
-/// What a page of repo-info's `local` says.
+/// A page of repo-info's `local`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// `sha256:...` of the image's configuration.
+    /// Digest (`sha256:...`) of the image's configuration.
     pub image_id: String,
-    /// When the image was made, RFC 3339.
+    /// Time of the image's creation, RFC 3339.
     pub created: Option<String>,
-    /// Its packages.
+    /// Packages of the image.
     pub packages: Vec<Listed>,
 }
 
-/// Reads a page: `- Image ID: ...`, and the lines of the form "- `name[:architecture]=version`" under the heading
-/// `Binary Packages:` of each source package.
+/// Parses a page: `- Image ID: ...`, and the lines of the form "- `name[:architecture]=version`"
+/// below the heading `Binary Packages:` of each source package.
 pub fn read_page(bytes: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not a page of package lists".to_owned())?;
     let mut page = Page { image_id: String::new(), created: None, packages: Vec::new() };
@@ -267,12 +272,12 @@ pub fn read_page(bytes: &[u8]) -> Result<Page, String> {
         } else if line == "- Arch: `linux`/`amd64`" || line.is_empty() {
             continue;
         } else if line.starts_with("- Arch: ") {
-            return Err("of an image for another architecture".to_owned());
+            return Err("for an image of another architecture".to_owned());
         } else if line == "Binary Packages:" {
             in_packages = true;
         } else if let Some(item) = quoted(line, "- ").filter(|_| in_packages) {
             let listed = item.split_once('=').and_then(|(name, version)| Listed::parse(name, version));
-            let error = || format!("line {} is no package and version", number + 1);
+            let error = || format!("line {} is not a package and version", number + 1);
             page.packages.push(listed.ok_or_else(error)?);
         } else {
             in_packages = false;
@@ -282,7 +287,8 @@ pub fn read_page(bytes: &[u8]) -> Result<Page, String> {
     Ok(page)
 }
 
-/// The digest of the index that has, for amd64, the image with this configuration: from a page of repo-info's `remote`.
+/// Returns the digest of the index that has the image with this configuration for amd64, from a
+/// page of repo-info's `remote`.
 pub fn index_digest(bytes: &[u8], image_id: &str) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut sections = text.split("\n### ");
@@ -299,7 +305,7 @@ pub fn index_digest(bytes: &[u8], image_id: &str) -> Option<String> {
     (is_digest && sections.any(is_ours)).then(|| digest.to_owned())
 }
 
-/// What stands between backquotes after a line's beginning.
+/// Returns the text between backquotes after the start of a line.
 fn quoted<'a>(line: &'a str, begin: &str) -> Option<&'a str> {
     line.strip_prefix(begin)?.strip_prefix('`')?.strip_suffix('`')
 }

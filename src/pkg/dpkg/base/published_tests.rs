@@ -14,7 +14,7 @@ const POTATO: &[u8] = manifest!("debian-potato-i386-slim");
 const IMAGE_ID: &str = "sha256:39db83443324e7ef683bd854a90c6615741fecbfe005bc10228129e03af1e950";
 const INDEX: &str = "sha256:813017f3d62be4b5891a7acca6a01bdcd4b8513daa81b1ab99d3a50385b26931";
 
-/// A page in the form of repo-info's `local`.
+/// Builds a page in the format of repo-info's `local`.
 fn page(created: &str) -> String {
     let package = |source: &str, binaries: &[&str]| {
         let binaries: String = binaries.iter().map(|binary| format!("- `{binary}`\n")).collect();
@@ -39,7 +39,7 @@ fn page(created: &str) -> String {
     )
 }
 
-/// A page in the form of repo-info's `remote`.
+/// Builds a page in the format of repo-info's `remote`.
 fn remote(image_id: &str) -> String {
     let section = |platform: &str, id: &str| {
         format!(
@@ -54,7 +54,7 @@ fn remote(image_id: &str) -> String {
 }
 
 #[test]
-fn manifests_of_real_images_are_read_whole() {
+fn read_manifest_real_images_return_all_packages() {
     for (bytes, count, first, last) in [
         (BOOKWORM, 88, "adduser=3.134", "zlib1g:amd64=1:1.2.13.dfsg-1"),
         (
@@ -92,7 +92,7 @@ fn manifests_of_real_images_are_read_whole() {
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
+fn read_manifest_other_documents_return_error() {
     let half = &BOOKWORM[..BOOKWORM.len() / 3];
     for bytes in [
         &b""[..],
@@ -110,7 +110,7 @@ fn what_is_no_list_is_refused() {
 }
 
 #[test]
-fn pages_say_which_image_they_are_of() {
+fn read_page_returns_image_id_and_packages() {
     let read = read_page(page("2026-08-24T00:00:00Z").as_bytes()).unwrap();
     assert_eq!((read.image_id.as_str(), read.created.as_deref()), (IMAGE_ID, Some("2026-08-24T00:00:00Z")));
     let names: Vec<&str> = read.packages.iter().map(|listed| listed.name.as_str()).collect();
@@ -121,8 +121,8 @@ fn pages_say_which_image_they_are_of() {
 }
 
 #[test]
-fn an_index_is_named_only_if_it_has_the_very_image() {
-    // repo-info has the same digest, of an empty index, for every tag that is gone.
+fn index_digest_other_image_returns_none() {
+    // repo-info has the same digest, of an empty index, for every removed tag.
     let gone =
         format!("## `debian:12`\n\n```console\n$ docker pull debian@{INDEX}\n```\n\n-\tPlatforms: 0\n");
     for (page, expected) in [
@@ -138,7 +138,7 @@ fn an_index_is_named_only_if_it_has_the_very_image() {
     assert_eq!(index_digest(remote("").as_bytes(), ""), None);
 }
 
-/// What the publishers have, by the end of the address.
+/// Returns the publishers' documents, found by the end of the URL.
 fn net(files: &[(&str, Vec<u8>)]) -> impl FnMut(&str, u64) -> Result<Vec<u8>, String> + use<> {
     let files: BTreeMap<String, Vec<u8>> =
         files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
@@ -160,7 +160,7 @@ fn image<'a>(reference: &'a str, architecture: &'a str) -> Image<'a> {
 }
 
 #[test]
-fn a_page_pins_the_image_by_digest_and_by_day() {
+fn fetch_page_returns_digest_and_dated_tag() {
     let file = |folder: &str, name: &str| format!("{folder}{name}.md");
     let (local, distant) = (file(LOCAL, "12-slim"), file(REMOTE, "12-slim"));
     let catalog = Catalog::empty(Family::Dpkg, "amd64");
@@ -176,14 +176,14 @@ fn a_page_pins_the_image_by_digest_and_by_day() {
         assert_eq!((list.tag.as_deref(), list.digest.as_deref()), (tag, digest));
         assert_eq!(list.packages.len(), 5);
         assert_eq!(list.packages[3].to_string(), "libc-bin:amd64=2.36-9+deb12u10");
-        // A reference with a digest takes only the list of that image.
+        // A reference with a digest accepts only the list of that image.
         let wanted = Image { digest: Some(INDEX), ..image("debian:12-slim", "amd64") };
         assert_eq!(fetch_with(&wanted, &catalog, &mut get).is_ok(), digest.is_some());
     }
 }
 
 #[test]
-fn debians_manifests_are_of_the_day_of_their_serial() {
+fn fetch_manifest_date_is_its_serial() {
     let artifacts = |name: &str| format!("{ARTIFACTS}dist-arm32v7/{name}");
     let eol = "debuerreotype/docker-debian-eol-artifacts/dist-jessie/jessie/arm32v7/slim/rootfs.manifest";
     let mut get = net(&[
@@ -220,7 +220,7 @@ fn debians_manifests_are_of_the_day_of_their_serial() {
 }
 
 #[test]
-fn days_end_the_tag() {
+fn dated_splits_tag_at_date() {
     for (tag, expected) in [
         ("bookworm-20260803", Some(("bookworm", "20260803"))),
         ("noble-20260730.1", Some(("noble", "20260730.1"))),
@@ -237,7 +237,7 @@ fn days_end_the_tag() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_make_them_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..256), text in "[-`: a=\t\n#]{0,64}") {
+    fn parsers_any_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..256), text in "[-`: a=\t\n#]{0,64}") {
         for bytes in [&bytes[..], text.as_bytes()] {
             let _ = (read_manifest(bytes), read_page(bytes), index_digest(bytes, "sha256:0"));
         }
