@@ -257,7 +257,7 @@ fn each_sort_of_path_has_its_fate() {
     let local = &plan["packages"]["decisions"]["local"];
     assert_eq!(
         (&local["from"], &local["reason"]),
-        (&"context".into(), &"no archive has this version".into())
+        (&"context".into(), &"no repository has this version".into())
     );
     assert_eq!((&plan["packages"]["carried"], &plan["packages"]["dropped"]), (&1.into(), &1.into()));
     assert_eq!(plan["volumes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/srv/db"]);

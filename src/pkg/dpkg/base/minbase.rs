@@ -93,7 +93,7 @@ pub fn compute(
 struct Native<'a>(&'a str);
 
 impl Scan for Native<'_> {
-    type WalkedEntry = Index;
+    type Output = Index;
 
     fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Index> {
         let mut index = Index::new(self.0);
@@ -156,7 +156,7 @@ impl Index {
     /// Adds the packages of one uncompressed `Packages` file; of each package the newest version
     /// stays. The error is one of reading, or that the index is too large.
     pub fn add(&mut self, reader: &mut dyn Read) -> io::Result<()> {
-        scan::pieces(reader, &mut |chunk| self.take(chunk))?;
+        scan::chunks(reader, &mut |chunk| self.take(chunk))?;
         match self.kept > KEPT_LIMIT {
             true => Err(io::Error::other("more packages than any distribution has")),
             false => Ok(()),

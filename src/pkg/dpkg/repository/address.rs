@@ -1,21 +1,22 @@
-//! Addresses of archives (`sources.list(5)`): their parts, the names of their cached lists, and who needs a password.
+//! Addresses of repositories (sources.list(5)): their parts, the names of their cached lists, and
+//! whether they need a password.
 
-/// The parts of an address, as written; the user and the password are in none of them.
+/// Parts of an address, as written; none contains the user or the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address<'a> {
-    /// `http`, `cdrom`, `mirror+file`.
+    /// Scheme, such as `http`, `cdrom`, `mirror+file`.
     pub scheme: &'a str,
-    /// Name and, if one is written, port of the server; empty where there is none.
+    /// Name and optional port of the server; empty if there is none.
     pub host: &'a str,
-    /// What follows, with the slash.
+    /// Path with its first slash.
     pub path: &'a str,
-    /// Whether a user or a password was written before the server.
+    /// Whether the address contains a user or a password.
     pub has_user: bool,
     slashes: &'a str,
 }
 
 impl<'a> Address<'a> {
-    /// Takes an address apart; `None` without a scheme.
+    /// Parses an address; `None` without a scheme.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once(':')?;
         if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -30,19 +31,19 @@ impl<'a> Address<'a> {
         Some(Address { scheme, host, path, has_user, slashes: "//" })
     }
 
-    /// The address without user and password, with the slash at its end that apt adds.
+    /// Returns the address without user and password, with the final slash that apt adds.
     pub fn plain(&self) -> String {
         let Address { scheme, slashes, host, path, .. } = self;
         let end = if path.ends_with('/') { "" } else { "/" };
         format!("{scheme}:{slashes}{host}{path}{end}")
     }
 
-    /// Whether only the machine has what lies there: a medium or a directory.
+    /// Whether only the machine can read it: a CD-ROM or a directory.
     pub fn is_local(&self) -> bool {
         matches!(self.scheme, "cdrom" | "file" | "copy" | "mirror+file" | "mirror+copy")
     }
 
-    /// Whether the netrc(5)-like text of `apt_auth.conf(5)` has an entry for this address.
+    /// Whether the text of apt_auth.conf(5), similar to netrc(5), has an entry for this address.
     pub fn is_in_auth(&self, auth: &[u8]) -> bool {
         let auth = String::from_utf8_lossy(auth);
         let mut words = auth.split_ascii_whitespace();
@@ -56,7 +57,8 @@ impl<'a> Address<'a> {
         false
     }
 
-    /// `[protocol://]hostname[:port][/path]`; without a protocol only https is meant, without a port all of them.
+    /// Compares with `[protocol://]hostname[:port][/path]`. Without a protocol it means https,
+    /// without a port any port.
     fn is_machine(&self, machine: &str) -> bool {
         let (protocol, rest) = machine.split_once("://").map_or((None, machine), |(p, rest)| (Some(p), rest));
         let scheme = match protocol {
@@ -69,7 +71,7 @@ impl<'a> Address<'a> {
     }
 }
 
-/// The name of the file under `var/lib/apt/lists` that holds what lies at the address (apt's `URItoFileName`).
+/// Returns the name of the file below `var/lib/apt/lists` for an address (apt's `URItoFileName`).
 pub fn list_name(uri: &str) -> String {
     let rest = match Address::parse(uri) {
         Some(Address { host, path, .. }) => format!("{host}{path}"),
@@ -78,8 +80,8 @@ pub fn list_name(uri: &str) -> String {
     quote(&rest, br#"\|{}[]<>"^~_=!@#$%^&*"#).replace('/', "_")
 }
 
-/// A path inside an archive as part of an address; apt quotes these (`pkgAcquire::URIEncode`), and `?` and `#` would
-/// end the path.
+/// Quotes a path inside a repository for an address: the bytes that apt quotes
+/// (`pkgAcquire::URIEncode`), and `?` and `#`, which would end the path.
 pub fn quote_path(path: &str) -> String {
     quote(path, b"+~%?#")
 }
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_and_password_stay_behind() {
+    fn plain_user_and_password_are_removed() {
         for (text, plain, local, user) in [
             ("http://example.org/debian", "http://example.org/debian/", false, false),
             ("https://user:p@ss@example.org:8443", "https://example.org:8443/", false, true),
@@ -121,9 +123,9 @@ mod tests {
         assert_eq!(Address::parse("/srv:x"), None);
     }
 
-    /// As apt 2.6 named them.
+    /// Names that apt 2.6 uses.
     #[test]
-    fn lists_have_apts_names() {
+    fn list_name_matches_apt() {
         for (uri, name) in [
             (
                 "http://example.org/debian/dists/bookworm/InRelease",
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_belongs_to_protocol_server_port_and_path() {
+    fn is_in_auth_other_protocol_server_port_or_path_returns_false() {
         let auth = b"# none\nmachine a.example login x password machine\n\
             machine http://b.example/deb\nlogin x password y machine c.example:8443 login z password p";
         for (uri, known) in [

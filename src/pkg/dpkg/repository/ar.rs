@@ -1,14 +1,15 @@
-//! The archive format that Debian packages are (ar(5), "common format"; deb(5)): members one after the other.
+//! The archive format of Debian packages (ar(5), "common format"; deb(5)): a sequence of members.
 
 use std::io::{self, Read};
 
 const MAGIC: &[u8] = b"!<arch>\n";
-/// Length of a member's header.
+/// Length of a member's header in bytes.
 const HEADER: usize = 60;
-/// A package has three members, and may have a few whose names begin with `_`.
+/// Maximum number of members. A package has three, and may have a few whose names begin with `_`.
 const MAX_MEMBERS: usize = 16;
 
-/// The content of the first member whose name begins with `stem`; of the reader nothing behind it is read.
+/// Returns the content of the first member whose name begins with `stem`. It reads nothing after
+/// that member.
 pub(super) fn member<R: Read>(mut reader: R, stem: &[u8]) -> io::Result<io::Take<R>> {
     let mut magic = [0; MAGIC.len()];
     reader.read_exact(&mut magic)?;
@@ -30,7 +31,8 @@ pub(super) fn member<R: Read>(mut reader: R, stem: &[u8]) -> io::Result<io::Take
     Err(malformed("a package with too many members"))
 }
 
-/// Where that member ends, from the beginning of an archive that holds its header at least.
+/// Returns the end of that member in bytes, from the beginning of an archive that contains its
+/// header.
 pub(super) fn end_of_member(begin: &[u8], stem: &[u8]) -> io::Result<u64> {
     let mut cursor = io::Cursor::new(begin);
     let size = member(&mut cursor, stem)?.limit();

@@ -1,4 +1,4 @@
-//! What apt has fetched before: `var/lib/apt/lists`.
+//! apt's cache of release files and indexes: `var/lib/apt/lists`.
 
 use super::address::list_name;
 use super::release::Release;
@@ -16,14 +16,14 @@ use std::io::{self, Read};
 
 const DIRECTORY: &[u8] = b"var/lib/apt/lists";
 
-/// The names in apt's cache, and the door to them.
+/// Names in apt's cache, and the root to read them from.
 #[derive(Debug)]
 pub struct Cache<'a> {
     root: &'a Root,
     names: Vec<Vec<u8>>,
 }
 
-/// An index in the cache: its name, and what apt's name for it ends in beyond the index's own (`.lz4`).
+/// An index in the cache: its name, and the suffix that apt's compression adds (`.lz4`).
 pub(super) struct Cached<'a> {
     cache: &'a Cache<'a>,
     name: &'a [u8],
@@ -31,7 +31,7 @@ pub(super) struct Cached<'a> {
 }
 
 impl<'a> Cache<'a> {
-    /// Lists the cache of a root; a directory that cannot be listed is a note.
+    /// Lists the cache of a root. If the directory cannot be listed, that is a note.
     pub fn open(root: &'a Root, findings: &mut Findings) -> Self {
         let names = root.list(DIRECTORY).unwrap_or_else(|cause| {
             if cause.kind() != NotFound {
@@ -42,7 +42,7 @@ impl<'a> Cache<'a> {
         Cache { root, names }
     }
 
-    /// The release file of a source as apt last saw and verified it.
+    /// Returns the release file of a source that apt fetched and verified last.
     pub fn release(&self, source: &Source) -> Option<Release> {
         let directory = source.release_directory();
         ["InRelease", "Release"].iter().find_map(|name| {
@@ -52,14 +52,14 @@ impl<'a> Cache<'a> {
         })
     }
 
-    /// The newest date of all release files, in seconds since 1970.
+    /// Returns the latest date of all release files, in seconds since 1970.
     pub fn newest(&self) -> Option<i64> {
         let is_release = |name: &&Vec<u8>| name.ends_with(b"_InRelease") || name.ends_with(b"_Release");
         let releases = self.names.iter().filter(is_release).filter_map(|name| self.read(name));
         releases.filter_map(|content| Release::parse(&content).date).max()
     }
 
-    /// The index at this address, however apt has compressed it.
+    /// Returns the index at this address, with any of apt's compressions.
     pub(super) fn index(&'a self, uri: &str) -> Option<Cached<'a>> {
         let plain = list_name(uri);
         let at = self.names.partition_point(|name| name.as_slice() < plain.as_bytes());
@@ -78,12 +78,12 @@ impl<'a> Cache<'a> {
 }
 
 impl Cached<'_> {
-    /// Its path, relative to the root.
+    /// Returns the path of the index relative to the root.
     pub(super) fn path(&self) -> Vec<u8> {
         path(self.name)
     }
 
-    /// The index without its compression.
+    /// Returns a reader of the uncompressed index.
     pub(super) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
         let file = self.file()?;
         match self.ending {
@@ -92,7 +92,7 @@ impl Cached<'_> {
         }
     }
 
-    /// Digest and length as it lies there.
+    /// Returns digest and length in bytes of the file as it is stored.
     pub(super) fn digest(&self) -> io::Result<(Sha256, u64)> {
         let mut hasher = sha2::Sha256::new();
         let mut file = self.file()?;

@@ -1,10 +1,11 @@
-//! Dates of release files and of snapshot archives, all in UTC.
+//! Dates of release files and of snapshot repositories, all in UTC.
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAY: i64 = 86_400;
 
-/// Seconds since 1970 of a date like `Sat, 09 Sep 2023 10:00:00 UTC` (RFC 5322); other time zones are none.
+/// Parses a date such as `Sat, 09 Sep 2023 10:00:00 UTC` (RFC 5322) into seconds since 1970.
+/// `None` for other time zones.
 pub fn parse(text: &str) -> Option<i64> {
     let mut words = text.split_ascii_whitespace().skip_while(|word| word.ends_with(','));
     let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -23,27 +24,28 @@ fn number(text: &str, least: i64, most: i64) -> Option<i64> {
     text.parse().ok().filter(|value| digits && (least..=most).contains(value))
 }
 
-/// A time as snapshot archives write it: `20230909T100000Z`.
+/// Formats a time as snapshot repositories do: `20230909T100000Z`.
 pub fn stamp(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let rest = seconds.rem_euclid(DAY);
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
-/// A time for people: `2023-09-09`.
+/// Formats a date for messages: `2023-09-09`.
 pub fn day(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Days from 1970-01-01 to a day of the Gregorian calendar; years begin in March, so that leap days come last.
+/// Returns the days from 1970-01-01 to a day of the Gregorian calendar. Years begin in March, so
+/// that leap days come last.
 pub fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
-/// The reverse of [`days`].
+/// Returns year, month and day; the reverse of [`days`].
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -60,9 +62,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By `date -u -d`.
+    /// Expected values are those of `date -u -d`.
     #[test]
-    fn dates_are_seconds_and_stamps() {
+    fn parse_dates_return_seconds_and_stamps() {
         for (text, seconds, written) in [
             ("Thu, 01 Jan 1970 00:00:00 UTC", 0, "19700101T000000Z"),
             ("Sat, 09 Sep 2023 10:00:01 UTC", 1_694_253_601, "20230909T100001Z"),
@@ -82,13 +84,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_day_comes_back(number in -100_000i64..4_000_000) {
+        fn civil_reverses_days(number in -100_000i64..4_000_000) {
             let (year, month, day) = civil(number);
             prop_assert_eq!(days(year, month, day), number);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,60}") {
+        fn parse_any_text_never_panics(text in ".{0,60}") {
             let _ = parse(&text);
         }
     }

@@ -1,4 +1,5 @@
-//! Package files (deb(5)): what one holds, from its first kilobytes where the server sends parts.
+//! Reads the file list of a package file (deb(5)) from its first kilobytes, if the server
+//! supports range requests.
 
 use super::ar;
 use crate::context::decompress;
@@ -14,60 +15,61 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// Asked for at first: of most packages it holds the control member.
+/// Length of the first request in bytes; it contains the control member of most packages.
 const FIRST: u64 = 16 << 10;
-/// The status of an answer that is the part asked for (RFC 9110, 15.3.7).
+/// Status of a partial response (RFC 9110, 15.3.7).
 const PARTIAL: u16 = 206;
-/// A larger control member is refused; the largest of Debian's has 2 MB.
+/// Maximum size of a control member in bytes; the largest in Debian has 2 MB.
 const MAX_CONTROL: u64 = 8 << 20;
-/// The same unpacked.
+/// Maximum size of an uncompressed control member in bytes.
 const MAX_UNPACKED: u64 = 128 << 20;
-/// Packages asked for at a time; the client has its own limit for each host.
+/// Maximum number of concurrent requests; the client also limits them per host.
 const AT_A_TIME: usize = 8;
 
-/// A file that a package ships.
+/// A file in a package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackagedFile {
-    /// Relative to the root, in the package's own name for it (`bin/ls` on a merged `/usr`, too).
+    /// Path relative to the root, with the packaged name (`bin/ls`, also on a merged `/usr`).
     pub path: Box<[u8]>,
-    /// Digest of its content; packages give none for configuration files.
+    /// Digest of the content; `None` for most configuration files, because packages record none.
     pub md5: Option<Md5>,
-    /// A configuration file of dpkg's.
+    /// Whether dpkg manages it as a configuration file.
     pub conffile: bool,
 }
 
-/// What a package's control member says.
+/// Contents of a package's control member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Which package it is.
+    /// Name, version and architecture of the package.
     pub pin: Pin,
-    /// Its regular files by path, as far as it gives digests, and its configuration files.
+    /// Files by path: regular files with a digest, and configuration files.
     pub files: Vec<PackagedFile>,
 }
 
-/// A package file to look into.
+/// A package file to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its address.
+    /// URL of the file.
     pub url: String,
-    /// What it has to be.
+    /// Expected package.
     pub pin: Pin,
 }
 
-/// The heads of these packages, in this order; each is an error of its own if it cannot be had.
+/// Fetches the heads of these packages, in this order; each can fail on its own.
 pub fn many(client: &Client, wanted: &[Wanted]) -> Vec<io::Result<Head>> {
     let all = || wanted.par_iter().map(|wanted| head(client, wanted)).collect();
-    // Waiting, not working: more than there are processors.
+    // The threads wait for the network, so there are more than CPUs.
     match rayon::ThreadPoolBuilder::new().num_threads(AT_A_TIME.min(wanted.len())).build() {
         Ok(pool) => pool.install(all),
         Err(_) => all(),
     }
 }
 
-/// The head of one package: one request of 16 KiB, a second one if its control member is larger.
+/// Fetches the head of one package: one request of 16 KiB, and a second one if its control member
+/// is larger.
 ///
-/// Nothing vouches for what a mirror sends but the connection: only the whole file has a digest. What is built by it has
-/// to be proven.
+/// Only TLS protects the head, because the index has a digest only of the complete file. Builds
+/// that use it must therefore be verified.
 pub fn head(client: &Client, wanted: &Wanted) -> io::Result<Head> {
     let part = |range: Range<u64>| {
         let request = Request { range: Some(&range), ..Request::new(&wanted.url, u64::MAX) };
@@ -75,7 +77,7 @@ pub fn head(client: &Client, wanted: &Wanted) -> io::Result<Head> {
     };
     let response = part(0..FIRST)?;
     if response.status != PARTIAL {
-        // The server sends everything; what follows the control member is not read.
+        // The server sends the complete file; the rest after the control member is not read.
         return checked(parse(response.body.take(MAX_CONTROL))?, wanted);
     }
     let mut begin = Vec::new();
@@ -87,7 +89,7 @@ pub fn head(client: &Client, wanted: &Wanted) -> io::Result<Head> {
     if end > have {
         let response = part(have..end)?;
         if response.status != PARTIAL {
-            return Err(malformed("the server does not send parts any more"));
+            return Err(malformed("the server stopped sending partial responses"));
         }
         response.body.take(end - have).read_to_end(&mut begin)?;
     }
@@ -101,20 +103,20 @@ fn checked(head: Head, wanted: &Wanted) -> io::Result<Head> {
     }
 }
 
-/// The head of the package that begins here; nothing behind the control member is read.
+/// Parses the head of a package; it reads nothing after the control member.
 pub fn parse(package: impl Read + Send) -> io::Result<Head> {
     let member = ar::member(package, b"control.tar")?;
     let (_, plain) = decompress::decompress(member)?;
     let mut plain = plain.take(MAX_UNPACKED);
     let mut files = control_files(&mut plain)?;
-    // To the end, where the compression keeps its checksum.
+    // The checksum of the compression is at the end of the stream.
     io::copy(&mut plain, &mut io::sink())?;
     let mut file = |name: &[u8]| files.remove(name).unwrap_or_default();
     let (control, md5sums, conffiles) = (file(b"control"), file(b"md5sums"), file(b"conffiles"));
     Ok(Head { pin: pin(&control)?, files: shipped(&md5sums, &conffiles) })
 }
 
-/// The three files of the control archive that tell what the package holds.
+/// Returns the three files of the control archive that describe the package's contents.
 fn control_files(plain: impl Read) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut reader = Reader::new(plain);
     let mut files = BTreeMap::new();
@@ -148,7 +150,8 @@ fn shipped(md5sums: &[u8], conffiles: &[u8]) -> Vec<PackagedFile> {
         files.insert(path.clone(), PackagedFile { path, md5: Some(md5), conffile: false });
     }
     for line in conffiles.split(|&byte| byte == b'\n') {
-        // A flag may stand before the path (deb-conffiles(5)); what is removed on upgrade is not shipped.
+        // A flag may precede the path (deb-conffiles(5)); files marked `remove-on-upgrade` are
+        // not shipped.
         let Some(path) = normal(line).filter(|path| line.starts_with(b"/") && !path.is_empty()) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! A stanza of fields a source (`sources.list(5)`, "deb822-style").
+//! Sources in stanzas (sources.list(5), "deb822-style").
 
 use super::source::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, boolean, signer, words};
 use crate::model::problem::Problem;
@@ -7,7 +7,7 @@ use crate::pkg::dpkg::deb822::{Stanza, parse_keyed};
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
-/// Reads one file.
+/// Parses one file.
 pub(super) fn parse(file: &[u8], content: &[u8]) -> (Vec<Source>, Vec<Problem>) {
     let (stanzas, mut problems) = parse_keyed(content, "Types");
     let mut sources = Vec::new();
@@ -38,7 +38,7 @@ fn read_stanza(file: &[u8], stanza: &Stanza<'_>, most: usize) -> Result<Vec<Sour
     }
     let (uris, suites) = (list(stanza, "URIs")?, list(stanza, "Suites")?);
     if uris.is_empty() || suites.is_empty() {
-        return Err("without an address or a suite");
+        return Err("no address or no suite");
     }
     let components = list(stanza, "Components")?;
     let pairs = uris.iter().flat_map(|uri| suites.iter().map(move |suite| (uri, suite)));
@@ -62,11 +62,12 @@ fn list(stanza: &Stanza<'_>, field: &str) -> Result<Vec<String>, &'static str> {
     Ok(text(stanza, field)?.map(|value| words(value).collect()).unwrap_or_default())
 }
 
-/// Paths, fingerprints, or a key: its lines are indented, and an empty one is a dot.
+/// Parses paths, fingerprints, or a key. The lines of a key are indented, and an empty one is a
+/// dot.
 fn signers(value: &str) -> Result<Vec<Signer>, &'static str> {
     if !value.starts_with(ARMOR) {
         let signers: Option<Vec<Signer>> = words(value).map(|word| signer(&word)).collect();
-        return signers.ok_or("Signed-By is neither a path nor a fingerprint nor a key");
+        return signers.ok_or("Signed-By is not a path, a fingerprint or a key");
     }
     let lines = value.lines().map(|line| match line.trim() {
         "." => "",
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stanza_is_a_source_for_each_address_and_suite() {
+    fn parse_stanza_returns_source_per_address_and_suite() {
         let text = b"# by hand\nTypes: deb deb-src\nURIs: http://a.example/debian https://u:p@b.example/x\n\
             Suites: bookworm bookworm-updates\nComponents: main\n contrib\nSigned-By: /k/a.gpg /k/b.asc\n\
             architectures: amd64 i386\nTrusted: YES\nX-Repolib-Name: x\n\n\
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_stand_in_the_stanza() {
+    fn parse_inline_key_is_kept() {
         let text = b"Types: deb\nURIs: http://a.example/\nSuites: x/\nSigned-By:\n \
             -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBFit\n =abcd\n -----END PGP PUBLIC KEY BLOCK-----\n";
         let (sources, problems) = parse(b"x.sources", text);
@@ -119,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_a_problem() {
+    fn parse_incomplete_stanza_is_a_problem() {
         for text in [
             "URIs: http://a.example/\nSuites: x/\n",
             "Types: deb\nSuites: x/\n",
             "Types: deb\nURIs: nonsense\nSuites: x/\n",
             "Types: deb\nURIs: http://a.example/\nSuites: x\n",
-            "Types: deb\nURIs: http://a.example/\nSuites: x/\nSigned-By: nobody\n",
+            "Types: deb\nURIs: http://a.example/\nSuites: x/\nSigned-By: unknown\n",
         ] {
             let (sources, problems) = parse(b"x.sources", text.as_bytes());
             assert_eq!((sources.len(), problems.len()), (0, 1), "{text}");

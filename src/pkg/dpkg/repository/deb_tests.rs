@@ -1,4 +1,4 @@
-//! Package files made here and by `dpkg-deb`, and servers that do and do not send parts.
+//! Package files, generated here and by `dpkg-deb`, and servers with and without range requests.
 
 use crate::context::tar;
 use crate::model::tree::{Kind, Node, Stat};
@@ -47,10 +47,10 @@ fn gz(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A package whose control member has about so many bytes.
+/// Returns a package whose control member has about `padding` bytes.
 fn package(padding: usize) -> Vec<u8> {
     let sums = format!("{SUM}  usr/bin/a\nbroken\n{SUM}  ./etc/b\n");
-    // What does not compress.
+    // Random bytes, which do not compress.
     let noise: Vec<u8> =
         (0..padding as u32 / 4).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     let control = tar(&[
@@ -73,7 +73,7 @@ fn expected() -> Head {
 }
 
 #[test]
-fn the_control_member_tells_what_is_shipped_in_every_compression() {
+fn parse_every_compression_returns_files() {
     let control = tar(&[("control", CONTROL.as_bytes())]);
     let zstd = zstd::encode_all(&control[..], 1).unwrap();
     for (name, member) in [
@@ -89,7 +89,7 @@ fn the_control_member_tells_what_is_shipped_in_every_compression() {
 }
 
 #[test]
-fn what_is_no_package_is_refused_wherever_it_is_cut() {
+fn parse_truncated_or_other_file_returns_error() {
     let whole = package(0);
     let end = ar::end_of_member(&whole[..200], b"control.tar").unwrap() as usize;
     for length in 0..end {
@@ -118,7 +118,7 @@ fn serve(content: Vec<u8>, fault: Option<Fault>) -> (Mirror, Wanted) {
 }
 
 #[test]
-fn only_the_first_kilobytes_are_asked_for() {
+fn head_fetches_first_kilobytes_only() {
     for (padding, fault, requests) in
         [(0, None, 1), (40_000, None, 2), (0, Some(Fault::NoParts), 1), (40_000, Some(Fault::NoParts), 1)]
     {
@@ -133,7 +133,7 @@ fn only_the_first_kilobytes_are_asked_for() {
 }
 
 #[test]
-fn lies_and_other_packages_are_errors_each_of_its_own() {
+fn many_wrong_responses_are_separate_errors() {
     let (_good, right) = serve(package(0), None);
     let (_cut, cut) = serve(package(0), Some(Fault::CutAt(100)));
     let absent = Wanted { url: right.url.replace("a.deb", "b.deb"), pin: right.pin.clone() };
@@ -164,7 +164,7 @@ fn lies_and_other_packages_are_errors_each_of_its_own() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn parse_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse(&[ar(&[]), bytes.clone()].concat()[..]);
         let _ = parse(&ar(&[("control.tar", &bytes)])[..]);
     }

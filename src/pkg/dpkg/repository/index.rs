@@ -1,5 +1,5 @@
-//! The indexes of one source: the cached one where it is what the release file lists, else fetched and verified while
-//! it is scanned. Nothing is written to the disk.
+//! The indexes of one source. The cached index is used if it matches the release file. Otherwise
+//! it is fetched, and verified while it is scanned. Nothing is written to the disk.
 
 use super::cache::{Cache, Cached};
 use super::release::Release;
@@ -12,19 +12,19 @@ use crate::model::escape::hex;
 use crate::transfer::net::{Client, Failure, Request, Response};
 use std::io::{self, Read};
 
-/// Compressions that archives have, the smallest first; bzip2 and lzma are not read here.
+/// Compressions of indexes, the smallest first; bzip2 and lzma are not supported.
 const ENDINGS: [&str; 4] = [".xz", ".zst", ".gz", ""];
 
-/// An index by its place below the release file.
+/// An index by its path below the release file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// `main/binary-amd64/Packages`.
+    /// Path such as `main/binary-amd64/Packages`.
     path: String,
-    /// The same with the archive's address.
+    /// Path with the repository's address.
     uri: String,
 }
 
-/// The indexes of a source for these architectures.
+/// Returns the indexes of a source for these architectures.
 pub(super) fn targets(source: &Source, architectures: &[String]) -> Vec<Target> {
     let directory = source.release_directory();
     let target = |path: String| Target { uri: format!("{directory}{path}"), path };
@@ -42,13 +42,13 @@ pub(super) fn targets(source: &Source, architectures: &[String]) -> Vec<Target> 
     pairs.map(|(component, name)| target(format!("{component}/binary-{name}/Packages"))).collect()
 }
 
-/// What was found in an index, and what has to be said about it.
+/// Result of scanning an index, with notes.
 #[derive(Debug, Default)]
 pub(super) struct Scanned<F> {
-    /// Whether there was one.
+    /// Whether the index exists.
     pub(super) present: bool,
     pub(super) found: F,
-    /// What could not be used: a path of the machine, or empty, and why.
+    /// Problems: a path of the machine, or empty, and the cause.
     pub(super) notes: Vec<(Vec<u8>, String)>,
 }
 
@@ -58,8 +58,8 @@ impl Target {
         self.path.strip_prefix(component).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// Scans the cached index as it is.
-    pub(super) fn remembered<S: Scan>(&self, cache: &Cache<'_>, scan: &S) -> Scanned<S::WalkedEntry> {
+    /// Scans the cached index without comparing it to a release file.
+    pub(super) fn cached<S: Scan>(&self, cache: &Cache<'_>, scan: &S) -> Scanned<S::Output> {
         let mut scanned = Scanned::default();
         if let Some(cached) = cache.index(&self.uri) {
             match cached.reader().and_then(|mut reader| scan.scan_all(&mut reader)) {
@@ -70,14 +70,14 @@ impl Target {
         scanned
     }
 
-    /// Scans the index that the release file lists; if it cannot be had, the cached one as it is.
+    /// Scans the index that the release file lists, else the cached one.
     pub(super) fn current<S: Scan>(
         &self,
         release: &Release,
         cache: &Cache<'_>,
         client: &Client,
         scan: &S,
-    ) -> Scanned<S::WalkedEntry> {
+    ) -> Scanned<S::Output> {
         let all = self.path.ends_with("binary-all/Packages");
         if (all && !release.has_all) || self.entries(release).next().is_none() {
             return Scanned::default();
@@ -89,14 +89,14 @@ impl Target {
         match self.fetch(release, client, scan) {
             Ok(found) => Scanned { present: true, found, notes: Vec::new() },
             Err(text) => {
-                let mut scanned = self.remembered(cache, scan);
+                let mut scanned = self.cached(cache, scan);
                 scanned.notes.push((Vec::new(), text));
                 scanned
             }
         }
     }
 
-    /// Ending, digest and length of each form that the release file lists.
+    /// Returns suffix, digest and length of each form that the release file lists.
     fn entries<'a>(&self, release: &'a Release) -> impl Iterator<Item = (&'static str, &'a (Sha256, u64))> {
         let path = self.path.clone();
         ENDINGS
@@ -104,13 +104,13 @@ impl Target {
             .filter_map(move |ending| Some((*ending, release.files.get(&format!("{path}{ending}"))?)))
     }
 
-    /// What the cached index has, if it is the listed one.
+    /// Scans the cached index if it matches the release file.
     fn same<S: Scan>(
         &self,
         release: &Release,
         cached: &Cached<'_>,
         scan: &S,
-    ) -> io::Result<Option<S::WalkedEntry>> {
+    ) -> io::Result<Option<S::Output>> {
         let Some(plain) = release.files.get(&self.path) else {
             let listed = self.entries(release).find(|(ending, _)| *ending == cached.ending);
             return match listed {
@@ -125,13 +125,13 @@ impl Target {
         Ok((reader.finish() == *plain).then_some(found))
     }
 
-    fn fetch<S: Scan>(&self, release: &Release, client: &Client, scan: &S) -> Result<S::WalkedEntry, String> {
+    fn fetch<S: Scan>(&self, release: &Release, client: &Client, scan: &S) -> Result<S::Output, String> {
         let (ending, entry) = self.entries(release).next().ok_or("not listed")?;
         let once = || {
             let response = self.open(ending, entry, release.by_hash, client)?;
             scan_verified(response.body, entry, scan)
         };
-        // A connection that broke in the middle may hold the next time.
+        // An interrupted connection may work at the second attempt.
         let broke = |cause: &io::Error| matches!(Failure::from_io(cause), Some(Failure::CutOff { .. }));
         let result = once().or_else(|cause| if broke(&cause) { once() } else { Err(cause) });
         result.map_err(|cause| match Failure::from_io(&cause) {
@@ -159,18 +159,15 @@ impl Target {
     }
 }
 
-/// Scans a compressed index; an error unless all of it has the digest and length that were promised.
-fn scan_verified<S: Scan>(
-    body: impl Read + Send,
-    entry: &(Sha256, u64),
-    scan: &S,
-) -> io::Result<S::WalkedEntry> {
+/// Scans a compressed index. It is an error if the complete stream does not have the listed
+/// digest and length.
+fn scan_verified<S: Scan>(body: impl Read + Send, entry: &(Sha256, u64), scan: &S) -> io::Result<S::Output> {
     let mut body = Hashing::new(body);
     let found = match decompress::decompress(&mut body) {
         Ok((_, mut plain)) => read_ahead(&mut plain, |ahead| scan.scan_all(ahead)),
         Err(cause) => Err(cause),
     };
-    // A stream that does not unpack is told by what it is, not by where it fails.
+    // If the index cannot be uncompressed, the digest shows whether it is the listed file.
     let read_on = io::copy(&mut body, &mut io::sink());
     if let Err(cause) = &found
         && Failure::from_io(cause).is_some()
@@ -179,7 +176,7 @@ fn scan_verified<S: Scan>(
     }
     read_on?;
     if body.finish() != *entry {
-        return Err(io::Error::other("not what the release file promises: the digest differs"));
+        return Err(io::Error::other("the digest differs from the release file"));
     }
     found
 }

@@ -1,7 +1,8 @@
-//! The keys that apt trusts, and whether one of them has signed something.
+//! The keys that apt trusts, and verification of signatures by them.
 //!
-//! As gpgv judges for apt: a key that is revoked or expired at `now`, and a signature by MD5, SHA-1 or RIPEMD-160, do
-//! not count; signatures by unknown keys do no harm beside a good one.
+//! The rules are those of gpgv for apt. A key that is revoked or expired at `now` does not count,
+//! nor does a signature with MD5, SHA-1 or RIPEMD-160. Signatures by unknown keys are ignored if
+//! another signature is valid.
 
 use super::source::{Signer, Source};
 use crate::model::escape;
@@ -18,18 +19,18 @@ use std::fmt;
 #[derive(Clone, Debug, Default)]
 pub struct Keyring(Vec<SignedPublicKey>);
 
-/// Why no signature counts.
+/// Reason why no signature counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SignatureError {
-    /// Not a signed message, or with text beside the signed one.
+    /// Not a signed message, or a message with additional text.
     Malformed,
-    /// Nobody whose key is there has signed it; the keys that are named.
+    /// Signed only by unknown keys, which are listed.
     UnknownKeys(Vec<String>),
-    /// By a digest that is broken.
+    /// Signed with a weak digest.
     WeakDigest,
-    /// By a key that may not sign: its identifier, and why.
+    /// Signed by a key that must not sign: its fingerprint, and the reason.
     Key(String, &'static str),
-    /// By a key that is there, but of another text.
+    /// Signed by a known key, but the signature is of another text.
     WrongText,
 }
 
@@ -39,23 +40,23 @@ impl fmt::Display for SignatureError {
             SignatureError::Malformed => f.write_str("not a signed release file"),
             SignatureError::UnknownKeys(keys) if keys.is_empty() => f.write_str("not signed"),
             SignatureError::UnknownKeys(keys) => {
-                write!(f, "signed by keys that are not on the machine ({})", keys.join(", "))
+                write!(f, "signed by keys that the machine does not have ({})", keys.join(", "))
             }
-            SignatureError::WeakDigest => f.write_str("signed by a broken digest"),
-            SignatureError::Key(key, why) => write!(f, "signed by the key {key}, which {why}"),
-            SignatureError::WrongText => f.write_str("the signature does not fit"),
+            SignatureError::WeakDigest => f.write_str("signed with a weak digest"),
+            SignatureError::Key(key, why) => write!(f, "signed by key {key}, which {why}"),
+            SignatureError::WrongText => f.write_str("the signature does not match the text"),
         }
     }
 }
 
 impl Keyring {
-    /// The keys of one file, armored or binary; what cannot be read is passed over.
+    /// Parses the keys of one file, armored or binary; unreadable keys are skipped.
     pub fn parse(bytes: &[u8]) -> Self {
         Keyring(openpgp::public_keys(bytes).into_iter().flatten().collect())
     }
 
-    /// Whose signature counts for a source: the keys of its `Signed-By`, else all that apt trusts. A file that cannot be
-    /// read is a note.
+    /// Returns the keys that may sign a source: those of its `Signed-By`, else all that apt
+    /// trusts. A file that cannot be read is a note.
     pub fn of(root: &Root, source: &Source, findings: &mut Findings) -> Self {
         let mut keys = Keyring::default();
         let mut fingerprints = Vec::new();
@@ -92,12 +93,13 @@ impl Keyring {
         }
     }
 
-    /// Whether there is no key.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether one of the signatures is one of `text` by a key of these that may sign at `now` (seconds since 1970).
+    /// Verifies that one of the signatures is of `text`, by one of these keys, and valid at `now`
+    /// (seconds since 1970).
     pub fn verify(&self, signatures: &[Signature], text: &[u8], now: i64) -> Result<(), SignatureError> {
         let mut worst = SignatureError::UnknownKeys(signatures.iter().flat_map(issuers).collect());
         for signature in signatures {
@@ -132,7 +134,10 @@ impl Keyring {
             for (verified, standing) in tries {
                 worst = worst.max(match (verified, standing) {
                     (Ok(()), Ok(())) if has_expired(signature.created(), lifetime(signature), now) => {
-                        SignatureError::Key(format!("{:X}", key.fingerprint()), "made the signature expire")
+                        SignatureError::Key(
+                            format!("{:X}", key.fingerprint()),
+                            "set an expiry date that has passed",
+                        )
                     }
                     (Ok(()), Ok(())) => return Ok(()),
                     (Ok(()), Err(why)) => SignatureError::Key(format!("{:X}", key.fingerprint()), why),
@@ -144,12 +149,13 @@ impl Keyring {
     }
 }
 
-/// Whether the bytes are public keys and nothing secret.
+/// Whether the bytes are public keys without any secret key.
 pub fn is_public(bytes: &[u8]) -> bool {
     !Keyring::parse(bytes).is_empty() && !openpgp::has_secret_key(bytes)
 }
 
-/// `trusted.gpg` and its parts: names ending in `.gpg` and `.asc`, as apt reads them.
+/// Returns the paths of `trusted.gpg` and its parts: names ending in `.gpg` and `.asc`, as apt
+/// reads them.
 pub fn trusted_files(root: &Root) -> Vec<Vec<u8>> {
     let names = root.list(b"etc/apt/trusted.gpg.d").unwrap_or_default();
     let parts = names.iter().filter(|name| name.ends_with(b".gpg") || name.ends_with(b".asc"));
@@ -157,7 +163,7 @@ pub fn trusted_files(root: &Root) -> Vec<Vec<u8>> {
     [b"etc/apt/trusted.gpg".to_vec()].into_iter().chain(parts).collect()
 }
 
-/// The keys that a signature says it is by.
+/// Returns the keys that a signature names as its issuers.
 fn issuers(signature: &Signature) -> Vec<String> {
     let fingerprints = signature.issuer_fingerprint().into_iter().map(|known| format!("{known:X}"));
     let keys: Vec<String> = fingerprints.collect();

@@ -1,11 +1,12 @@
-//! Signatures by GnuPG and by Debian's archive keys, and what is refused as gpgv refuses it for apt.
+//! Signatures by GnuPG and by Debian's archive keys; the expected errors are those of gpgv for
+//! apt.
 
 use crate::pkg::dpkg::repository::keyring::{Keyring, SignatureError, is_public};
 use crate::pkg::dpkg::repository::release::Release;
 use crate::pkg::dpkg::repository::{date, signed};
 use std::io::Read;
 
-/// The keys and signatures in `tests/data/apt`, made at the beginning of 2020.
+/// Returns a key or signature of `tests/data/apt`, generated at the beginning of 2020.
 fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/apt/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
@@ -17,7 +18,7 @@ fn at(text: &str) -> i64 {
 const IN_TIME: &str = "01 Jun 2020 00:00:00 UTC";
 const LATE: &str = "01 Jun 2025 00:00:00 UTC";
 
-/// The refusal in a word.
+/// Returns a word for the result.
 fn open(message: &str, keys: &str, now: &str) -> &'static str {
     match signed::open(&data(message), &Keyring::parse(&data(keys)), at(now)) {
         Ok(text) => {
@@ -33,7 +34,7 @@ fn open(message: &str, keys: &str, now: &str) -> &'static str {
 }
 
 #[test]
-fn a_signature_counts_if_its_key_may_sign_now() {
+fn open_signature_by_valid_key_is_accepted() {
     for (message, keys, now, outcome) in [
         ("good.InRelease", "good.asc", IN_TIME, "good"),
         ("good.InRelease", "good.asc", LATE, "good"),
@@ -47,7 +48,7 @@ fn a_signature_counts_if_its_key_may_sign_now() {
         ("subkey.InRelease", "subkey.asc", IN_TIME, "good"),
         ("subkey.InRelease", "subkey.asc", LATE, "has expired"),
         ("short.InRelease", "good.asc", IN_TIME, "good"),
-        ("short.InRelease", "good.asc", LATE, "made the signature expire"),
+        ("short.InRelease", "good.asc", LATE, "set an expiry date that has passed"),
         ("two.InRelease", "both.gpg", LATE, "good"),
         ("two.InRelease", "good.asc", LATE, "good"),
         ("two.InRelease", "expired.asc", LATE, "has expired"),
@@ -58,7 +59,7 @@ fn a_signature_counts_if_its_key_may_sign_now() {
 }
 
 #[test]
-fn detached_signatures_are_armored_or_not() {
+fn verify_detached_armored_and_binary_signatures_are_accepted() {
     let (text, keys) = (data("Release"), Keyring::parse(&data("good.asc")));
     for name in ["good.Release.gpg", "good.Release.gpg.asc"] {
         assert_eq!(signed::verify(&text, &data(name), &keys, at(LATE)), Ok(()));
@@ -69,7 +70,7 @@ fn detached_signatures_are_armored_or_not() {
 }
 
 #[test]
-fn changed_text_is_refused_wherever_it_was_changed() {
+fn open_changed_text_returns_error() {
     let message = data("good.InRelease");
     let keys = Keyring::parse(&data("good.asc"));
     for place in 0..message.len() {
@@ -82,7 +83,7 @@ fn changed_text_is_refused_wherever_it_was_changed() {
 }
 
 #[test]
-fn debians_own_signature_is_good() {
+fn open_debian_release_is_accepted() {
     let mut message = Vec::new();
     let packed = data("bullseye.InRelease.xz");
     lzma_rust2::XzReader::new(&packed[..], false).read_to_end(&mut message).unwrap();
@@ -99,7 +100,7 @@ fn debians_own_signature_is_good() {
 }
 
 #[test]
-fn a_secret_key_is_no_key_file() {
+fn is_public_secret_key_returns_false() {
     assert!(is_public(&data("good.asc")) && is_public(&data("both.gpg")));
     for bytes in
         [data("good.secret.asc"), [data("both.gpg"), data("good.secret.asc")].concat(), vec![], vec![0x99]]

@@ -1,4 +1,4 @@
-//! What the machine's archives offer of the packages asked for.
+//! The machine's repositories and their offers of the queried packages.
 
 use super::cache::Cache;
 use super::index::{Scanned, Target, targets};
@@ -17,80 +17,82 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const CLOSED: &str = "needs a password";
 
-/// A package in an archive.
+/// A package in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryPackage {
-    /// Index into [`Lists::archives`].
+    /// Index of the repository in [`Lists::archives`].
     pub archive: usize,
-    /// The package's file, relative to the archive's address.
+    /// Path of the package file, relative to the repository's address.
     pub filename: String,
-    /// Its length in bytes; 0 where the index does not say.
+    /// Size of the file in bytes; 0 if the index does not state it.
     pub size: u64,
-    /// Its digest, where the index has this one.
+    /// Digest of the file, if the index has a SHA-256.
     pub sha256: Option<Sha256>,
 }
 
-/// How an archive is known.
+/// Origin of the data about a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepositoryStatus {
-    /// Asked now, its signature verified.
+    /// Queried in this run, with a verified signature.
     Current,
-    /// By apt's cached lists: it was not asked, or its answer could not be used.
+    /// apt's cached lists: not queried, or the response could not be used.
     Cached,
-    /// It was asked and is not there any more.
+    /// Queried, but the server no longer has it.
     NotFound,
 }
 
-/// A source and what its release file says.
+/// A source and its release file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
-    /// As the machine has it.
+    /// Source, as the machine has it configured.
     pub source: Source,
-    /// How it is known.
+    /// Origin of the data.
     pub standing: RepositoryStatus,
-    /// The release file; an empty one where none is known.
+    /// Release file; empty if unknown.
     pub release: Release,
-    /// Why a build cannot use it.
+    /// Reason why a build cannot use it.
     pub unusable: Option<&'static str>,
 }
 
-/// What the archives offer.
+/// Offers of all repositories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// Whether anything is known about any archive; without that nothing is known to be missing.
+    /// Whether any repository is known. If not, no package counts as missing.
     pub present: bool,
-    /// The newest date of the release files in apt's cache, in seconds since 1970: when the machine last asked.
+    /// Latest date of the release files in apt's cache, in seconds since 1970: the machine's last
+    /// `apt-get update`.
     pub date: Option<i64>,
-    /// Those asked for that a build can have.
+    /// Queried packages that a build can install.
     pub available: BTreeSet<Pin>,
-    /// The archives in apt's order.
+    /// Repositories in apt's order.
     pub archives: Vec<Repository>,
-    /// Those asked for that any archive has, each with its archives in order.
+    /// Offers of each queried package, in the order of the repositories.
     pub offers: BTreeMap<Pin, Vec<RepositoryPackage>>,
-    /// Names of those asked for, if the archives whose earlier states somebody keeps have them in any version. What has
-    /// none of these names never was there.
+    /// Names of queried packages that repositories with a snapshot service have in any version. A
+    /// snapshot service never had packages with other names.
     pub kept_names: BTreeSet<String>,
-    /// Whether all these archives' indexes could be read.
+    /// Whether all indexes of these repositories could be read.
     pub kept_names_are_all: bool,
 }
 
 impl Repository {
-    /// Whether somebody else than the distribution made it, as far as its release file is known.
+    /// Whether it is not the distribution's, as far as its release file is known.
     pub fn is_third_party(&self) -> bool {
         self.release != Release::default() && !self.release.is_of_distribution()
     }
 
-    /// The address of an offered file.
+    /// Returns the URL of an offered file.
     pub fn url(&self, offer: &RepositoryPackage) -> String {
         format!("{}{}", self.source.uri, address::quote_path(&offer.filename))
     }
 
-    /// Whether a build can take packages from it.
+    /// Whether a build can install packages from it.
     pub fn is_usable(&self) -> bool {
         self.unusable.is_none() && self.standing != RepositoryStatus::NotFound
     }
 
-    /// The source as a build needs it: an archive whose release file has expired is asked for no other one.
+    /// Returns the source for the build. If its release file has expired, the source accepts
+    /// that.
     pub fn for_build(&self, now: i64) -> Source {
         let mut source = self.source.clone();
         if self.release.is_expired(now) && !source.may_be_expired() {
@@ -101,17 +103,17 @@ impl Repository {
 }
 
 impl Lists {
-    /// The offers of a package that a build can use, in apt's order.
+    /// Returns the offers of a package that a build can use, in apt's order.
     pub fn usable<'a>(&'a self, pin: &Pin) -> impl Iterator<Item = (&'a Repository, &'a RepositoryPackage)> {
         let offers = self.offers.get(pin).into_iter().flatten();
         offers.map(|offer| (&self.archives[offer.archive], offer)).filter(|(archive, _)| archive.is_usable())
     }
 
-    /// Why a build cannot have a package that is not available.
+    /// Returns the reason why a build cannot install a package that is not available.
     pub fn why_missing(&self, pin: &Pin) -> String {
         let known = self.offers.get(pin).and_then(|offers| offers.first());
         match known.map(|offer| &self.archives[offer.archive]) {
-            None => "no archive has this version".to_owned(),
+            None => "no repository has this version".to_owned(),
             Some(Repository { source, unusable: Some(why), .. }) => {
                 format!("only {} has this version, which {why}", source.name())
             }
@@ -121,18 +123,18 @@ impl Lists {
         }
     }
 
-    /// The sources that the build's apt is given.
+    /// Returns the sources for apt in the build.
     pub fn for_build(&self, now: i64) -> Vec<Source> {
         let usable = self.archives.iter().filter(|archive| archive.is_usable());
         usable.map(|archive| archive.for_build(now)).collect()
     }
 
-    /// Whether the package may be among the earlier states that somebody keeps of an archive.
+    /// Whether a snapshot service may have the package.
     pub(super) fn may_be_kept(&self, pin: &Pin) -> bool {
         !self.kept_names_are_all || self.kept_names.contains(&pin.name)
     }
 
-    /// Takes over what one archive offers.
+    /// Adds the offers of one repository.
     pub(super) fn add(&mut self, archive: Repository, records: Vec<Record>) {
         let index = self.archives.len();
         let usable = archive.is_usable();
@@ -149,44 +151,46 @@ impl Lists {
     }
 }
 
-/// What is asked of the archives.
+/// A query to all repositories.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The packages.
+    /// Queried packages.
     pub pins: &'a BTreeSet<Pin>,
-    /// The machine's architectures, its own first.
+    /// Architectures of the machine, the native one first.
     pub architectures: &'a [String],
-    /// The time, in seconds since 1970.
+    /// Current time in seconds since 1970.
     pub now: i64,
 }
 
-/// Asks all sources of the machine, or looks into apt's cached lists where there is no client.
+/// Queries all sources of the machine. Without a client it reads apt's cached lists.
 ///
-/// An archive that does not answer, or whose answer is not what its keys have signed, is known by the cached lists; that
+/// If a repository does not respond, or its response is not signed by its keys, the cached lists
+/// are used, with a note. A source that a build cannot use is never queried.
 /// is a note. A source that a build cannot use is never asked.
-pub fn ask(root: &Root, question: &Query<'_>, client: Option<&Client>, findings: &mut Findings) -> Lists {
+pub fn ask(root: &Root, query: &Query<'_>, client: Option<&Client>, findings: &mut Findings) -> Lists {
     let sources = sources::load(root, findings);
     if client.is_none() && !sources.is_empty() {
-        let text = "the archives were not asked: what they offer is known by apt's lists alone";
+        let text = "repositories not queried; package availability is taken from apt's cached lists";
         findings.note(findings::Kind::PackageIndex, b"var/lib/apt/lists", text);
     }
-    ask_sources(root, expanded(sources, question), question, client, findings)
+    ask_sources(root, expanded(sources, query), query, client, findings)
 }
 
-/// As [`ask`], for these sources.
+/// Queries these sources as [`ask`] does.
 pub(super) fn ask_sources(
     root: &Root,
     sources: Vec<Source>,
-    question: &Query<'_>,
+    query: &Query<'_>,
     client: Option<&Client>,
     findings: &mut Findings,
 ) -> Lists {
     let cache = Cache::open(root, findings);
-    let asked = PackageSet::new(question.pins);
+    let asked = PackageSet::new(query.pins);
     let none = sources.is_empty();
-    let inquiry = SourceQuery { root, cache: &cache, question, asked: &asked };
-    let answers: Vec<Answer> = sources.into_par_iter().map(|source| inquiry.ask(source, client)).collect();
-    // Without any source it is known that nothing is offered.
+    let source_query = SourceQuery { root, cache: &cache, query, asked: &asked };
+    let answers: Vec<Answer> =
+        sources.into_par_iter().map(|source| source_query.ask(source, client)).collect();
+    // Without any source, it is certain that no package is offered.
     let mut lists =
         Lists { present: none, date: cache.newest(), kept_names_are_all: true, ..Lists::default() };
     for answer in answers {
@@ -195,9 +199,9 @@ pub(super) fn ask_sources(
     lists
 }
 
-/// With apt's one variable filled in, and with the snapshot's own address where a source names one.
-fn expanded(mut sources: Vec<Source>, question: &Query<'_>) -> Vec<Source> {
-    let own = question.architectures.first().map_or("", String::as_str);
+/// Replaces apt's variable `$(ARCH)`, and resolves sources that name a snapshot.
+fn expanded(mut sources: Vec<Source>, query: &Query<'_>) -> Vec<Source> {
+    let own = query.architectures.first().map_or("", String::as_str);
     for source in &mut sources {
         source.uri = source.uri.replace("$(ARCH)", own);
         source.suite = source.suite.replace("$(ARCH)", own);
@@ -206,11 +210,11 @@ fn expanded(mut sources: Vec<Source>, question: &Query<'_>) -> Vec<Source> {
     sources
 }
 
-/// What every source is asked.
+/// Common input of the query to each source.
 pub(super) struct SourceQuery<'a> {
     pub(super) root: &'a Root,
     pub(super) cache: &'a Cache<'a>,
-    pub(super) question: &'a Query<'a>,
+    pub(super) query: &'a Query<'a>,
     pub(super) asked: &'a PackageSet<'a>,
 }
 
@@ -249,8 +253,8 @@ impl SourceQuery<'_> {
         let client = client.filter(|_| unusable.is_none() && speaks_http);
         let answer = client.map(|client| (client, self.release(&source, client, &mut findings)));
         if let Some((client, Ok(release))) = answer {
-            if release.is_expired(self.question.now) && !source.may_be_expired() {
-                let text = format!("{}: its release file has expired; used all the same", source.name());
+            if release.is_expired(self.query.now) && !source.may_be_expired() {
+                let text = format!("{}: its release file has expired; used anyway", source.name());
                 findings.note(findings::Kind::PackageIndex, &source.file, text);
             }
             let scanned = self.scan(&source, &release, client);
@@ -264,21 +268,22 @@ impl SourceQuery<'_> {
                 NoRelease::Failed(Failure::Status { status: 401 | 403, .. }) => unusable = Some(CLOSED),
                 _ => {}
             }
-            // A host that is not there is named once for all its suites.
+            // A host that does not respond is reported once, not for each of its suites.
             let text = match refused.is_of_host() {
-                true => format!("archives are known by apt's lists alone: {refused}"),
-                false => format!("{} is known by apt's lists alone: {refused}", source.name()),
+                true => format!("using apt's cached lists for repositories: {refused}"),
+                false => format!("using apt's cached lists for {}: {refused}", source.name()),
             };
             findings.note(findings::Kind::PackageIndex, &source.file, text);
         }
-        let targets = targets(&source, self.question.architectures);
-        let remembered = |target: &Target| target.remembered(self.cache, self.asked);
-        let scanned = targets.par_iter().map(remembered).collect();
+        let targets = targets(&source, self.query.architectures);
+        let cached = |target: &Target| target.cached(self.cache, self.asked);
+        let scanned = targets.par_iter().map(cached).collect();
         let release = self.cache.release(&source).unwrap_or_default();
         Answer { archive: Repository { source, standing, release, unusable }, scanned, findings }
     }
 
-    /// The source's release file, fetched and verified: `InRelease`, else `Release` with `Release.gpg`.
+    /// Fetches and verifies the source's release file: `InRelease`, else `Release` with
+    /// `Release.gpg`.
     pub(super) fn release(
         &self,
         source: &Source,
@@ -286,7 +291,7 @@ impl SourceQuery<'_> {
         findings: &mut Findings,
     ) -> Result<Release, NoRelease> {
         let keyring = Keyring::of(self.root, source, findings);
-        let (directory, now) = (source.release_directory(), self.question.now);
+        let (directory, now) = (source.release_directory(), self.query.now);
         let get = |name: &str| client.get_bytes(&Request::new(&format!("{directory}{name}"), MAX_SIZE));
         let text = match get("InRelease") {
             Ok(message) if source.is_trusted() => signed::text(&message).ok_or(SignatureError::Malformed)?,
@@ -307,14 +312,14 @@ impl SourceQuery<'_> {
         Ok(Release::parse(&text))
     }
 
-    /// What the source's indexes have that its release file lists.
+    /// Scans the source's indexes that its release file lists.
     pub(super) fn scan(&self, source: &Source, release: &Release, client: &Client) -> Vec<Scanned<Matches>> {
-        let targets = targets(source, self.question.architectures);
+        let targets = targets(source, self.query.architectures);
         targets.par_iter().map(|target| target.current(release, self.cache, client, self.asked)).collect()
     }
 }
 
-/// Why there is no release file to go by.
+/// Reason why the release file cannot be used.
 #[derive(Debug)]
 pub(super) enum NoRelease {
     Absent,
@@ -323,7 +328,7 @@ pub(super) enum NoRelease {
 }
 
 impl NoRelease {
-    /// Whether it is the same for everything else on that host.
+    /// Whether the reason applies to all repositories of the host.
     pub(super) fn is_of_host(&self) -> bool {
         matches!(self, NoRelease::Failed(Failure::Offline { .. } | Failure::Tls { .. } | Failure::Budget))
     }
@@ -344,7 +349,7 @@ impl From<SignatureError> for NoRelease {
 impl std::fmt::Display for NoRelease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            NoRelease::Absent => f.write_str("no release file is there"),
+            NoRelease::Absent => f.write_str("no release file"),
             NoRelease::Failed(failure) => failure.fmt(f),
             NoRelease::Unverified(refusal) => refusal.fmt(f),
         }

@@ -1,4 +1,4 @@
-//! A machine, its cached lists, and an archive that answers truly or not.
+//! A machine, its cached lists, and a repository with correct and faulty responses.
 
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
@@ -16,7 +16,7 @@ fn architectures() -> [String; 2] {
     ["amd64".to_owned(), "i386".to_owned()]
 }
 
-/// What a machine with an old cache learns from a mirror with these faults.
+/// Result for a machine with an old cache and a mirror with these faults.
 struct Learned {
     lists: Lists,
     notes: Vec<String>,
@@ -49,8 +49,8 @@ fn learn(options: &str, files: Files, faults: Vec<(String, Fault)>, cached: &str
     ]);
     let asked = pins(&["a 1 amd64", "a 2 amd64", "b 1 all", "c 1 amd64"]);
     let mut findings = Findings::default();
-    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
-    let lists = ask(&root, &question, Some(&client()), &mut findings);
+    let query = Query { pins: &asked, architectures: &architectures(), now: now() };
+    let lists = ask(&root, &query, Some(&client()), &mut findings);
     assert_eq!(findings.losses(), 0);
     let notes = findings.sorted().into_iter().map(|finding| finding.text).collect();
     Learned { lists, notes, asked: mirror.asked() }
@@ -65,7 +65,7 @@ fn files(fields: &str) -> Files {
 const DEBIAN: &str = "Origin: Debian\nLabel: Debian\n";
 
 #[test]
-fn the_archive_is_asked_and_its_index_used() {
+fn ask_signed_repository_is_current() {
     let learned = learn("", files(DEBIAN), vec![], &packages(OLD));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
     assert_eq!((learned.standing(), learned.notes), (RepositoryStatus::Current, vec![]));
@@ -73,20 +73,20 @@ fn the_archive_is_asked_and_its_index_used() {
     let (archive, offer) = learned.lists.usable(&pin("a 2 amd64")).next().unwrap();
     assert!(archive.url(offer).ends_with("/debian/pool/a_2_amd64.deb"));
     assert!(!archive.is_third_party());
-    assert_eq!(learned.lists.why_missing(&pin("c 1 amd64")), "no archive has this version");
+    assert_eq!(learned.lists.why_missing(&pin("c 1 amd64")), "no repository has this version");
     assert_eq!(learned.lists.date, date::parse("01 May 2024 00:00:00 UTC"));
 }
 
 #[test]
-fn a_cached_index_that_is_current_is_not_fetched() {
-    let learned = learn("", files("Origin: Somebody\n"), vec![], &packages(NEW));
+fn ask_current_cached_index_is_not_fetched() {
+    let learned = learn("", files("Origin: Example\n"), vec![], &packages(NEW));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
     assert_eq!(learned.asked, ["/debian/dists/stable/InRelease"]);
     assert!(learned.lists.archives[0].is_third_party());
 }
 
 #[test]
-fn without_a_digest_in_its_name_the_index_is_found_all_the_same() {
+fn ask_repository_without_by_hash_is_current() {
     let mut archive = files(DEBIAN);
     archive.0.remove(&archive.hashed());
     let learned = learn("", archive, vec![], &packages(OLD));
@@ -94,9 +94,9 @@ fn without_a_digest_in_its_name_the_index_is_found_all_the_same() {
     assert_eq!(learned.notes.len(), 0);
 }
 
-/// Every lie leaves the machine with what apt has cached, and one note.
+/// After each fault, apt's cached lists are used, with one note.
 #[test]
-fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
+fn ask_unsigned_or_changed_response_uses_cache() {
     let release = "stable/InRelease".to_owned();
     let index = files(DEBIAN).hashed();
     for (options, file, fault, standing, note) in [
@@ -109,14 +109,14 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
             &release,
             Fault::CutAt(usize::MAX),
             RepositoryStatus::Cached,
-            "keys that are not on the machine",
+            "keys that the machine does not have",
         ),
         (
             "[signed-by=/none]",
             &release,
             Fault::CutAt(usize::MAX),
             RepositoryStatus::Cached,
-            "keys that are not on the machine",
+            "keys that the machine does not have",
         ),
         ("", &index, Fault::Status(403), RepositoryStatus::Current, "returned 403"),
         ("", &index, Fault::CutAt(9), RepositoryStatus::Current, "connection interrupted"),
@@ -134,7 +134,7 @@ fn what_is_not_signed_or_not_what_was_signed_is_not_used() {
 }
 
 #[test]
-fn an_archive_that_is_gone_or_closed_offers_a_build_nothing() {
+fn ask_removed_or_protected_repository_is_unusable() {
     let learned = learn("", Files::default(), vec![], &packages(OLD));
     assert_eq!((learned.available().len(), learned.standing()), (0, RepositoryStatus::NotFound));
     assert!(learned.lists.why_missing(&pin("a 1 amd64")).ends_with("had this version, which is gone"));
@@ -146,7 +146,7 @@ fn an_archive_that_is_gone_or_closed_offers_a_build_nothing() {
 }
 
 #[test]
-fn a_detached_signature_and_a_trusted_archive_count_as_for_apt() {
+fn ask_detached_signature_and_trusted_option_are_accepted() {
     let mut archive = files(DEBIAN);
     archive.0.remove("debian/dists/stable/InRelease");
     let unsigned = learn("", archive.clone(), vec![], &packages(OLD));
@@ -163,7 +163,7 @@ fn a_detached_signature_and_a_trusted_archive_count_as_for_apt() {
 }
 
 #[test]
-fn an_expired_release_file_is_used_and_the_build_told() {
+fn ask_expired_release_file_is_used_with_note() {
     let fields = format!("{DEBIAN}Valid-Until: Sat, 01 Jun 2024 11:00:00 UTC\n");
     let learned = learn("", files(&fields), vec![], &packages(OLD));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
@@ -172,9 +172,9 @@ fn an_expired_release_file_is_used_and_the_build_told() {
     assert_eq!(learn("[check-valid-until=no]", files(&fields), vec![], &packages(OLD)).notes.len(), 0);
 }
 
-/// Without a client; sources that only this machine can use are told from others.
+/// Queries without a client; some sources are usable on this machine only.
 #[test]
-fn cached_lists_are_read_in_every_compression_and_damage_is_a_note() {
+fn ask_without_client_reads_every_compression_and_reports_damage() {
     let gz = |text: &str| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(text.as_bytes()).unwrap();
@@ -209,9 +209,9 @@ fn cached_lists_are_read_in_every_compression_and_damage_is_a_note() {
         ),
     ]);
     let asked = pins(&["a 1 amd64", "b 1 i386", "c 1 all", "d 1 amd64", "e 1 amd64", "f 1 amd64"]);
-    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
+    let query = Query { pins: &asked, architectures: &architectures(), now: now() };
     let mut findings = Findings::default();
-    let lists = ask(&root, &question, None, &mut findings);
+    let lists = ask(&root, &query, None, &mut findings);
     let available: Vec<String> = lists.available.iter().map(Pin::to_string).collect();
     assert_eq!(available, ["a:amd64=1", "b:i386=1", "c:all=1"]);
     assert_eq!((lists.present, lists.date), (true, Some(1_694_253_601)));
@@ -220,15 +220,15 @@ fn cached_lists_are_read_in_every_compression_and_damage_is_a_note() {
     assert_eq!(why("e 1 amd64"), "only https://y.example/ s has this version, which needs a password");
     let notes: Vec<_> = findings.sorted().into_iter().map(|finding| (finding.path, finding.text)).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].1.contains("were not asked") && notes[1].0.ends_with(b"i386_Packages.gz"), "{notes:?}");
+    assert!(notes[0].1.contains("not queried") && notes[1].0.ends_with(b"i386_Packages.gz"), "{notes:?}");
 }
 
 #[test]
-fn without_lists_nothing_is_known_and_without_sources_everything() {
+fn ask_without_lists_is_unknown_and_without_sources_known() {
     let asked = pins(&["a 1 amd64"]);
-    let question = Query { pins: &asked, architectures: &architectures(), now: now() };
+    let query = Query { pins: &asked, architectures: &architectures(), now: now() };
     let present =
-        |files: &[(&str, &[u8])]| ask(&machine(files).1, &question, None, &mut Findings::default()).present;
+        |files: &[(&str, &[u8])]| ask(&machine(files).1, &query, None, &mut Findings::default()).present;
     assert!(!present(&[("etc/apt/sources.list", b"deb http://x.example/d s main\n")]));
     assert!(present(&[("etc/apt/sources.list", b"")]));
 }

@@ -1,4 +1,5 @@
-//! An archive for tests: made in memory, signed by a key of `tests/data/apt`, served on this machine.
+//! A repository for tests: created in memory, signed by a key of `tests/data/apt`, served on this
+//! machine.
 
 use super::date;
 use crate::model::escape::hex;
@@ -19,7 +20,7 @@ pub(super) fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/apt/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// When the tests take place.
+/// Returns the current time of the tests.
 pub(super) fn now() -> i64 {
     date::parse("01 Jun 2024 12:00:00 UTC").unwrap()
 }
@@ -33,7 +34,7 @@ pub(super) fn pins(texts: &[&str]) -> BTreeSet<Pin> {
     texts.iter().map(|text| pin(text)).collect()
 }
 
-/// A stanza of an index for each package.
+/// Returns an index with a stanza for each package.
 pub(super) fn packages(texts: &[&str]) -> String {
     let stanza = |text: &&str| {
         let Pin { name, version, architecture } = pin(text);
@@ -50,7 +51,7 @@ pub(super) fn xz(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Signed by the good key, as GnuPG does it.
+/// Signs a text with the good key, in the form of GnuPG.
 pub(super) fn sign(text: &str) -> Vec<u8> {
     let (key, _) = SignedSecretKey::from_armor_single(&data("good.secret.asc")[..]).unwrap();
     let key = &key.primary_key;
@@ -64,12 +65,12 @@ pub(super) fn sign(text: &str) -> Vec<u8> {
     message.to_armored_bytes(Default::default()).unwrap()
 }
 
-/// The files of an archive, by path below its address.
+/// Files of a repository, by path below its address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files(pub(super) BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// A suite with an `amd64` index, compressed by xz, which lies under its digest, too.
+    /// Adds a suite with an xz-compressed `amd64` index, which is also available by its digest.
     pub(super) fn suite(&mut self, suite: &str, index: &str, fields: &str) {
         let directory = format!("dists/{suite}");
         let (packed, place) = (xz(index.as_bytes()), "main/binary-amd64");
@@ -88,25 +89,25 @@ impl Files {
         self.0.insert(format!("{directory}/{place}/Packages.xz"), packed);
     }
 
-    /// The path of the index that lies under its digest.
+    /// Returns the path of the index by its digest.
     pub(super) fn hashed(&self) -> String {
         self.0.keys().find(|path| path.contains("by-hash")).unwrap().clone()
     }
 }
 
-/// How a path is answered other than with the file there.
+/// Fault of the response to a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Status(u16),
     CutAt(usize),
     Endless,
-    /// The first byte changed.
+    /// Changes the first byte.
     Changed,
-    /// Everything, whatever part is asked for.
+    /// Ignores the range of the request.
     NoParts,
 }
 
-/// A served archive.
+/// A running server of a repository.
 pub(super) struct Mirror {
     server: Server,
 }
@@ -126,7 +127,7 @@ impl Mirror {
         self.server.url(path)
     }
 
-    /// The paths asked for, in order.
+    /// Returns the requested paths in order.
     pub(super) fn asked(&self) -> Vec<String> {
         self.server.asked().into_iter().map(|asked| asked.path).collect()
     }
@@ -154,7 +155,7 @@ fn answer(asked: &Asked, content: Option<Vec<u8>>, fault: Option<Fault>) -> Answ
     }
 }
 
-/// A client that does not wait long.
+/// Returns a client with short timeouts.
 pub(super) fn client() -> Client {
     let short = Duration::from_millis(20);
     let second = Duration::from_secs(2);
@@ -169,7 +170,7 @@ pub(super) fn client() -> Client {
     Client::new(Settings { times, ..Settings::default() }).unwrap()
 }
 
-/// A machine with these files below its root.
+/// Creates a machine with these files.
 pub(super) fn machine(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root) {
     let dir = tempfile::tempdir().unwrap();
     for (path, content) in files {

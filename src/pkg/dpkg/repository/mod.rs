@@ -1,14 +1,18 @@
-//! What the machine's archives offer: apt's sources, asked as apt asks them and verified as apt verifies them.
+//! The machine's repositories: apt's sources, queried and verified as apt does it.
 //!
-//! * [`sources`] reads `sources.list(5)` in both formats, [`source`] is one entry, [`written`]
-//!   writes the entries that a build can use.
-//! * [`address`] knows apt's names for cached lists and whose password belongs to whom.
-//! * [`signed`] takes signed text apart, [`keyring`] knows whose signature counts, [`release`] is what is signed.
-//! * [`scan`] looks for packages in an index; [`cache`] holds those that apt has fetched, `index` fetches others.
-//! * [`lists`] asks all sources and answers who offers what; [`whole`] reads the distribution's indexes from begin to end.
-//! * [`snapshot`] looks for what no archive has any more in those that keep earlier states, which
-//!   `snapshot_services` names.
-//! * [`deb`] looks into package files.
+//! - [`sources`] reads both formats of sources.list(5) into [`source`]; [`written`] writes those
+//!   that a build can use.
+//! - [`address`] parses URIs, returns apt's names of cached lists and matches passwords to
+//!   repositories.
+//! - [`signed`] parses signed text, [`keyring`] verifies signatures, [`release`] parses the
+//!   signed text.
+//! - [`scan`] searches packages in an index; [`cache`] has the indexes that apt fetched, `index`
+//!   fetches others.
+//! - [`lists`] queries all sources and records their offers; [`whole`] reads complete indexes of
+//!   the distribution.
+//! - [`snapshot`] searches packages that no repository has any more in the snapshot repositories
+//!   of `snapshot_services`.
+//! - [`deb`] reads package files.
 
 pub mod address;
 mod ar;

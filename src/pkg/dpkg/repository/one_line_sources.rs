@@ -1,10 +1,11 @@
-//! `deb [options] uri suite components`, one source a line (`sources.list(5)`, "one-line-style").
+//! Sources of the form `deb [options] uri suite components`, one per line (sources.list(5),
+//! "one-line-style").
 
 use super::source::{MAX_SOURCES, OPTIONS, Parts, Selection, Signer, Source, Style, signer, words};
 use crate::model::problem::Problem;
 use crate::model::problem::note;
 
-/// Reads one file.
+/// Parses one file.
 pub(super) fn parse(file: &[u8], content: &[u8]) -> (Vec<Source>, Vec<Problem>) {
     let (mut sources, mut problems) = (Vec::new(), Vec::new());
     for (number, line) in content.split(|&byte| byte == b'\n').enumerate() {
@@ -20,7 +21,7 @@ pub(super) fn parse(file: &[u8], content: &[u8]) -> (Vec<Source>, Vec<Problem>) 
     (sources, problems)
 }
 
-/// Up to a `#` that stands in no bracket.
+/// Removes a comment: a `#` outside of brackets, and the rest of the line.
 fn without_comment(line: &[u8]) -> &[u8] {
     let mut at = 0;
     while let Some(&byte) = line.get(at) {
@@ -33,7 +34,7 @@ fn without_comment(line: &[u8]) -> &[u8] {
     line
 }
 
-/// The source, if the line is for binary packages.
+/// Parses a line; `None` if it is not for binary packages.
 fn read_line(file: &[u8], line: &str) -> Result<Option<Source>, &'static str> {
     let (kind, mut rest) = word(line).ok_or("not a source")?;
     match kind {
@@ -43,15 +44,15 @@ fn read_line(file: &[u8], line: &str) -> Result<Option<Source>, &'static str> {
     }
     let (mut architectures, mut signed_by, mut options) = (Selection::default(), Vec::new(), Vec::new());
     if let Some(inner) = rest.strip_prefix('[') {
-        let (inside, after) = inner.split_once(']').ok_or("options without an end")?;
+        let (inside, after) = inner.split_once(']').ok_or("no closing bracket after the options")?;
         for option in inside.split_ascii_whitespace() {
             let (name, value) = option.split_once('=').ok_or("an option without a value")?;
             read_option(name, value, &mut architectures, &mut signed_by, &mut options)?;
         }
         rest = after.trim_ascii_start();
     }
-    let (uri, rest) = word(rest).ok_or("without an address")?;
-    let (suite, rest) = word(rest).ok_or("without a suite")?;
+    let (uri, rest) = word(rest).ok_or("no address")?;
+    let (suite, rest) = word(rest).ok_or("no suite")?;
     let components = words(rest).collect();
     let (uri, suite) = (uri.to_owned(), suite.to_owned());
     options.sort_by_key(|(field, _)| OPTIONS.iter().position(|(_, known)| known == field));
@@ -72,7 +73,7 @@ fn read_option(
         "arch-" => architectures.removed = words(value).collect(),
         "signed-by" => {
             let signers: Option<Vec<Signer>> = words(value).map(|word| signer(&word)).collect();
-            *signed_by = signers.ok_or("signed-by is neither a path nor a fingerprint")?;
+            *signed_by = signers.ok_or("signed-by is not a path or a fingerprint")?;
         }
         _ => {
             let known = OPTIONS.iter().find(|(option, _)| *option == name);
@@ -82,7 +83,7 @@ fn read_option(
     Ok(())
 }
 
-/// The first word and what follows it; white space in brackets or quotation marks belongs to the word.
+/// Splits off the first word. White space in brackets or quotation marks belongs to the word.
 fn word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_ascii_start();
     let mut closing = None;
@@ -90,7 +91,8 @@ fn word(text: &str) -> Option<(&str, &str)> {
         match closing {
             Some(end) if character == end => closing = None,
             Some(_) => {}
-            // Options begin a word of their own; in an address (`cdrom:[...]`) a bracket is part of it.
+            // Options are a word of their own, but a bracket inside an address (`cdrom:[...]`) is
+            // part of it.
             None if character == '[' && at > 0 => closing = Some(']'),
             None if character == '"' => closing = Some('"'),
             None if character.is_ascii_whitespace() => return Some(at),
@@ -106,9 +108,9 @@ fn word(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    /// Lines, and the sources in them: address, suite, components, or the line of the problem.
+    /// Lines with the expected sources (address, suite, components), or the line of the problem.
     #[test]
-    fn lines_are_read_as_apt_reads_them() {
+    fn parse_lines_return_sources_as_apt() {
         for (line, expected) in [
             (
                 "deb http://a.example/debian bookworm main contrib",
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_known_by_name() {
+    fn parse_unknown_options_are_ignored() {
         let text = b"deb [arch+=armhf signed-by=/usr/share/keyrings/a.gpg,0123456789ABCDEF! lang=de \
             snapshot=enable check-valid-until=no trusted=yes] http://a.example/x y z";
         let (sources, problems) = parse(b"x", text);

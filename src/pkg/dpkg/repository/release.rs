@@ -1,40 +1,41 @@
-//! Release files: what an archive says about a suite, and the digests of its indexes.
+//! Release files: description of a suite, and the digests of its indexes.
 
 use super::date;
 use crate::model::digest::Sha256;
 use crate::model::escape::{self, unhex};
 use std::collections::BTreeMap;
 
-/// apt's own limit (`Acquire::MaxReleaseFileSize`); Ubuntu's have 300 KB.
+/// Maximum size in bytes, apt's own (`Acquire::MaxReleaseFileSize`); Ubuntu's files have 300 KB.
 pub const MAX_SIZE: u64 = 10 << 20;
 
 /// A release file (`Release`, or the text of `InRelease`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
-    /// Whose archive it is: `Debian`.
+    /// Distributor, such as `Debian`.
     pub origin: String,
-    /// Which of its archives: `Debian-Security`.
+    /// Repository of the distributor, such as `Debian-Security`.
     pub label: String,
-    /// What the suite is now: `oldstable`.
+    /// Current name of the suite, such as `oldstable`.
     pub suite: String,
-    /// What it is for ever: `bookworm`.
+    /// Permanent name of the suite, such as `bookworm`.
     pub codename: String,
-    /// When it was made, in seconds since 1970.
+    /// Date in seconds since 1970.
     pub date: Option<i64>,
-    /// Until when it counts.
+    /// Expiry date in seconds since 1970.
     pub valid_until: Option<i64>,
-    /// Whether indexes lie under their digests, too.
+    /// Whether indexes are also available by their digests.
     pub by_hash: bool,
-    /// Where earlier states lie: an address with `@SNAPSHOTID@` in it.
+    /// URL of snapshots; it contains `@SNAPSHOTID@`.
     pub snapshots: Option<String>,
-    /// Whether packages for all architectures have an index of their own; else they stand in that of each one.
+    /// Whether packages of `all` have their own index. Otherwise they are in the index of each
+    /// architecture.
     pub has_all: bool,
     /// Digest and length in bytes of each index, by its path below the release file's directory.
     pub files: BTreeMap<String, (Sha256, u64)>,
 }
 
 impl Release {
-    /// Reads the fields; what has none of them is an empty release.
+    /// Parses the fields; text without any of them is an empty release.
     pub fn parse(text: &[u8]) -> Self {
         let mut release = Release::default();
         let mut field = &b""[..];
@@ -47,7 +48,8 @@ impl Release {
                 continue;
             }
             let Some(colon) = memchr::memchr(b':', line) else { continue };
-            // Shown to people: what an archive calls itself must not move their cursor.
+            // Messages contain these values, so terminal escape sequences of a repository must
+            // not get through.
             let value = escape::escape(line[colon + 1..].trim_ascii());
             field = &line[..colon];
             match field {
@@ -64,23 +66,24 @@ impl Release {
                 _ => {}
             }
         }
-        // As apt decides; Debian's security archive lists an index for `all` that it does not serve.
+        // This is apt's rule: Debian's security repository lists an index for `all` but does not
+        // serve it.
         release.has_all = lists_all && !all_in_each;
         release
     }
 
-    /// Whether the distribution itself made it, and nobody else.
+    /// Whether the distribution is the distributor.
     pub fn is_of_distribution(&self) -> bool {
         matches!(self.origin.as_str(), "Debian" | "Debian Backports" | "Ubuntu")
     }
 
-    /// Whether it counts no more.
+    /// Whether the release file has expired.
     pub fn is_expired(&self, now: i64) -> bool {
         self.valid_until.is_some_and(|end| end < now)
     }
 }
 
-/// In [`Release::snapshots`], what the time stands for.
+/// Placeholder of the time in [`Release::snapshots`].
 pub const SNAPSHOT_ID: &str = "@SNAPSHOTID@";
 
 fn digest(line: &[u8]) -> Option<(String, (Sha256, u64))> {
@@ -95,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn fields_and_digests_are_read() {
+    fn parse_returns_fields_and_digests() {
         let digest = "00".repeat(31) + "ff";
         let text = format!(
             "Origin: Debian\nLabel: Debian-Security\nSuite: stable\nCodename: x\nDate: Sat, 09 Sep 2023 10:00:01 UTC\n\
@@ -123,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn parse_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Release::parse(&[b"SHA256:\n ".as_slice(), &bytes].concat());
         }
     }

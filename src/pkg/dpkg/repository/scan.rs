@@ -1,4 +1,5 @@
-//! Package indexes (`Packages`), scanned in pieces for the packages asked for; nothing else of their 50 MB is kept.
+//! Package indexes (`Packages`), scanned in chunks for the queried packages; the rest of their 50
+//! MB is not kept.
 
 use crate::model::digest::Sha256;
 use crate::model::escape::unhex;
@@ -7,44 +8,44 @@ use memchr::memmem;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 
-/// Read at once; a stanza longer than the limit ends the index's reading.
-const PIECE: usize = 1 << 20;
+/// Bytes read at once, and maximum size of a stanza in bytes.
+const CHUNK: usize = 1 << 20;
 const STANZA_LIMIT: usize = 16 << 20;
-/// Unpacked size beyond which an index is not one.
+/// Maximum uncompressed size of an index in bytes.
 const INDEX_LIMIT: u64 = 4 << 30;
 
-/// A package that an index offers.
+/// A package in an index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
-    /// Which one.
+    /// Name, version and architecture.
     pub pin: Pin,
-    /// Its file, relative to the archive's address.
+    /// Path of its file, relative to the repository's address.
     pub filename: String,
-    /// The file's length in bytes; 0 where the index does not say.
+    /// Size of the file in bytes; 0 if the index does not state it.
     pub size: u64,
-    /// The file's digest, where the index has this one.
+    /// Digest of the file, if the index has a SHA-256.
     pub sha256: Option<Sha256>,
 }
 
-/// What an index has of the packages asked for.
+/// Queried packages that an index contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matches {
-    /// Those in the version asked for, in the index's order.
+    /// Packages in the queried version, in the index's order.
     pub records: Vec<Record>,
-    /// The names of those that it has in any version.
+    /// Names of the packages that it has in any version.
     pub names: BTreeSet<String>,
 }
 
-/// What is read from an index.
+/// A way to read an index.
 pub trait Scan: Sync {
-    /// What comes of it.
-    type WalkedEntry: Default + Send;
+    /// Result.
+    type Output: Default + Send;
 
-    /// Reads a whole index.
-    fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Self::WalkedEntry>;
+    /// Reads a complete index.
+    fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Self::Output>;
 }
 
-/// Packages to look for.
+/// The queried packages.
 pub struct PackageSet<'a> {
     by_name: HashMap<&'a [u8], Vec<&'a Pin>>,
     field: memmem::Finder<'static>,
@@ -52,17 +53,17 @@ pub struct PackageSet<'a> {
 }
 
 impl<'a> PackageSet<'a> {
-    /// These exact versions.
+    /// Returns the set of these exact versions.
     pub fn new(pins: &'a BTreeSet<Pin>) -> Self {
         let mut by_name: HashMap<&[u8], Vec<&Pin>> = HashMap::with_capacity(pins.len());
         pins.iter().for_each(|pin| by_name.entry(pin.name.as_bytes()).or_default().push(pin));
         PackageSet { by_name, field: memmem::Finder::new(b"\nPackage:"), gap: memmem::Finder::new(b"\n\n") }
     }
 
-    /// Those in one piece of an index, in whole stanzas.
+    /// Adds the queried packages of a chunk of complete stanzas.
     pub fn scan(&self, bytes: &[u8], found: &mut Matches) {
         let first = bytes.starts_with(b"Package:").then_some(0);
-        // A match begins with the line end before the field.
+        // A match starts at the line end before the field.
         for start in first.into_iter().chain(self.field.find_iter(bytes).map(|at| at + 1)) {
             let rest = &bytes[start + b"Package:".len()..];
             let name = rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())].trim_ascii();
@@ -83,11 +84,11 @@ impl<'a> PackageSet<'a> {
 }
 
 impl Scan for PackageSet<'_> {
-    type WalkedEntry = Matches;
+    type Output = Matches;
 
     fn scan_all(&self, reader: &mut dyn Read) -> io::Result<Matches> {
         let mut found = Matches::default();
-        pieces(reader, &mut |piece| self.scan(piece, &mut found))?;
+        chunks(reader, &mut |chunk| self.scan(chunk, &mut found))?;
         Ok(found)
     }
 }
@@ -107,12 +108,12 @@ fn field<'a>(stanza: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     stanza.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name)).map(<[u8]>::trim_ascii)
 }
 
-/// An index from begin to end, in pieces of whole stanzas.
-pub fn pieces(reader: &mut dyn Read, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+/// Reads an index from start to end in chunks of complete stanzas.
+pub fn chunks(reader: &mut dyn Read, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut total = 0;
     loop {
-        let read = (&mut *reader).take(PIECE as u64).read_to_end(&mut buffer)?;
+        let read = (&mut *reader).take(CHUNK as u64).read_to_end(&mut buffer)?;
         total += read as u64;
         if read == 0 {
             visit(&buffer);
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_version_and_architecture_counts() {
+    fn scan_other_version_or_architecture_is_skipped() {
         assert_eq!(scan(INDEX.as_bytes()), expected());
         assert_eq!(Vec::from_iter(matches(INDEX.as_bytes()).names), ["bash", "last", "tzdata", "zsh"]);
         assert!(scan(b"").is_empty());
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_file_lies_is_told() {
+    fn scan_returns_filename_size_and_digest() {
         let text = "Package: last\nVersion: 1\nArchitecture: all\nFilename: pool/l/last_1_all.deb\nSize: 7\n\
             SHA256: 00000000000000000000000000000000000000000000000000000000000000ff\n";
         let found = matches(text.as_bytes()).records;
@@ -187,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn stanzas_may_lie_across_pieces() {
-        let long = format!("Package: pad\nDescription: {}\n\n", "x".repeat(PIECE - 60));
+    fn scan_all_stanza_across_chunks_is_found() {
+        let long = format!("Package: pad\nDescription: {}\n\n", "x".repeat(CHUNK - 60));
         let text = [long.as_str(), INDEX, "\n\n", &long, &long].concat();
         let index = asked();
         let read = |text: String| PackageSet::new(&index).scan_all(&mut text.as_bytes());
         let found: BTreeSet<Pin> = read(text).unwrap().records.into_iter().map(|record| record.pin).collect();
         assert_eq!(found, expected());
-        assert!(read("x".repeat(STANZA_LIMIT + 2 * PIECE)).is_err());
+        assert!(read("x".repeat(STANZA_LIMIT + 2 * CHUNK)).is_err());
     }
 }

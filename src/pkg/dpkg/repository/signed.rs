@@ -1,6 +1,7 @@
-//! Signed text: the cleartext signature framework (RFC 9580, part 7) and detached signatures.
+//! Signed text: the cleartext signature framework (RFC 9580, section 7) and detached signatures.
 //!
-//! Parsed here and not by rPGP, whose search for the text's end takes quadratic time, which a hostile mirror could use.
+//! rPGP needs quadratic time to find the end of the text, which a hostile mirror could exploit.
+//! Therefore the text is parsed here.
 
 use super::keyring::{Keyring, SignatureError};
 use pgp::packet::{Packet, PacketParser, Signature};
@@ -9,28 +10,32 @@ use std::io::BufReader;
 const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
 const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 const END: &[u8] = b"-----END PGP SIGNATURE-----";
-/// Archives have up to five signatures; each costs a digest of the whole text.
+/// Maximum number of signatures. Release files have up to five; each needs a digest of the
+/// complete text.
 const MAX_SIGNATURES: usize = 16;
 
-/// The text of a clear-signed message, if a key of the keyring has signed it. Nothing outside the signed part is in it.
+/// Returns the text of a clear-signed message if a key of the keyring signed it, without any text
+/// outside of the signed part.
 pub fn open(message: &[u8], keyring: &Keyring, now: i64) -> Result<Vec<u8>, SignatureError> {
     let (lines, armor) = split(message).ok_or(SignatureError::Malformed)?;
     keyring.verify(&signatures(armor), &lines.join(&b"\r\n"[..]), now)?;
     Ok(lines.join(&b'\n'))
 }
 
-/// The text of a clear-signed message, whoever has signed it: for what apt has verified already, or need not verify.
+/// Returns the text of a clear-signed message without verification, for messages that apt has
+/// verified or need not be verified.
 pub fn text(message: &[u8]) -> Option<Vec<u8>> {
     split(message).map(|(lines, _)| lines.join(&b'\n'))
 }
 
-/// Whether a key of the keyring has made one of the detached signatures of `text`, armored or not.
+/// Verifies that a key of the keyring made one of the detached signatures of `text`, armored or
+/// not.
 pub fn verify(text: &[u8], signature: &[u8], keyring: &Keyring, now: i64) -> Result<(), SignatureError> {
     keyring.verify(&signatures(signature), text, now)
 }
 
-/// The lines that were signed (unescaped, without the white space that a signature does not cover) and the armored
-/// signatures; `None` if anything else stands in the message.
+/// Returns the signed lines (unescaped, without the white space that a signature does not cover)
+/// and the armored signatures. `None` if the message contains other text.
 fn split(message: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     let mut at = 0;
     let mut lines = std::iter::from_fn(|| {
@@ -43,7 +48,7 @@ fn split(message: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     if lines.next()?.1 != BEGIN {
         return None;
     }
-    // The headers name digests, which the signatures do, too; other ones are not for this purpose.
+    // The headers repeat the digests of the signatures; other headers are not allowed here.
     while let (_, header @ [_, ..]) = lines.next()? {
         header.strip_prefix(b"Hash: ")?;
     }
@@ -62,7 +67,7 @@ fn split(message: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     (nothing_follows && length > 0).then(|| (text, &message[armor..]))
 }
 
-/// The signatures of an armored or binary block; what cannot be read is none.
+/// Returns the signatures of an armored or binary block; unreadable ones are skipped.
 fn signatures(block: &[u8]) -> Vec<Signature> {
     let packets: Box<dyn Iterator<Item = _>> = match block.first() {
         Some(0x80..) => Box::new(PacketParser::new(block)),
@@ -85,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_signed_lines_are_text() {
+    fn split_text_outside_signature_returns_none() {
         let armor = "-----BEGIN PGP SIGNATURE-----\n\nxyz\n-----END PGP SIGNATURE-----";
         let head = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n";
         let read = |text: &str| {
@@ -113,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn split_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = split(&bytes);
             let _ = signatures(&bytes);
             let _ = signatures(&[b"\x89".as_slice(), &bytes].concat());

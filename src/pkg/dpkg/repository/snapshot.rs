@@ -1,11 +1,12 @@
-//! What no archive has any more: archives of releases that have ended, and those that keep every earlier state.
+//! Packages that no repository has any more: repositories of ended releases, and snapshot
+//! repositories.
 
 use super::cache::Cache;
 use super::date;
 use super::lists::{Lists, NoRelease, Query, Repository, RepositoryStatus, SourceQuery};
 use super::release::{Release, SNAPSHOT_ID};
 use super::scan::{PackageSet, Record};
-use super::snapshot_services::{KEEPERS, SnapshotService, earlier, kind};
+use super::snapshot_services::{SERVICES, SnapshotService, earlier, kind};
 use super::source::Source;
 use crate::model::findings::{self, Findings};
 use crate::pkg::Pin;
@@ -16,13 +17,15 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 const DAY: i64 = 86_400;
-/// After the machine's last change: what was built that day may have reached the archive only later.
+/// Delays after the machine's last change, in seconds, because a snapshot may contain that day's
+/// packages only later.
 const LATER: [i64; 3] = [0, DAY, 7 * DAY];
 const INFO: &[u8] = b"var/lib/dpkg/info";
 
-const UNSOUGHT: &str = "packages that no archive has any more were not looked for";
+const NOT_SEARCHED: &str = "packages that no repository has any more were not searched";
 
-/// When the machine last changed as far as packages go: the newest of apt's release files and of dpkg's lists of files.
+/// Returns the time of the machine's last package change in seconds since 1970: the newest of
+/// apt's release files and dpkg's lists of files.
 pub fn last_change(root: &Root, lists: &Lists) -> Option<i64> {
     let names = root.list(INFO).unwrap_or_default();
     let directory = root.open_directory_exactly(INFO).ok();
@@ -32,26 +35,26 @@ pub fn last_change(root: &Root, lists: &Lists) -> Option<i64> {
     times.max().max(lists.date)
 }
 
-/// Looks for the packages that `lists` does not have available, at the time `date` and shortly after, and adds the
-/// archives that have some of them. An archive that cannot be used is a note. Nobody is asked for packages whose very
-/// names these archives do not know.
+/// Searches the packages that `lists` does not have available, at the time `date` and shortly
+/// after. Adds the repositories that have some of them. A repository that cannot be used is a
+/// note. Packages whose names these repositories do not know are not searched.
 pub fn search(
     root: &Root,
     lists: &mut Lists,
-    question: &Query<'_>,
+    query: &Query<'_>,
     date: i64,
     client: &Client,
     findings: &mut Findings,
 ) {
-    search_keepers(&KEEPERS, root, lists, question, date, client, findings);
+    search_services(&SERVICES, root, lists, query, date, client, findings);
 }
 
-/// As [`search`], with these keepers.
-pub(super) fn search_keepers(
-    keepers: &[SnapshotService],
+/// Searches with these snapshot services.
+pub(super) fn search_services(
+    services: &[SnapshotService],
     root: &Root,
     lists: &mut Lists,
-    question: &Query<'_>,
+    query: &Query<'_>,
     date: i64,
     client: &Client,
     findings: &mut Findings,
@@ -60,37 +63,39 @@ pub(super) fn search_keepers(
     let archives: Vec<Repository> = usable.cloned().collect();
     let current = archives.iter().filter(|archive| archive.standing == RepositoryStatus::Current);
     let seen = current.map(|archive| state(&archive.source, &archive.release)).collect();
-    let mut search = Search { root, question, client, seen };
+    let mut search = Search { root, query, client, seen };
     let gone = archives.iter().filter(|archive| archive.standing == RepositoryStatus::NotFound);
     let ended = gone.filter_map(|archive| {
-        let keeper = keeper(keepers, archive)?;
-        Some(vec![earlier(&archive.source, keeper.ended.to_owned())])
+        let service = service(services, archive)?;
+        Some(vec![earlier(&archive.source, service.ended.to_owned())])
     });
-    search.rung(lists, ended.collect(), findings);
-    for time in LATER.map(|later| date + later).into_iter().filter(|time| *time <= question.now) {
+    search.search_groups(lists, ended.collect(), findings);
+    for time in LATER.map(|later| date + later).into_iter().filter(|time| *time <= query.now) {
         let stamp = date::stamp(time);
         let states = archives.iter().map(|archive| {
-            let addresses = addresses(keepers, archive, time).into_iter();
+            let addresses = addresses(services, archive, time).into_iter();
             addresses.map(|address| earlier(&archive.source, address.replace(SNAPSHOT_ID, &stamp))).collect()
         });
-        search.rung(lists, states.collect(), findings);
+        search.search_groups(lists, states.collect(), findings);
     }
 }
 
-fn addresses(keepers: &[SnapshotService], archive: &Repository, time: i64) -> Vec<String> {
+fn addresses(services: &[SnapshotService], archive: &Repository, time: i64) -> Vec<String> {
     if let Some(snapshots) = &archive.release.snapshots {
         return vec![snapshots.clone()];
     }
-    let states = keeper(keepers, archive).filter(|keeper| time >= keeper.since).map(|keeper| keeper.states);
+    let states =
+        service(services, archive).filter(|service| time >= service.since).map(|service| service.states);
     states.unwrap_or_default().iter().map(|&address| address.to_owned()).collect()
 }
 
-fn keeper<'a>(keepers: &'a [SnapshotService], archive: &Repository) -> Option<&'a SnapshotService> {
+fn service<'a>(services: &'a [SnapshotService], archive: &Repository) -> Option<&'a SnapshotService> {
     let kind = kind(&archive.source, &archive.release)?;
-    keepers.iter().find(|keeper| keeper.kind == kind)
+    services.iter().find(|service| service.kind == kind)
 }
 
-/// Suite and components of a release file with its date: what was looked through once is not fetched again.
+/// Suite, components and label of a release file with its date. The same state is not fetched
+/// twice.
 type State = (String, Vec<String>, String, Option<i64>);
 
 fn state(source: &Source, release: &Release) -> State {
@@ -99,26 +104,27 @@ fn state(source: &Source, release: &Release) -> State {
 
 struct Search<'a> {
     root: &'a Root,
-    question: &'a Query<'a>,
+    query: &'a Query<'a>,
     client: &'a Client,
     seen: Vec<State>,
 }
 
-/// What came of one source: the archive if it was looked through, and what it has.
+/// Result of one source: the repository if it was searched, and its packages.
 type Outcome = Option<(Repository, Vec<Record>)>;
 
 impl Search<'_> {
-    /// Asks one source of each group (the next one where there is none), and adds those that have something missing.
-    fn rung(&mut self, lists: &mut Lists, groups: Vec<Vec<Source>>, findings: &mut Findings) {
-        let missing: BTreeSet<Pin> = self.question.pins.difference(&lists.available).cloned().collect();
-        // Other people's packages are not worth the while: those who keep earlier states serve many.
+    /// Queries one source of each group (the next one if it does not exist), and adds those that
+    /// have a missing package.
+    fn search_groups(&mut self, lists: &mut Lists, groups: Vec<Vec<Source>>, findings: &mut Findings) {
+        let missing: BTreeSet<Pin> = self.query.pins.difference(&lists.available).cloned().collect();
+        // Snapshot services do not have third-party packages, so these cause no requests.
         if !missing.iter().any(|pin| lists.may_be_kept(pin)) {
             return;
         }
-        let (asked, question) = (PackageSet::new(&missing), Query { pins: &missing, ..*self.question });
+        let (asked, query) = (PackageSet::new(&missing), Query { pins: &missing, ..*self.query });
         let cache = Cache::open(self.root, findings);
-        let inquiry = SourceQuery { root: self.root, cache: &cache, question: &question, asked: &asked };
-        let ask = |group: Vec<Source>| self.ask(group, &inquiry);
+        let source_query = SourceQuery { root: self.root, cache: &cache, query: &query, asked: &asked };
+        let ask = |group: Vec<Source>| self.ask(group, &source_query);
         let outcomes: Vec<(Outcome, Findings)> = groups.into_par_iter().map(ask).collect();
         for (outcome, found) in outcomes {
             findings.extend(found);
@@ -130,13 +136,13 @@ impl Search<'_> {
         }
     }
 
-    fn ask(&self, group: Vec<Source>, inquiry: &SourceQuery<'_>) -> (Outcome, Findings) {
+    fn ask(&self, group: Vec<Source>, source_query: &SourceQuery<'_>) -> (Outcome, Findings) {
         let mut findings = Findings::default();
         for source in group {
-            match inquiry.release(&source, self.client, &mut findings) {
+            match source_query.release(&source, self.client, &mut findings) {
                 Ok(release) if self.seen.contains(&state(&source, &release)) => break,
                 Ok(release) => {
-                    let scanned = inquiry.scan(&source, &release, self.client);
+                    let scanned = source_query.scan(&source, &release, self.client);
                     let notes = scanned.iter().flat_map(|part| &part.notes);
                     notes.for_each(|(path, text)| {
                         findings.note(findings::Kind::PackageIndex, path, text.as_str())
@@ -148,10 +154,10 @@ impl Search<'_> {
                 }
                 Err(NoRelease::Absent) => {}
                 Err(refused) => {
-                    // A host that is not there is named once for all its suites.
+                    // A host that does not respond is reported once, not for each of its suites.
                     let text = match refused.is_of_host() {
-                        true => format!("{UNSOUGHT}: {refused}"),
-                        false => format!("{UNSOUGHT} in {}: {refused}", source.name()),
+                        true => format!("{NOT_SEARCHED}: {refused}"),
+                        false => format!("{NOT_SEARCHED} in {}: {refused}", source.name()),
                     };
                     findings.note(findings::Kind::PackageIndex, b"", text);
                     break;

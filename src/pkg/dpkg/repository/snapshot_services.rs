@@ -1,13 +1,13 @@
-//! The services that keep earlier states of the distributions' repositories.
+//! Services that keep snapshots of the distributions' repositories.
 
 use super::address::Address;
 use super::release::{Release, SNAPSHOT_ID};
 use super::source::{Source, Style};
 
-/// Where the sources found here stand for the build, without the format's ending.
+/// Path of the snapshot sources in the build, without the suffix of the format.
 const FILE: &str = "etc/apt/sources.list.d/vm2docker-self";
 
-/// One of the distributions' archives.
+/// One of the distributions' repositories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Debian,
@@ -15,19 +15,20 @@ pub(super) enum Kind {
     Ubuntu,
 }
 
-/// Who keeps what of an archive. As of November 2026, by debuerreotype (`.snapshot-url.sh`, `.debian-mirror.sh`), by
-/// apt 3.0 (`Acquire::Snapshots::URI`), and by Ubuntu's documentation of snapshot.ubuntu.com.
+/// A snapshot service of a repository, as of November 2026. Sources: debuerreotype
+/// (`.snapshot-url.sh`, `.debian-mirror.sh`), apt 3.0 (`Acquire::Snapshots::URI`), and the
+/// documentation of snapshot.ubuntu.com.
 pub(super) struct SnapshotService {
     pub(super) kind: Kind,
-    /// The archive of releases that have ended.
+    /// Repository of releases past their end of life.
     pub(super) ended: &'static str,
-    /// Earlier states, with [`SNAPSHOT_ID`] in the address; the second is asked where the first has none.
+    /// URLs of snapshots, with [`SNAPSHOT_ID`]; the second is queried if the first has none.
     pub(super) states: &'static [&'static str],
-    /// From when on there are states, in seconds since 1970.
+    /// Time of the first snapshot, in seconds since 1970.
     pub(super) since: i64,
 }
 
-pub(super) const KEEPERS: [SnapshotService; 3] = [
+pub(super) const SERVICES: [SnapshotService; 3] = [
     SnapshotService {
         kind: Kind::Debian,
         ended: "http://archive.debian.org/debian/",
@@ -54,28 +55,28 @@ pub(super) const KEEPERS: [SnapshotService; 3] = [
     },
 ];
 
-/// Whether earlier states of the repository are available somewhere.
+/// Whether a snapshot service exists for the repository.
 pub(super) fn is_kept(source: &Source, release: &Release) -> bool {
     release.snapshots.is_some() || kind(source, release).is_some()
 }
 
-/// A source that names a snapshot by its time (`Snapshot: 20240301T000000Z`) gets that snapshot's own address, which
-/// every apt understands.
+/// Replaces a source that names a snapshot by its time (`Snapshot: 20240301T000000Z`) with the
+/// snapshot's URL, which all versions of apt support.
 pub(super) fn resolve(source: &mut Source) {
     let Some(stamp) =
         source.option("Snapshot").filter(|id| id.starts_with(|first: char| first.is_ascii_digit()))
     else {
         return;
     };
-    let keeper = KEEPERS.iter().find(|keeper| Some(keeper.kind) == kind(source, &Release::default()));
-    if let Some(keeper) = keeper {
-        let uri = keeper.states[0].replace(SNAPSHOT_ID, stamp);
+    let service = SERVICES.iter().find(|service| Some(service.kind) == kind(source, &Release::default()));
+    if let Some(service) = service {
+        let uri = service.states[0].replace(SNAPSHOT_ID, stamp);
         let (file, style) = (source.file.clone(), source.style);
         *source = Source { file, style, ..earlier(source, uri) };
     }
 }
 
-/// A source as it was, elsewhere; its release file counts however old it is.
+/// Returns the source with the URL of a snapshot; it accepts an expired release file.
 pub(super) fn earlier(source: &Source, uri: String) -> Source {
     let ending = match source.style {
         Style::OneLine => "list",
@@ -88,7 +89,7 @@ pub(super) fn earlier(source: &Source, uri: String) -> Source {
     source
 }
 
-/// Which archive it is: by its release file, or else by the end of its address.
+/// Determines the repository by its release file, else by the end of its address.
 pub(super) fn kind(source: &Source, release: &Release) -> Option<Kind> {
     match (release.origin.as_str(), release.label.as_str()) {
         ("Debian", "Debian-Security") => return Some(Kind::DebianSecurity),

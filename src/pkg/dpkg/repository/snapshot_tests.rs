@@ -1,4 +1,4 @@
-//! Archives of earlier states: which ones are asked, in which order, and what the build gets.
+//! Snapshot repositories: order of the queries, and the sources for the build.
 
 use crate::model::findings::Findings;
 use crate::pkg::Pin;
@@ -6,8 +6,8 @@ use crate::pkg::dpkg::repository::lists::{Lists, Query, ask};
 use crate::pkg::dpkg::repository::mirror::{
     Fault, Files, Mirror, client, data, machine, now, packages, pin, pins,
 };
-use crate::pkg::dpkg::repository::snapshot::{last_change, search_keepers};
-use crate::pkg::dpkg::repository::snapshot_services::{KEEPERS, Kind, SnapshotService, resolve};
+use crate::pkg::dpkg::repository::snapshot::{last_change, search_services};
+use crate::pkg::dpkg::repository::snapshot_services::{Kind, SERVICES, SnapshotService, resolve};
 use crate::pkg::dpkg::repository::sources::parse;
 use crate::pkg::dpkg::repository::written::write;
 use crate::system::root::Root;
@@ -15,16 +15,16 @@ use crate::system::root::Root;
 const DAY: i64 = 86_400;
 const SECURITY: &str = "Origin: Debian\nLabel: Debian-Security\n";
 
-/// Keepers on the mirror instead of the real hosts.
-fn keepers(mirror: &Mirror) -> [SnapshotService; 3] {
+/// Snapshot services on the mirror instead of the real hosts.
+fn services(mirror: &Mirror) -> [SnapshotService; 3] {
     let moved = |address: &str| -> &'static str {
         let path = address.splitn(4, '/').nth(3).unwrap();
         mirror.url(&format!("/{path}")).leak()
     };
-    KEEPERS.map(|keeper| SnapshotService {
-        ended: moved(keeper.ended),
-        states: keeper.states.iter().map(|state| moved(state)).collect::<Vec<_>>().leak(),
-        ..keeper
+    SERVICES.map(|service| SnapshotService {
+        ended: moved(service.ended),
+        states: service.states.iter().map(|state| moved(state)).collect::<Vec<_>>().leak(),
+        ..service
     })
 }
 
@@ -47,10 +47,10 @@ impl Machine {
 
     fn search(&self, asked: &[&str], date: i64) -> (Lists, Vec<String>) {
         let (asked, client, mut findings) = (pins(asked), client(), Findings::default());
-        let question = Query { pins: &asked, architectures: &["amd64".to_owned()], now: now() };
-        let mut lists = ask(&self.root, &question, Some(&client), &mut findings);
-        let keepers = keepers(&self.mirror);
-        search_keepers(&keepers, &self.root, &mut lists, &question, date, &client, &mut findings);
+        let query = Query { pins: &asked, architectures: &["amd64".to_owned()], now: now() };
+        let mut lists = ask(&self.root, &query, Some(&client), &mut findings);
+        let services = services(&self.mirror);
+        search_services(&services, &self.root, &mut lists, &query, date, &client, &mut findings);
         (lists, findings.sorted().into_iter().map(|finding| finding.text).collect())
     }
 }
@@ -59,7 +59,7 @@ fn available(lists: &Lists) -> Vec<String> {
     lists.available.iter().map(Pin::to_string).collect()
 }
 
-/// A suite below a path; the fields tell two dates apart.
+/// Adds a suite below a path; the fields distinguish two dates.
 fn suite(files: &mut Files, below: &str, offered: &[&str], fields: &str) {
     let mut new = Files::default();
     new.suite("stable", &packages(offered), fields);
@@ -67,7 +67,7 @@ fn suite(files: &mut Files, below: &str, offered: &[&str], fields: &str) {
 }
 
 #[test]
-fn what_the_archive_has_no_more_is_found_at_the_date_or_shortly_after() {
+fn search_removed_packages_are_found_at_date_or_shortly_after() {
     let mut files = Files::default();
     suite(&mut files, "debian", &["a 3 amd64", "b 3 amd64", "d 3 amd64"], "Origin: Debian\nLabel: Live\n");
     suite(&mut files, "archive/debian/20240501T120000Z", &["a 1 amd64"], "Origin: Debian\nLabel: One\n");
@@ -78,7 +78,7 @@ fn what_the_archive_has_no_more_is_found_at_the_date_or_shortly_after() {
         machine.search(&["a 1 amd64", "b 1 amd64", "a 3 amd64", "d 1 amd64"], now() - 31 * DAY);
     assert_eq!(available(&lists), ["a:amd64=1", "a:amd64=3", "b:amd64=1"]);
     assert_eq!(notes, Vec::<String>::new());
-    // The last state was asked for in vain, and stays out of the build's sources.
+    // The last snapshot has no missing package, so it is not among the build's sources.
     assert_eq!(lists.archives.len(), 3);
     let (archive, offer) = lists.usable(&pin("a 1 amd64")).next().unwrap();
     assert!(archive.url(offer).ends_with("/archive/debian/20240501T120000Z/pool/a_1_amd64.deb"));
@@ -91,7 +91,7 @@ fn what_the_archive_has_no_more_is_found_at_the_date_or_shortly_after() {
 }
 
 #[test]
-fn an_ended_release_is_looked_for_where_those_go() {
+fn search_ended_release_uses_archive_of_ended_releases() {
     let mut files = Files::default();
     suite(&mut files, "debian", &["a 1 amd64"], "Origin: Debian\n");
     suite(&mut files, "archive/debian-archive/20240501T120000Z/debian-security", &["b 1 amd64"], SECURITY);
@@ -106,7 +106,7 @@ fn an_ended_release_is_looked_for_where_those_go() {
 }
 
 #[test]
-fn nothing_is_asked_twice_or_in_vain() {
+fn search_same_state_or_unknown_name_is_not_queried() {
     let mut files = Files::default();
     for below in [
         "debian",
@@ -132,38 +132,39 @@ fn nothing_is_asked_twice_or_in_vain() {
     assert_eq!(
         requests(),
         9 + 2 + 2 + 2,
-        "times to come are not asked for; both keepers have neither release file"
+        "times to come are not asked for; both services have neither release file"
     );
 }
 
 #[test]
-fn a_state_that_is_not_signed_is_not_used() {
+fn search_unsigned_snapshot_is_not_used() {
     let mut files = Files::default();
     suite(&mut files, "debian", &["a 3 amd64"], "Origin: Debian\nLabel: Live\n");
     suite(&mut files, "archive/debian/20240501T120000Z", &["a 1 amd64"], "Origin: Debian\nLabel: One\n");
     let faults = vec![("20240501T120000Z/dists/stable/InRelease".to_owned(), Fault::Changed)];
     let machine = Machine::new("deb MIRROR/debian stable main\n", files, faults);
     let (lists, notes) = machine.search(&["a 1 amd64"], now() - 31 * DAY);
-    assert_eq!(lists.why_missing(&pin("a 1 amd64")), "no archive has this version");
+    assert_eq!(lists.why_missing(&pin("a 1 amd64")), "no repository has this version");
     assert_eq!(notes.len(), 1);
     assert!(notes[0].contains("not a signed release file"), "{notes:?}");
 }
 
 #[test]
-fn an_archive_may_name_its_own_keeper() {
+fn search_release_file_names_snapshot_service() {
     let mut files = Files::default();
-    suite(&mut files, "kept/20240501T120000Z", &["a 1 amd64"], "Origin: Somebody\nLabel: One\n");
-    // The address has to be known before the release file is signed: a server of its own for the states.
-    let keeper = Mirror::start(files, vec![]);
+    suite(&mut files, "kept/20240501T120000Z", &["a 1 amd64"], "Origin: Example\nLabel: One\n");
+    // The release file contains the URL of the snapshots, so they need a server that runs before
+    // it is signed.
+    let service = Mirror::start(files, vec![]);
     let mut own = Files::default();
-    let fields = format!("Origin: Somebody\nSnapshots: {}\n", keeper.url("/kept/@SNAPSHOTID@/"));
+    let fields = format!("Origin: Example\nSnapshots: {}\n", service.url("/kept/@SNAPSHOTID@/"));
     suite(&mut own, "own", &["a 2 amd64"], &fields);
     let machine = Machine::new("deb MIRROR/own stable main\n", own, vec![]);
     assert_eq!(available(&machine.search(&["a 1 amd64"], now() - 31 * DAY).0), ["a:amd64=1"]);
 }
 
 #[test]
-fn a_source_that_names_a_snapshot_lies_there() {
+fn resolve_snapshot_option_returns_snapshot_url() {
     let text = b"deb [snapshot=20240301T030400Z] http://archive.example/ubuntu noble main\n\
         deb [snapshot=enable] http://archive.example/ubuntu noble main\n\
         deb [snapshot=20240301T030400Z] http://archive.example/other noble main\n";
@@ -176,7 +177,7 @@ fn a_source_that_names_a_snapshot_lies_there() {
 }
 
 #[test]
-fn the_last_change_is_the_newest_of_lists_and_packages() {
+fn last_change_is_newest_of_lists_and_packages() {
     let (dir, root) = machine(&[("var/lib/dpkg/info/a.list", b""), ("var/lib/dpkg/info/b.md5sums", b"")]);
     let at = |seconds| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: at(0), last_modification: at(1000) };
@@ -186,5 +187,5 @@ fn the_last_change_is_the_newest_of_lists_and_packages() {
     assert_eq!(last_change(&root, &lists(None)), Some(1000));
     assert_eq!(last_change(&root, &lists(Some(5))), Some(1000));
     assert_eq!(last_change(&root, &lists(Some(5000))), Some(5000));
-    assert_eq!(KEEPERS.map(|keeper| keeper.kind), [Kind::Debian, Kind::DebianSecurity, Kind::Ubuntu]);
+    assert_eq!(SERVICES.map(|service| service.kind), [Kind::Debian, Kind::DebianSecurity, Kind::Ubuntu]);
 }

@@ -1,12 +1,12 @@
-//! One apt source, whichever format of `sources.list(5)` it is written in.
+//! One apt source of either format of sources.list(5).
 
 use super::address::Address;
 use std::collections::BTreeSet;
 
-/// A file with more sources than this is none.
+/// Maximum number of sources in a file.
 pub(super) const MAX_SOURCES: usize = 1000;
 
-/// How a source is written in its file.
+/// Format of a source in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// `deb [options] uri suite components`.
@@ -15,30 +15,30 @@ pub enum Style {
     Deb822,
 }
 
-/// Who may sign the release file (`Signed-By`).
+/// A key that may sign the release file (`Signed-By`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signer {
-    /// The keys in a file of the machine; an absolute path.
+    /// Keys in a file of the machine; an absolute path.
     File(String),
-    /// The key with this fingerprint, in hexadecimal, of those that apt trusts for everything.
+    /// Key with this hexadecimal fingerprint, among those that apt trusts for all sources.
     Fingerprint(String),
-    /// The key itself, armored.
+    /// Key itself, armored.
     Inline(String),
 }
 
-/// A list that may be given as a whole or as changes to the default (`arch=`, `arch+=`, `arch-=`).
+/// A list that replaces or changes the default (`arch=`, `arch+=`, `arch-=`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// These instead of the default, if there are any.
+    /// Replacement of the default, if not empty.
     pub only: Vec<String>,
-    /// These, too.
+    /// Additional elements.
     pub added: Vec<String>,
-    /// Without these.
+    /// Removed elements.
     pub removed: Vec<String>,
 }
 
 impl Selection {
-    /// The selection from `default`, in order.
+    /// Applies the selection to `default`, in order.
     pub fn of(&self, default: &[String]) -> Vec<String> {
         let chosen = if self.only.is_empty() { default } else { &self.only };
         let mut seen = BTreeSet::new();
@@ -50,29 +50,30 @@ impl Selection {
 /// Binary packages of one suite at one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The file that names it, relative to the root.
+    /// File that contains the source, relative to the root.
     pub file: Box<[u8]>,
-    /// How it stands there.
+    /// Format in that file.
     pub style: Style,
-    /// The archive's address, with a slash at its end; a user or password that was written in it is not.
+    /// Address with a final slash; without user and password.
     pub uri: String,
-    /// The suite; a directory of a flat archive ends in a slash.
+    /// Suite; the directory of a flat repository ends in a slash.
     pub suite: String,
-    /// Its components; none in a flat archive.
+    /// Components; none in a flat repository.
     pub components: Vec<String>,
-    /// The architectures asked for; by default all that dpkg knows.
+    /// Selected architectures; by default all that dpkg has configured.
     pub architectures: Selection,
-    /// Whose signature counts; without any, that of every key that apt trusts.
+    /// Keys that may sign; if empty, all keys that apt trusts.
     pub signed_by: Vec<Signer>,
-    /// The options that [`OPTIONS`] knows, with the field's name and value, in the table's order.
+    /// Options of [`OPTIONS`] with the field's name and value, in the table's order.
     pub options: Vec<(&'static str, String)>,
-    /// Cannot be used without a password: one stands in the address, or `apt_auth.conf(5)` has one for it.
+    /// Whether it needs a password: one in the address, or one in apt_auth.conf(5).
     pub has_credentials: bool,
-    /// A medium or a directory of the machine.
+    /// Whether it is a CD-ROM or a directory of the machine.
     pub is_local: bool,
 }
 
-/// Options that decide whether apt uses a source: one-line name and field. The others choose what else is fetched.
+/// Options that affect whether apt uses a source: one-line name and field. Other options select
+/// additional files.
 pub const OPTIONS: [(&str, &str); 14] = [
     ("trusted", "Trusted"),
     ("allow-insecure", "Allow-Insecure"),
@@ -91,7 +92,7 @@ pub const OPTIONS: [(&str, &str); 14] = [
 ];
 
 impl Source {
-    /// The value of an option by its field's name.
+    /// Returns the value of an option by its field's name.
     pub fn option(&self, field: &str) -> Option<&str> {
         self.options.iter().find(|(name, _)| *name == field).map(|(_, value)| value.as_str())
     }
@@ -109,17 +110,17 @@ impl Source {
         self.option("Trusted").and_then(boolean) == Some(true)
     }
 
-    /// Whether a release file past its `Valid-Until` counts.
+    /// Whether a release file past its `Valid-Until` is accepted.
     pub fn may_be_expired(&self) -> bool {
         self.option("Check-Valid-Until").and_then(boolean) == Some(false)
     }
 
-    /// Whether `Packages` lies beside the release file, without components.
+    /// Whether `Packages` is in the same directory as the release file, without components.
     pub fn is_flat(&self) -> bool {
         self.suite.ends_with('/')
     }
 
-    /// The address of the directory that holds the release file.
+    /// Returns the URL of the release file's directory.
     pub fn release_directory(&self) -> String {
         match self.is_flat() {
             true if self.suite == "/" => self.uri.clone(),
@@ -128,7 +129,7 @@ impl Source {
         }
     }
 
-    /// Why a build elsewhere cannot use it, or `None` if it can.
+    /// Returns the reason why a build on another host cannot use it, or `None` if it can.
     pub fn unusable(&self) -> Option<&'static str> {
         let scheme = Address::parse(&self.uri).map_or("", |address| address.scheme);
         match scheme {
@@ -139,13 +140,13 @@ impl Source {
         }
     }
 
-    /// For people: address and suite.
+    /// Returns address and suite for messages.
     pub fn name(&self) -> String {
         format!("{} {}", self.uri, self.suite)
     }
 }
 
-/// apt's `StringToBool`, as far as it is one.
+/// Parses a boolean as apt's `StringToBool`.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "with" | "on" | "enable" | "1" => Some(true),
@@ -154,7 +155,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// What a source is made of, as both formats have it.
+/// Parts of a source, common to both formats.
 pub(super) struct Parts<'a> {
     pub(super) file: &'a [u8],
     pub(super) style: Style,
@@ -167,19 +168,19 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The source, or what is wrong with it.
+    /// Returns the source, or its problem.
     pub(super) fn source(self) -> Result<Source, &'static str> {
-        let address = Address::parse(&self.uri).ok_or("an address without a scheme")?;
+        let address = Address::parse(&self.uri).ok_or("address without a scheme")?;
         let shown = |text: &String| text.bytes().all(|byte| byte.is_ascii_graphic());
         let uri = address.plain();
         if !is_address(&uri) || !shown(&self.suite) || !self.components.iter().all(shown) {
-            return Err("characters that no address has");
+            return Err("invalid characters in the address");
         }
         if address.path.contains("://") && address.path.contains('@') {
-            return Err("an address with another one inside that may hold a password");
+            return Err("address that contains another address, which may have a password");
         }
         if self.suite.ends_with('/') != self.components.is_empty() {
-            return Err("a suite without a component, or a directory with one");
+            return Err("suite without components, or directory with components");
         }
         Ok(Source {
             file: self.file.into(),
@@ -196,8 +197,9 @@ impl Parts<'_> {
     }
 }
 
-/// Whether a line can have it as one word: blanks only in brackets, as in `cdrom:[Debian 12]/`. To be asked of what is written
-/// again, since a password that goes may take a bracket with it.
+/// Whether the address is one word of a line: blanks only in brackets, as in `cdrom:[Debian
+/// 12]/`. It must be checked on the address without password, because the password may have
+/// contained a bracket.
 fn is_address(text: &str) -> bool {
     let mut is_open = false;
     text.bytes().all(|byte| {
@@ -206,7 +208,8 @@ fn is_address(text: &str) -> bool {
     })
 }
 
-/// A path or a fingerprint of `Signed-By`; an exclamation mark means that very subkey, which counts as the key here.
+/// Parses a path or a fingerprint of `Signed-By`. An exclamation mark after it means exactly that
+/// subkey, which this implementation does not distinguish from its key.
 pub(super) fn signer(word: &str) -> Option<Signer> {
     if word.starts_with('/') && !word.contains(char::is_control) {
         return Some(Signer::File(word.to_owned()));
@@ -216,7 +219,7 @@ pub(super) fn signer(word: &str) -> Option<Signer> {
     fits.then(|| Signer::Fingerprint(fingerprint.to_ascii_uppercase()))
 }
 
-/// Values with `,` or white space between them.
+/// Returns the values that `,` or white space separates.
 pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split([',', ' ', '\t', '\n', '\r']).filter(|word| !word.is_empty()).map(str::to_owned)
 }

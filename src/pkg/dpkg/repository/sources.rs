@@ -1,4 +1,4 @@
-//! The machine's apt sources: `sources.list(5)`, both formats.
+//! The machine's apt sources: sources.list(5), both formats.
 
 use super::address::Address;
 use super::source::Source;
@@ -11,9 +11,10 @@ use std::io::ErrorKind::NotFound;
 const LIST: &[u8] = b"etc/apt/sources.list";
 const PARTS: &[u8] = b"etc/apt/sources.list.d";
 
-/// All sources of binary packages that are switched on, in apt's order: `sources.list`, then the parts by name.
+/// Returns all enabled sources of binary packages in apt's order: `sources.list`, then the parts
+/// by name.
 ///
-/// A file that cannot be read is a loss, a line or stanza that says nothing a note.
+/// A file that cannot be read is a loss, an invalid line or stanza a note.
 pub fn load(root: &Root, findings: &mut Findings) -> Vec<Source> {
     let auth = read_auth(root);
     let mut sources = Vec::new();
@@ -43,7 +44,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Source> {
     sources
 }
 
-/// The sources of one file; its name decides the format.
+/// Parses the sources of one file; its name determines the format.
 pub fn parse(path: &[u8], content: &[u8]) -> (Vec<Source>, Vec<Problem>) {
     match path.ends_with(b".sources") {
         true => deb822_sources::parse(path, content),
@@ -51,7 +52,7 @@ pub fn parse(path: &[u8], content: &[u8]) -> (Vec<Source>, Vec<Problem>) {
     }
 }
 
-/// The files that apt reads sources from, whether they exist or not.
+/// Returns the paths of the files that may contain sources, even if they do not exist.
 fn files(root: &Root) -> Vec<Vec<u8>> {
     let names = root.list(PARTS).unwrap_or_default();
     let parts = names.iter().filter(|name| is_part(name));
@@ -59,14 +60,14 @@ fn files(root: &Root) -> Vec<Vec<u8>> {
     [LIST.to_vec()].into_iter().chain(parts).collect()
 }
 
-/// Names that apt accepts in its directories (`GetListOfFilesInDir`).
+/// Whether apt accepts the name in its directories (`GetListOfFilesInDir`).
 fn is_part(name: &[u8]) -> bool {
     name[0] != b'.'
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(byte))
         && (name.ends_with(b".list") || name.ends_with(b".sources"))
 }
 
-/// `auth.conf` and its parts (`apt_auth.conf(5)`).
+/// Reads `auth.conf` and its parts (apt_auth.conf(5)).
 fn read_auth(root: &Root) -> Vec<u8> {
     let names = root.list(b"etc/apt/auth.conf.d").unwrap_or_default();
     let parts = names.iter().filter(|name| name.ends_with(b".conf"));
@@ -75,7 +76,8 @@ fn read_auth(root: &Root) -> Vec<u8> {
     contents.collect::<Vec<_>>().join(&b'\n')
 }
 
-/// The files among the apt sources that hold a password, in a comment, too: not for the image.
+/// Returns the source files that contain a password, also in comments; they must not get into the
+/// image.
 pub fn with_passwords(root: &Root) -> Vec<Vec<u8>> {
     let names = root.list(PARTS).unwrap_or_default();
     let parts = names.iter().map(|name| [PARTS, b"/", name].concat());
@@ -83,7 +85,7 @@ pub fn with_passwords(root: &Root) -> Vec<Vec<u8>> {
     all.filter(|path| root.read(path).is_ok_and(|content| holds_password(&content))).collect()
 }
 
-/// `user:password@` in an address.
+/// Whether an address contains `user:password@`.
 fn holds_password(content: &[u8]) -> bool {
     content.split(|byte| byte.is_ascii_whitespace()).any(|word| {
         memchr::memmem::find(word, b"://").is_some_and(|at| {
@@ -100,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn all_files_are_read_in_apts_order_and_passwords_are_found() {
+    fn load_returns_sources_in_order_of_apt_with_passwords_marked() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         assert!(load(&root, &mut Findings::default()).is_empty());
@@ -132,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn passwords_in_addresses_are_seen() {
+    fn holds_password_user_in_address_returns_true() {
         assert!(holds_password(b"deb https://user:pw@example.org/debian stable main"));
         assert!(holds_password(b"Types: deb\nURIs: https://token@example.org/x\n"));
         assert!(!holds_password(b"deb https://example.org/debian@2 stable main # me@example.org"));
     }
 
     #[test]
-    fn an_address_that_loses_a_bracket_with_its_password_is_refused() {
+    fn parse_password_with_bracket_is_a_problem() {
         for (line, uris) in [
             ("deb cdrom:[Debian 12]/ bookworm main", &["cdrom:[Debian 12]/"][..]),
             ("deb http://u:p@[::1]/x bookworm main", &["http://[::1]/x/"]),
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_given_as_a_whole_or_as_changes() {
+    fn selection_replaces_or_changes_default() {
         let words = |text: &str| words(text).collect::<Vec<_>>();
         let choice = |only, added, removed| {
             let selection = Selection { only: words(only), added: words(added), removed: words(removed) };
@@ -165,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn parse_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             for name in [&b"x.list"[..], b"x.sources"] {
                 let _ = parse(name, &bytes);
                 let _ = parse(name, &[b"deb [".as_slice(), &bytes].concat());

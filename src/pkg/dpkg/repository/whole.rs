@@ -1,4 +1,4 @@
-//! Whole indexes of the distribution's own archives, where more is wanted than single packages.
+//! Complete indexes of the distribution's own repositories.
 
 use super::cache::Cache;
 use super::index::targets;
@@ -9,20 +9,22 @@ use crate::system::root::Root;
 use crate::transfer::net::Client;
 use rayon::prelude::*;
 
-/// Which indexes.
+/// Selection of indexes.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole<'a> {
-    /// The release, `bookworm`, of whose suites the release itself, its updates and its security updates count.
+    /// Codename of the release, such as `bookworm`. Its updates and security updates are
+    /// included.
     pub codename: &'a str,
-    /// The component, `main`.
+    /// Component, such as `main`.
     pub component: &'a str,
-    /// The architecture, in Debian's words.
+    /// Debian's name of the architecture.
     pub architecture: &'a str,
 }
 
 impl Whole<'_> {
-    /// Reads them from the archives that [`super::ask`] found: apt's cached ones where they are what the archive has now, else
-    /// fetched; without a client the cached ones as they are.
+    /// Reads the indexes of the repositories that [`super::ask`] found. apt's cached indexes are
+    /// used if they are current, else they are fetched. Without a client, cached indexes are used
+    /// as they are.
     pub fn read<S: Scan>(
         &self,
         root: &Root,
@@ -30,7 +32,7 @@ impl Whole<'_> {
         client: Option<&Client>,
         scan: &S,
         findings: &mut Findings,
-    ) -> Vec<S::WalkedEntry> {
+    ) -> Vec<S::Output> {
         let cache = Cache::open(root, findings);
         let architectures = [self.architecture.to_owned()];
         let archives = lists.archives.iter().filter(|archive| self.includes(archive));
@@ -44,7 +46,7 @@ impl Whole<'_> {
             Some(client) if archive.standing == RepositoryStatus::Current => {
                 target.current(&archive.release, &cache, client, scan)
             }
-            _ => target.remembered(&cache, scan),
+            _ => target.cached(&cache, scan),
         };
         let scanned: Vec<_> = indexes.par_iter().map(read).collect();
         let mut found = Vec::new();
@@ -57,7 +59,7 @@ impl Whole<'_> {
         found
     }
 
-    /// Backports and proposed updates are not in images; nor are other releases that the machine knows.
+    /// Images contain neither backports nor proposed updates, nor packages of other releases.
     fn includes(&self, archive: &Repository) -> bool {
         let Repository { source, release, .. } = archive;
         let name = release.codename.split(['-', '/']).next().unwrap_or_default();
@@ -75,7 +77,7 @@ mod tests {
     use crate::pkg::dpkg::repository::sources;
 
     #[test]
-    fn only_what_images_are_built_from() {
+    fn includes_other_suites_are_rejected() {
         for (line, origin, suite, codename, expected) in [
             ("deb http://a.example.org/debian bookworm main", "Debian", "oldstable", "bookworm", true),
             (

@@ -1,11 +1,12 @@
-//! Sources as files for the build's apt, and the keys that they name.
+//! Sources as files for the build's apt, and the key files that they name.
 
 use super::source::{OPTIONS, Selection, Signer, Source, Style};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The files that name these sources, by their path below `etc/apt`; `sources.list` is always among them.
+/// Returns the files with these sources, by path below `etc/apt`; `sources.list` is always one of
+/// them.
 ///
-/// Each source stands in the file and the format that it came from, in order, so that apt finds the same ones.
+/// Each source keeps its file, format and order, so that apt behaves as on the machine.
 pub fn write(sources: &[Source]) -> BTreeMap<Box<[u8]>, String> {
     let mut files = BTreeMap::from([(b"sources.list".as_slice().into(), String::new())]);
     for source in sources {
@@ -19,8 +20,8 @@ pub fn write(sources: &[Source]) -> BTreeMap<Box<[u8]>, String> {
     files
 }
 
-/// The key files that the sources name, relative to the root, wherever they lie; without those whose paths could lead
-/// anywhere else.
+/// Returns the key files that the sources name, relative to the root. Paths with `.` or `..` are
+/// left out, because they could lead out of the root.
 pub fn key_files(sources: &[Source]) -> BTreeSet<Box<[u8]>> {
     let signers = sources.iter().flat_map(|source| &source.signed_by);
     let files = signers.filter_map(|signer| match signer {
@@ -75,7 +76,7 @@ fn stanza(source: &Source) -> String {
     text + "\n"
 }
 
-/// The selection as option signs and names, without those that say nothing.
+/// Returns the parts of the selection that are not empty, with the sign of the option.
 fn architectures(selection: &Selection) -> Vec<(&'static str, &[String])> {
     let parts = [("", &selection.only), ("+", &selection.added), ("-", &selection.removed)];
     parts
@@ -105,7 +106,7 @@ mod tests {
         Types: deb\nURIs: http://example.org/x/\nSuites: ./\nSigned-By: 0123456789ABCDEF\n\n";
 
     #[test]
-    fn what_was_read_is_written_back() {
+    fn write_parsed_sources_are_written_back() {
         let (mut sources, _) = parse(b"etc/apt/sources.list.d/a.list", ONE_LINE.as_bytes());
         sources.extend(parse(b"etc/apt/sources.list.d/b.sources", DEB822.as_bytes()).0);
         let files = write(&sources);
