@@ -1,13 +1,13 @@
-//! Whatever the index: nothing is found that was not asked for, and what is found stands in the bytes.
-//! Cutting the index at an empty line finds the same: that is how files larger than a piece are read.
-//! Read as a release file it has only digests that stand in it.
+//! Any index: the scan finds only queried packages, and each is in the bytes.
+//! An index cut at an empty line has the same result, because larger files are read in chunks.
+//! If it is parsed as a release file, all digests are in the bytes.
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::pkg::dpkg::repository::release::Release;
-use vm2docker_self::pkg::dpkg::repository::scan::{PackageSet, Matches, Record};
 use vm2docker_self::model::escape::hex;
 use vm2docker_self::pkg::Pin;
+use vm2docker_self::pkg::dpkg::repository::release::Release;
+use vm2docker_self::pkg::dpkg::repository::scan::{Matches, PackageSet, Record};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let pin = |name: &str, version: &str, architecture: &str| Pin {

@@ -1,5 +1,5 @@
-//! Whatever the message and the keys: no panic, and nothing counts as signed that the good key has not signed.
-//! Changed messages of the good key give its text or none.
+//! Any message and keys: no panic, and only text that the good key signed is accepted.
+//! A changed message of the good key returns its text or none.
 #![no_main]
 
 use vm2docker_self::context::recipient::Recipient;

@@ -1,5 +1,5 @@
-//! Whatever the sources: what was read, once written, is read again as the same, in the same file.
-//! No address holds a user or a password, and no line or field can be made up by a value.
+//! Any sources: written sources are parsed as the same ones in the same file.
+//! No address contains a user or a password, and no value can add a line or a field.
 #![no_main]
 
 use vm2docker_self::pkg::dpkg::repository::{sources, written};

@@ -1,13 +1,14 @@
-//! Whatever the stream: no panic and memory that does not grow with the output.
-//! What gzip and zstd compressed comes back equal, also as several members; plain bytes come back as they are.
-//! A compressed stream that is cut off is an error, never a shorter content.
+//! Any stream: no panic, and memory use is independent of the output's size.
+//! Data compressed by gzip and zstd is restored, also from several members; uncompressed bytes
+//! stay the same.
+//! A truncated stream is an error and never returns a shorter content.
 #![no_main]
 
 use std::io::{Read, Write};
 use vm2docker_self::context::decompress::{Compression, decompress, detect};
 use vm2docker_self_fuzz::drain;
 
-/// A stream of a few bytes can stand for gigabytes.
+/// Maximum output in bytes, because a few bytes of input can expand to gigabytes.
 const MOST: u64 = 8 << 20;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,5 +1,7 @@
-//! Whatever a name server sends: no panic, no endless loop, and never more addresses than bytes for them.
-//! An answer to one question is none to another. What is cut off is not taken for whole.
+//! Any reply of a DNS server: no panic, no endless loop, and no more addresses than the bytes
+//! allow.
+//! A reply to one query is not accepted for another one, nor is a truncated reply accepted as
+//! complete.
 #![no_main]
 
 use vm2docker_self::transfer::net::dns::{Kind, Reply, question, reply};
@@ -7,7 +9,7 @@ use vm2docker_self::transfer::net::dns::{Kind, Reply, question, reply};
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for kind in [Kind::A, Kind::Aaaa] {
         let asked = question(7, "a.example", kind).expect("a name");
-        // The fuzzer writes what follows the question.
+        // The fuzzer generates the bytes after the question section.
         let message = [
             &[0, 7],
             &bytes[..bytes.len().min(2)],

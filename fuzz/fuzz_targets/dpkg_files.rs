@@ -1,10 +1,11 @@
-//! dpkg's small files, whatever the bytes: no panic; problems name lines that exist.
-//! Paths of md5sums never climb and have no empty or `.` part; diversions and overrides never are empty or absolute
-//! twice over; a mode has permission bits only; an alternative's choices have one target a slave.
+//! dpkg's small files with any bytes: no panic, and problems name existing lines.
+//! Paths of md5sums have no `..`, empty or `.` component. Diversions and overrides are relative
+//! and not empty. A mode has permission bits only. A choice of an alternative has one target per
+//! slave.
 #![no_main]
 
-use vm2docker_self::pkg::{Aliases, Problem, owned};
 use vm2docker_self::pkg::dpkg::admin;
+use vm2docker_self::pkg::{Aliases, Problem, owned};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lines = bytes.split(|&byte| byte == b'\n').count();

@@ -1,11 +1,13 @@
-//! Whatever the bytes: no panic; every package may stand in an argument of apt (name, architecture, version);
-//! no name and architecture twice; problems are sorted, name lines that exist, and are at most 1000.
-//! `status.d` reads the same packages, save for the default of a missing Status.
+//! Any bytes: no panic. Name, architecture and version of every package are safe as an argument
+//! of apt.
+//! No name and architecture occurs twice. Problems are sorted, name existing lines, and are at
+//! most 1000.
+//! `status.d` has the same packages, except for the default of a missing Status.
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::pkg::{Package, parse_status, parse_status_d};
 use vm2docker_self::pkg::dpkg::{status, version};
+use vm2docker_self::pkg::{Package, parse_status, parse_status_d};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for (packages, problems) in [parse_status(bytes), parse_status_d(bytes)] {

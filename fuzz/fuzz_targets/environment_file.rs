@@ -1,5 +1,5 @@
-//! Whatever the file of variables: every name is one that stands in it, and no name comes twice.
-//! The same bytes as a crontab, a line of tmpfiles.d and an init script give no panic.
+//! Any file of variables: every name is in the file, and no name occurs twice.
+//! The same bytes as a crontab, a line of tmpfiles.d and an init script cause no panic.
 #![no_main]
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
-//! Every name survives: unescaping what was escaped gives the bytes.
-//! What is escaped is one line without control characters, so it can neither end a list's line nor move a cursor.
-//! What is unescaped from any text escapes to a text of the same meaning; hexadecimal survives too.
+//! Any name: unescaping the escaped name returns the bytes.
+//! An escaped name is one line without control characters, so it can neither end a list's line
+//! nor move a cursor.
+//! Any unescaped text is escaped to a text of the same meaning. The same holds for hexadecimal.
 #![no_main]
 
 use vm2docker_self::model::escape::{escape, hex, unescape, unhex};

@@ -1,5 +1,6 @@
-//! Whatever the command line of a unit: every command has a program, resolving its variables gives a name and, for each
-//! argument that is no variable alone, exactly one more; and its debugging form shows no argument.
+//! Any command line of a unit: every command has an executable. Resolving its variables returns a
+//! name and one argument for each argument that is not only a variable. Its debug output contains
+//! no argument.
 #![no_main]
 
 use vm2docker_self::detect::units::Host;

@@ -1,5 +1,5 @@
-//! Whatever the text: a reference that is taken apart is written so that it is taken apart into the same one, and holds
-//! nothing that a Dockerfile, a shell or an address would read otherwise. Pinning keeps the repository.
+//! Any text: a parsed reference is written as text that parses to the same reference. It contains
+//! nothing that a Dockerfile, a shell or a URL interprets. Pinning keeps the repository.
 #![no_main]
 
 use vm2docker_self::image::registry::Reference;

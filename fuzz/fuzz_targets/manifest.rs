@@ -1,6 +1,7 @@
-//! Whatever the bytes: no panic; no path that was read has `..`, `.`, an empty part or a NUL, and paths ascend.
-//! What was read and is written again reads as the same, save for digests of files that are not in the image,
-//! which are never written.
+//! Any bytes: no panic. No parsed path has `..`, `.`, an empty component or a NUL, and paths
+//! ascend.
+//! Written records are parsed as the same ones, except for digests of files that are not in the
+//! image, which are never written.
 #![no_main]
 
 use vm2docker_self::model::manifest;

@@ -1,6 +1,7 @@
-//! Whatever the mount table and root: no panic; every point is relative and found under its own name.
-//! A mount is foreign exactly if its class is not local.
-//! Reading the same table twice over changes nothing: of mounts over each other the last one counts.
+//! Any mount table and root: no panic, and every mount point is relative and found by its name.
+//! A mount is foreign if and only if its class is not local.
+//! Parsing the table twice in a row changes nothing, because the last of several mounts on a path
+//! counts.
 #![no_main]
 
 use vm2docker_self::system::mounts;

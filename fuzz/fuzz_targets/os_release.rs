@@ -1,10 +1,11 @@
-//! Whatever the file: no panic.
-//! The image's reference is fit for a Dockerfile: one repository, one tag of the allowed characters, nothing else.
-//! The identifier is in lower case, as the table of images has it.
+//! Any file: no panic.
+//! The image's reference is valid in a Dockerfile: one repository, and one tag of the allowed
+//! characters.
+//! The identifier is in lower case, as in the table of images.
 #![no_main]
 
-use vm2docker_self::image;
 use vm2docker_self::detect::os_release;
+use vm2docker_self::image;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let os = os_release::parse(text);

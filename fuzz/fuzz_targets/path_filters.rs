@@ -1,6 +1,7 @@
-//! Whatever the configuration and the path: no panic, and no pattern takes time exponential in its length.
-//! Nothing is excluded without a filter; a directory is excluded only where a file of that name would be.
-//! A last line `path-include *` takes everything back, `path-exclude *` leaves everything out.
+//! Any configuration and path: no panic, and no pattern needs time exponential in its length.
+//! Without a filter, no path is excluded. A directory is excluded only if a file of that name
+//! would be.
+//! A last line `path-include *` includes all paths, `path-exclude *` excludes all.
 #![no_main]
 
 use vm2docker_self::pkg::PathFilters;

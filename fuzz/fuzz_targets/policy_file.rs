@@ -1,12 +1,15 @@
-//! Whatever the policy file, home directories and path: no panic, and no path takes long (libFuzzer's -timeout).
-//! A path without a user's rule has the built-in one: the user's rules add and override, they never hide each other.
-//! The search for secrets finds the same however the text is cut.
-//! The root has no rule; a first line `keep /**` keeps every other path, whatever follows it.
+//! Any policy file, home directories and path: no panic, and no path needs long (libFuzzer's
+//! -timeout).
+//! A path without a user's rule has the built-in one, because user rules add and override but
+//! never hide each other.
+//! The search for secrets has the same result for every division of the text into chunks.
+//! The root has no rule. A first line `keep /**` keeps all other paths, independent of later
+//! lines.
 #![no_main]
 
 use libfuzzer_sys::Corpus;
-use vm2docker_self::policy::content::{Kind, Search};
 use vm2docker_self::policy;
+use vm2docker_self::policy::content::{Kind, Search};
 use vm2docker_self::policy::{Action, Policy};
 
 libfuzzer_sys::fuzz_target!(|input: (&[u8], Vec<Vec<u8>>, &[u8])| -> Corpus {

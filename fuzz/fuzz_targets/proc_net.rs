@@ -1,5 +1,5 @@
-//! Whatever a line of the kernel's socket tables: what is read of it is a socket whose numbers stand in the line.
-//! The same bytes as a control group's path lead to a unit that stands in them, or to none.
+//! Any line of the kernel's socket tables: a parsed socket has numbers that are in the line.
+//! The same bytes as a path of a control group return a unit that is in them, or none.
 #![no_main]
 
 use vm2docker_self::detect::cgroup;

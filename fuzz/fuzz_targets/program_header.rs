@@ -1,5 +1,5 @@
-//! Whatever the first bytes of a program: no panic, and what follows its header changes nothing.
-//! What is no ELF file tells no architecture.
+//! Any first bytes of an executable: no panic, and bytes after its header have no effect.
+//! Other files than ELF return no architecture.
 #![no_main]
 
 use vm2docker_self::detect::architecture::of_program;

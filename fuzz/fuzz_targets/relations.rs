@@ -1,11 +1,11 @@
-//! Whatever the field: no panic; names are what apt takes and versions are valid.
-//! What was read and is written out again reads as the same groups without damage.
-//! Every relation accepts the version it names exactly if its operator includes equality.
+//! Any field: no panic, names are valid for apt, and versions are valid.
+//! Written groups are parsed as the same groups without damage.
+//! Every relation accepts the version it names if and only if its operator includes equality.
 #![no_main]
 
+use vm2docker_self::pkg::dpkg::version;
 use vm2docker_self::pkg::relation;
 use vm2docker_self::pkg::relation::{Operator, Relation};
-use vm2docker_self::pkg::dpkg::version;
 
 libfuzzer_sys::fuzz_target!(|value: &[u8]| {
     let (groups, damaged) = relation::parse_groups(value);

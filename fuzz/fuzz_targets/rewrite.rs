@@ -1,6 +1,8 @@
-//! Whatever the account files hold: no second field of the output is anything but empty, `x`, `!` and `*`.
-//! Lines, names and all other fields are the input's; doing it twice is doing it once.
-//! A package database loses whole stanzas of dropped packages only, in order; a machine's number is always gone.
+//! Any account files: the second field of each output line is empty, or consists of `x`, `!` and
+//! `*`.
+//! Lines and all other fields are unchanged, and a second rewrite changes nothing.
+//! A package database loses only complete stanzas of dropped packages. A machine ID is always
+//! removed.
 #![no_main]
 
 use vm2docker_self::pkg::dpkg::rewrite::rewrite as rewrite_database;

@@ -1,6 +1,8 @@
-//! Any nodes that the writer takes come back equal: names, targets, owners, times, attributes, contents.
-//! The writer refuses what no tar can hold and nothing else, and a refusal writes nothing.
-//! Contents that are shorter or longer than the node says leave the archive whole.
+//! Any nodes that the writer accepts are read back equal: names, targets, owners, timestamps,
+//! extended attributes, contents.
+//! The writer rejects exactly the nodes that no tar archive can represent, and a rejected node
+//! writes no bytes.
+//! A content that is shorter or longer than the node states leaves the archive intact.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -31,7 +33,7 @@ enum Type {
     Socket,
 }
 
-/// What is expected back, in order: node, hard link's target, content.
+/// Expected members, in order: node, hard link's target, content.
 type Expected = Vec<(Node, Option<Vec<u8>>, Vec<u8>)>;
 
 libfuzzer_sys::fuzz_target!(|members: Vec<Member>| {
@@ -54,7 +56,7 @@ libfuzzer_sys::fuzz_target!(|members: Vec<Member>| {
 
 fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) {
     let Member { path, kind, mode, owner: (uid, gid), mtime, nanoseconds, xattrs } = member;
-    // Only paths as the tree has them; what others become is the reader's target.
+    // Only paths of the tree's form; the reader's target covers all others.
     let plain =
         |path: &[u8]| !path.split(|&byte| byte == b'/').any(|part| matches!(part, b"" | b"." | b".."));
     if !plain(&path) {
@@ -84,7 +86,7 @@ fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) 
             if !plain(&target) {
                 return;
             }
-            // A further name has no attributes and no size of its own.
+            // A hard link has no extended attributes and no size of its own.
             node.kind = Kind::File { size: 0, sha256: None };
             let result = writer.append_link(&node, &target);
             node.xattrs = None;
@@ -93,7 +95,7 @@ fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) 
             (result, unfit)
         }
         other => {
-            // An empty PAX record withdraws: no symbolic link is empty either.
+            // An empty PAX record deletes the value, and no symbolic link is empty either.
             let Some((kind, no)) = without_content(other) else { return };
             node.kind = kind;
             (writer.append(&node), unfit || no)
@@ -108,7 +110,8 @@ fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) 
     }
 }
 
-/// Anything but a file or a further name, and whether no tar can hold it; `None` for what no file system has.
+/// Returns a node without content, and whether no tar archive can represent it. `None` for nodes
+/// that no file system has.
 fn without_content(kind: Type) -> Option<(Kind, bool)> {
     Some(match kind {
         Type::Link(target) if target.is_empty() => return None,

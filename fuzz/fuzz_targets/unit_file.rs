@@ -1,5 +1,5 @@
-//! Whatever the unit file: what is read stands in it, a list is never longer than its assignments, and reading what was read
-//! again, written plainly, gives the same. Every typed reading of it ends without a panic.
+//! Any unit file: parsed values are in the file, and a list is never longer than its assignments.
+//! Parsed values, written and parsed again, are the same. No typed access causes a panic.
 #![no_main]
 
 use vm2docker_self::detect::units::Unit;

@@ -1,6 +1,7 @@
-//! Of any three texts: `compare` is reflexive, antisymmetric and transitive (a total preorder, as deb-version(7) asks
-//! for), and versions that compare as equal are interchangeable in every comparison with a third.
-//! `is_valid` never accepts what an argument of apt or a shell would read otherwise.
+//! Any three texts: `compare` is reflexive, antisymmetric and transitive (a total preorder, as
+//! deb-version(7) requires). Versions that compare as equal are interchangeable in every
+//! comparison with a third.
+//! `is_valid` rejects text that apt or a shell would interpret.
 #![no_main]
 
 use std::cmp::Ordering::Equal;

@@ -1,4 +1,4 @@
-//! What several targets need.
+//! Functions that several targets share.
 
 use std::io::Read;
 use vm2docker_self::context::tar::Reader;
@@ -6,8 +6,8 @@ use vm2docker_self::model::tree::{Kind, Node, parent};
 
 const BLOCK: usize = 512;
 
-/// Puts every header's checksum right: without this the fuzzer never gets past it.
-pub fn reseal(archive: &mut [u8]) {
+/// Corrects the checksum of every header, because the fuzzer cannot get past a wrong one.
+pub fn fix_checksums(archive: &mut [u8]) {
     for block in archive.chunks_exact_mut(BLOCK).filter(|block| block[257..262] == *b"ustar") {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
@@ -15,8 +15,8 @@ pub fn reseal(archive: &mut [u8]) {
     }
 }
 
-/// The sizes of all files together as the archive states them. A sparse file of 64 GiB is allowed and only slow
-/// to read, which is no finding.
+/// Returns the size of all files together in bytes, as the archive states it. A sparse file of 64
+/// GiB is valid and only slow to read, which is not an error.
 pub fn stated_size(archive: &[u8]) -> u64 {
     let mut reader = Reader::new(archive);
     let mut total = 0_u64;
@@ -33,7 +33,8 @@ pub fn drain(reader: &mut dyn Read, most: u64) -> Result<Vec<u8>, std::io::Error
     Ok(bytes)
 }
 
-/// A tree: sorted, each path once, plain names, every parent there and a directory, the root first.
+/// Asserts that the nodes are a tree: sorted, each path once, plain names, every parent is a
+/// directory in it, the root first.
 pub fn assert_tree(nodes: &[Node]) {
     assert!(nodes.first().is_some_and(|root| root.path.is_empty()));
     assert!(nodes.is_sorted_by(|a, b| a.path < b.path));
