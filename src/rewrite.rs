@@ -1,8 +1,10 @@
-//! Files that are in the image with other content than on the machine, whatever the package manager is.
+//! Files whose content in the image differs from the machine's, independent of the package
+//! manager.
 //!
-//! Pure functions from bytes to bytes; they print nothing of what they get.
+//! The functions are pure, from bytes to bytes, and print no part of their input.
 
-/// Returns the content with which the file at `path` goes into the image, or `None` if no rule rewrites that path.
+/// Returns the content of the file at `path` for the image, or `None` if no rule rewrites that
+/// path.
 pub fn rewrite(path: &[u8], content: &[u8]) -> Option<Vec<u8>> {
     Some(match path {
         b"etc/machine-id" | b"var/lib/dbus/machine-id" => Vec::new(),
@@ -12,9 +14,10 @@ pub fn rewrite(path: &[u8], content: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Replaces the second field of each line where it holds a hash (`shadow(5)`, `gshadow(5)`, `passwd(5)`).
+/// Replaces the second field of each line if it contains a hash (shadow(5), gshadow(5),
+/// passwd(5)).
 ///
-/// What is no hash stays: empty, `*`, `!`, `!*`, `!!`, `x`. A locked hash (`!$6$...`) is a hash.
+/// Other values stay: empty, `*`, `!`, `!*`, `!!`, `x`. A locked hash (`!$6$...`) counts as a hash.
 fn lock_passwords(content: &[u8], locked: &[u8]) -> Vec<u8> {
     let line = |line: &[u8]| -> Vec<u8> {
         let mut fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();

@@ -1,7 +1,8 @@
 //! Glob patterns over bytes, for the policy, for settings of the machine and for dpkg's filters.
 //!
-//! A pattern is compiled once. The matcher takes no step back, so that its time is at most the
-//! length of the pattern times the length of the text (`docs/decisions/0003-globs.md`).
+//! A pattern is compiled once. The matcher does not backtrack, so its time is at most
+//! proportional to the length of the pattern times the length of the text
+//! (`docs/decisions/0003-globs.md`).
 
 mod set;
 
@@ -9,7 +10,7 @@ pub(crate) use set::GlobSet;
 
 use memchr::{memchr, memmem};
 
-/// Which language a pattern is written in.
+/// Language of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// `*`, `?` and sets (`[a-z]`, `[!a-z]`) stay within a component, `**` crosses components.
@@ -22,11 +23,11 @@ pub(crate) enum Dialect {
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob {
-    /// The literal beginning, up to the first wildcard; all of a pattern without wildcards.
+    /// Literal beginning, up to the first wildcard; the complete pattern if it has no wildcards.
     prefix: Box<[u8]>,
-    /// From the first wildcard to the last one.
+    /// Tokens from the first wildcard to the last one.
     core: Box<[Token]>,
-    /// The literal end, after the last wildcard.
+    /// Literal end, after the last wildcard.
     suffix: Box<[u8]>,
 }
 
@@ -41,7 +42,7 @@ enum Token {
 }
 
 impl Glob {
-    /// Compiles a pattern; every byte string is one.
+    /// Compiles a pattern; every byte string is valid.
     pub(crate) fn new(pattern: &[u8], dialect: Dialect) -> Self {
         let mut tokens: Vec<Token> = Vec::new();
         let mut literal = Vec::new();
@@ -73,7 +74,8 @@ impl Glob {
 
     /// Whether the pattern matches all of `text`.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
-        // Nearly all paths end otherwise than `**/*.keytab`; the last byte says so without a call.
+        // Most paths do not end like `**/*.keytab`, and comparing the last byte needs no function
+        // call.
         if self.suffix.last().is_some_and(|last| text.last() != Some(last)) {
             return false;
         }
@@ -97,7 +99,7 @@ pub(crate) fn is_literal(pattern: &[u8]) -> bool {
     !pattern.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// A cheap test that most texts fail: every literal part must occur.
+/// Whether every literal part occurs in the text. This test is cheap, and most texts fail it.
 fn has_literals(core: &[Token], text: &[u8]) -> bool {
     core.iter().all(|token| match token {
         Token::Literal(literal) => memmem::find(text, literal).is_some(),
@@ -105,7 +107,8 @@ fn has_literals(core: &[Token], text: &[u8]) -> bool {
     })
 }
 
-/// Follows all ways to match at once: where what the tokens so far match can end.
+/// Follows all possible matches at once: the positions at which a match of the tokens so far can
+/// end.
 fn matches_core(core: &[Token], text: &[u8]) -> bool {
     let mut ends = vec![0];
     for token in core {
@@ -121,7 +124,8 @@ fn matches_core(core: &[Token], text: &[u8]) -> bool {
             Token::Within => {
                 let mut reached: Vec<usize> = Vec::new();
                 for at in ends {
-                    // An end that is reached already leads nowhere else: the component ends at the same place.
+                    // A position that is already recorded leads to the same matches, because the
+                    // component ends at the same place.
                     if reached.last().is_none_or(|&last| last < at) {
                         let length = memchr(b'/', &text[at..]).unwrap_or(text.len() - at);
                         reached.extend(at..=at + length);
@@ -143,7 +147,7 @@ enum Element {
     Wildcard(Token),
 }
 
-/// The first element of a pattern that is not empty, and its length.
+/// Returns the first element of a pattern that is not empty, and its length in bytes.
 fn first_element(pattern: &[u8], dialect: Dialect) -> (Element, usize) {
     let any = |dialect| match dialect {
         Dialect::Path => Token::Within,
@@ -170,7 +174,8 @@ fn first_element(pattern: &[u8], dialect: Dialect) -> (Element, usize) {
     }
 }
 
-/// The bytes of the set that begins after `[`, and its length with its `]`; `None` without one.
+/// Parses the set after `[`. Returns it with its length, including the `]`; `None` if there is no
+/// `]`.
 fn parse_set(text: &[u8], dialect: Dialect) -> Option<(ByteSet, usize)> {
     let is_fnmatch = dialect == Dialect::Fnmatch;
     let is_negated = text.first().is_some_and(|&byte| byte == b'!' || byte == b'^' && is_fnmatch);
@@ -202,7 +207,7 @@ fn parse_set(text: &[u8], dialect: Dialect) -> Option<(ByteSet, usize)> {
     Some((if is_negated { set.inverted() } else { set }, at + 1))
 }
 
-/// A byte of a set, quoted or not, and its length.
+/// Returns a byte of a set, quoted or not, and its length.
 fn set_member(text: &[u8], dialect: Dialect) -> Option<(u8, usize)> {
     match (text, dialect) {
         ([b'\\', byte, ..], Dialect::Fnmatch) => Some((*byte, 2)),
@@ -210,7 +215,7 @@ fn set_member(text: &[u8], dialect: Dialect) -> Option<(u8, usize)> {
     }
 }
 
-/// The classes of POSIX's locale, by name.
+/// Whether a byte is in a character class of the POSIX locale.
 fn is_in_class(name: &[u8], byte: u8) -> bool {
     match name {
         b"alnum" => byte.is_ascii_alphanumeric(),

@@ -8,26 +8,27 @@ use super::{Dialect, Glob, is_literal};
 /// wildcard lead through a tree, as does a component that is `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GlobSet {
-    /// Not boxes in each other: a path in an account file can be as deep as the file is long.
+    /// The nodes are not nested boxes, because a path in an account file can be as deep as the
+    /// file is long, and dropping nested boxes needs stack.
     nodes: Vec<Node>,
 }
 
-/// The node where patterns and paths begin.
+/// Node at which patterns and paths begin.
 const ROOT: usize = 0;
-/// The node where patterns begin that are relative to each of several directories.
+/// Node at which patterns begin that are relative to several directories.
 const SHARED: usize = 1;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
-    /// The nodes of the components that can follow, sorted by component.
+    /// Nodes of the possible next components, sorted by component.
     literal: Vec<(Box<[u8]>, usize)>,
-    /// The node of a component that is `*`.
+    /// Node of a component `*`.
     any: Option<usize>,
     /// Whether the shared patterns are relative to this directory too.
     has_shared: bool,
-    /// The patterns that end here, in ascending order.
+    /// Patterns that end here, in ascending order.
     ends: Vec<u32>,
-    /// The rest of the patterns whose next component has wildcards, in ascending order.
+    /// Rest of the patterns whose next component has wildcards, in ascending order.
     rests: Vec<(u32, Glob)>,
 }
 
@@ -51,8 +52,9 @@ impl GlobSet {
         self.insert_at(SHARED, pattern, id);
     }
 
-    /// Makes the shared patterns relative to this directory too. Thousands of home directories need
-    /// no more memory than their names. A component `*` is any; the path has no other wildcards.
+    /// Makes the shared patterns relative to this directory too. Thousands of home directories
+    /// need no more memory than their names. A component `*` is any; the path has no other
+    /// wildcards.
     pub(crate) fn share(&mut self, directory: &[u8]) {
         let mut node = ROOT;
         for component in directory.split(|&byte| byte == b'/').filter(|_| !directory.is_empty()) {
@@ -150,7 +152,7 @@ impl Node {
     }
 }
 
-/// The first component, and the rest if there is a slash.
+/// Splits off the first component; returns the rest if there is a slash.
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b'/', path) {
         Some(slash) => (&path[..slash], Some(&path[slash + 1..])),

@@ -67,7 +67,7 @@ fn glob_fnmatch_dialect_matches_across_slashes() {
     }
 }
 
-/// With backtracking, the first of these patterns takes longer than the machine lives.
+/// With backtracking, the first of these patterns needs time exponential in its length.
 #[test]
 fn glob_hostile_pattern_ends_soon() {
     let start = Instant::now();
@@ -79,7 +79,7 @@ fn glob_hostile_pattern_ends_soon() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-/// The definition, by trying everything.
+/// Matches by the definition: tries all possibilities.
 fn by_definition(pattern: &[u8], text: &[u8], dialect: Dialect) -> bool {
     let is_path = dialect == Dialect::Path;
     match pattern {
@@ -101,7 +101,7 @@ fn by_definition(pattern: &[u8], text: &[u8], dialect: Dialect) -> bool {
     }
 }
 
-/// What a set does, pattern by pattern.
+/// Matches pattern by pattern, as the reference for the set.
 fn one_by_one(patterns: &[&[u8]], path: &[u8]) -> Option<u32> {
     let is_match = |pattern: &[u8]| match pattern.strip_suffix(b"/") {
         Some(directory) => {
