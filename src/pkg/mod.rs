@@ -6,7 +6,7 @@
 //! out. The other modules hold for every family:
 //!
 //! - [`package`]: packages and their identity; [`catalog`]: a package database as one value.
-//! - [`claim`]: what a database records about a path; [`owned`]: the records of all paths.
+//! - [`claim`]: a database's record of one path; [`owned`]: the records of all paths.
 //! - [`graph`]: which packages to request, to carry and to drop; [`plan`]: that decision for
 //!   every package.
 //! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.

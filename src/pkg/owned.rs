@@ -35,7 +35,7 @@ struct Entry {
 }
 
 impl OwnedFiles {
-    /// Returns what packages claim about a path, or `None` if no package owns it.
+    /// Returns the owners of a path and their claim, or `None` if it is unpackaged.
     pub fn get(&self, path: &[u8]) -> Option<Owned<'_>> {
         let found = self.entries.binary_search_by(|entry| self.name(entry).cmp(path)).ok()?;
         Some(self.owned(&self.entries[found]))

@@ -125,13 +125,13 @@ impl Repositories for AptRepositories<'_> {
 }
 
 fn note_unusable(lists: &Lists, findings: &mut Findings) {
-    for archive in &lists.archives {
-        if let Some(why) = archive.unusable {
+    for repository in &lists.repositories {
+        if let Some(why) = repository.unusable {
             let text = format!(
                 "{} {why}: packages that only it offers are included in the context",
-                archive.source.name()
+                repository.source.name()
             );
-            findings.note(findings::Kind::AptSource, &archive.source.file, text);
+            findings.note(findings::Kind::AptSource, &repository.source.file, text);
         }
     }
     if !lists.present {

@@ -32,8 +32,8 @@ pub fn fetch_heads(packages: &[&Pin], lists: &Lists, client: &Client, findings: 
     let wanted: Vec<Wanted> = packages
         .iter()
         .filter_map(|&pin| {
-            let (archive, offer) = lists.usable(pin).next()?;
-            Some(Wanted { url: archive.url(offer), pin: pin.clone() })
+            let (repository, offer) = lists.usable(pin).next()?;
+            Some(Wanted { url: repository.url(offer), pin: pin.clone() })
         })
         .collect();
     let (mut heads, mut failure) = (Heads::new(), None);

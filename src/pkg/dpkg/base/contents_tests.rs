@@ -185,20 +185,19 @@ fn fetch_heads_unavailable_packages_are_counted() {
     });
     let line = format!("deb {} x main", server.url("/"));
     let source = sources::parse(b"etc/apt/sources.list", line.as_bytes()).0.remove(0);
-    let archive = Repository {
-        source,
-        standing: RepositoryStatus::Current,
-        release: Release::default(),
-        unusable: None,
-    };
+    let repository =
+        Repository { source, status: RepositoryStatus::Current, release: Release::default(), unusable: None };
     // The repository serves another version of `bb`, does not have `cc`, and no repository offers
     // `dd`.
     let offer = |pin: &Pin| {
         let filename = format!("pool/{}.deb", pin.name);
-        (pin.clone(), vec![RepositoryPackage { archive: 0, filename, size: 0, sha256: None }])
+        (pin.clone(), vec![RepositoryPackage { repository: 0, filename, size: 0, sha256: None }])
     };
-    let lists =
-        Lists { archives: vec![archive], offers: pins[..3].iter().map(offer).collect(), ..Lists::default() };
+    let lists = Lists {
+        repositories: vec![repository],
+        offers: pins[..3].iter().map(offer).collect(),
+        ..Lists::default()
+    };
     let mut findings = Findings::default();
     let wanted: Vec<&Pin> = pins.iter().collect();
     let heads = fetch_heads(&wanted, &lists, &client(), &mut findings);

@@ -4,7 +4,7 @@ use crate::walk::{self, Progress, Scope};
 use proptest::prelude::*;
 use std::os::unix::fs::symlink;
 
-/// A root with packages, what their scripts made, and what an administrator did.
+/// A root with packages, the files that their scripts created, and local changes.
 struct Fixture {
     top: tempfile::TempDir,
 }

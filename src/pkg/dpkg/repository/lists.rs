@@ -20,8 +20,8 @@ const CLOSED: &str = "needs a password";
 /// A package in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryPackage {
-    /// Index of the repository in [`Lists::archives`].
-    pub archive: usize,
+    /// Index of the repository in [`Lists::repositories`].
+    pub repository: usize,
     /// Path of the package file, relative to the repository's address.
     pub filename: String,
     /// Size of the file in bytes; 0 if the index does not state it.
@@ -47,7 +47,7 @@ pub struct Repository {
     /// Source, as the machine has it configured.
     pub source: Source,
     /// Origin of the data.
-    pub standing: RepositoryStatus,
+    pub status: RepositoryStatus,
     /// Release file; empty if unknown.
     pub release: Release,
     /// Reason why a build cannot use it.
@@ -65,7 +65,7 @@ pub struct Lists {
     /// Queried packages that a build can install.
     pub available: BTreeSet<Pin>,
     /// Repositories in apt's order.
-    pub archives: Vec<Repository>,
+    pub repositories: Vec<Repository>,
     /// Offers of each queried package, in the order of the repositories.
     pub offers: BTreeMap<Pin, Vec<RepositoryPackage>>,
     /// Names of queried packages that repositories with a snapshot service have in any version. A
@@ -88,7 +88,7 @@ impl Repository {
 
     /// Whether a build can install packages from it.
     pub fn is_usable(&self) -> bool {
-        self.unusable.is_none() && self.standing != RepositoryStatus::NotFound
+        self.unusable.is_none() && self.status != RepositoryStatus::NotFound
     }
 
     /// Returns the source for the build. If its release file has expired, the source accepts
@@ -106,13 +106,15 @@ impl Lists {
     /// Returns the offers of a package that a build can use, in apt's order.
     pub fn usable<'a>(&'a self, pin: &Pin) -> impl Iterator<Item = (&'a Repository, &'a RepositoryPackage)> {
         let offers = self.offers.get(pin).into_iter().flatten();
-        offers.map(|offer| (&self.archives[offer.archive], offer)).filter(|(archive, _)| archive.is_usable())
+        offers
+            .map(|offer| (&self.repositories[offer.repository], offer))
+            .filter(|(repository, _)| repository.is_usable())
     }
 
     /// Returns the reason why a build cannot install a package that is not available.
     pub fn why_missing(&self, pin: &Pin) -> String {
         let known = self.offers.get(pin).and_then(|offers| offers.first());
-        match known.map(|offer| &self.archives[offer.archive]) {
+        match known.map(|offer| &self.repositories[offer.repository]) {
             None => "no repository has this version".to_owned(),
             Some(Repository { source, unusable: Some(why), .. }) => {
                 format!("only {} has this version, which {why}", source.name())
@@ -125,8 +127,8 @@ impl Lists {
 
     /// Returns the sources for apt in the build.
     pub fn for_build(&self, now: i64) -> Vec<Source> {
-        let usable = self.archives.iter().filter(|archive| archive.is_usable());
-        usable.map(|archive| archive.for_build(now)).collect()
+        let usable = self.repositories.iter().filter(|repository| repository.is_usable());
+        usable.map(|repository| repository.for_build(now)).collect()
     }
 
     /// Whether a snapshot service may have the package.
@@ -135,19 +137,19 @@ impl Lists {
     }
 
     /// Adds the offers of one repository.
-    pub(super) fn add(&mut self, archive: Repository, records: Vec<Record>) {
-        let index = self.archives.len();
-        let usable = archive.is_usable();
+    pub(super) fn add(&mut self, repository: Repository, records: Vec<Record>) {
+        let index = self.repositories.len();
+        let usable = repository.is_usable();
         for Record { pin, filename, size, sha256 } in records {
             if usable {
                 self.available.insert(pin.clone());
             }
             let offers = self.offers.entry(pin).or_default();
-            if offers.last().is_none_or(|offer| offer.archive != index) {
-                offers.push(RepositoryPackage { archive: index, filename, size, sha256 });
+            if offers.last().is_none_or(|offer| offer.repository != index) {
+                offers.push(RepositoryPackage { repository: index, filename, size, sha256 });
             }
         }
-        self.archives.push(archive);
+        self.repositories.push(repository);
     }
 }
 
@@ -220,13 +222,13 @@ pub(super) struct SourceQuery<'a> {
 
 impl Lists {
     fn take(&mut self, answer: Answer, findings: &mut Findings) {
-        let Answer { archive, scanned, findings: found } = answer;
+        let Answer { repository, scanned, findings: found } = answer;
         findings.extend(found);
         let present = scanned.iter().any(|part| part.present);
-        let is_kept =
-            archive.unusable.is_none() && snapshot_services::is_kept(&archive.source, &archive.release);
+        let is_kept = repository.unusable.is_none()
+            && snapshot_services::is_kept(&repository.source, &repository.release);
         self.kept_names_are_all &= present || !is_kept;
-        self.present |= present || archive.standing != RepositoryStatus::Cached;
+        self.present |= present || repository.status != RepositoryStatus::Cached;
         let mut records = Vec::new();
         for part in scanned {
             records.extend(part.found.records);
@@ -235,12 +237,12 @@ impl Lists {
                 .into_iter()
                 .for_each(|(path, text)| findings.note(findings::Kind::PackageIndex, &path, text));
         }
-        self.add(archive, records);
+        self.add(repository, records);
     }
 }
 
 struct Answer {
-    archive: Repository,
+    repository: Repository,
     scanned: Vec<Scanned<Matches>>,
     findings: Findings,
 }
@@ -258,13 +260,13 @@ impl SourceQuery<'_> {
                 findings.note(findings::Kind::PackageIndex, &source.file, text);
             }
             let scanned = self.scan(&source, &release, client);
-            let archive = Repository { source, standing: RepositoryStatus::Current, release, unusable };
-            return Answer { archive, scanned, findings };
+            let repository = Repository { source, status: RepositoryStatus::Current, release, unusable };
+            return Answer { repository, scanned, findings };
         }
-        let mut standing = RepositoryStatus::Cached;
+        let mut status = RepositoryStatus::Cached;
         if let Some((_, Err(refused))) = &answer {
             match refused {
-                NoRelease::Absent if !source.is_trusted() => standing = RepositoryStatus::NotFound,
+                NoRelease::Absent if !source.is_trusted() => status = RepositoryStatus::NotFound,
                 NoRelease::Failed(Failure::Status { status: 401 | 403, .. }) => unusable = Some(CLOSED),
                 _ => {}
             }
@@ -279,7 +281,7 @@ impl SourceQuery<'_> {
         let cached = |target: &Target| target.cached(self.cache, self.asked);
         let scanned = targets.par_iter().map(cached).collect();
         let release = self.cache.release(&source).unwrap_or_default();
-        Answer { archive: Repository { source, standing, release, unusable }, scanned, findings }
+        Answer { repository: Repository { source, status, release, unusable }, scanned, findings }
     }
 
     /// Fetches and verifies the source's release file: `InRelease`, else `Release` with

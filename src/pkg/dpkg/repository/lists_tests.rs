@@ -28,8 +28,8 @@ impl Learned {
         self.lists.available.iter().map(Pin::to_string).collect()
     }
 
-    fn standing(&self) -> RepositoryStatus {
-        self.lists.archives[0].standing
+    fn status(&self) -> RepositoryStatus {
+        self.lists.repositories[0].status
     }
 }
 
@@ -68,11 +68,11 @@ const DEBIAN: &str = "Origin: Debian\nLabel: Debian\n";
 fn ask_signed_repository_is_current() {
     let learned = learn("", files(DEBIAN), vec![], &packages(OLD));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
-    assert_eq!((learned.standing(), learned.notes), (RepositoryStatus::Current, vec![]));
+    assert_eq!((learned.status(), learned.notes), (RepositoryStatus::Current, vec![]));
     assert!(learned.asked[1].contains("/by-hash/SHA256/"), "{:?}", learned.asked);
-    let (archive, offer) = learned.lists.usable(&pin("a 2 amd64")).next().unwrap();
-    assert!(archive.url(offer).ends_with("/debian/pool/a_2_amd64.deb"));
-    assert!(!archive.is_third_party());
+    let (repository, offer) = learned.lists.usable(&pin("a 2 amd64")).next().unwrap();
+    assert!(repository.url(offer).ends_with("/debian/pool/a_2_amd64.deb"));
+    assert!(!repository.is_third_party());
     assert_eq!(learned.lists.why_missing(&pin("c 1 amd64")), "no repository has this version");
     assert_eq!(learned.lists.date, date::parse("01 May 2024 00:00:00 UTC"));
 }
@@ -82,14 +82,14 @@ fn ask_current_cached_index_is_not_fetched() {
     let learned = learn("", files("Origin: Example\n"), vec![], &packages(NEW));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
     assert_eq!(learned.asked, ["/debian/dists/stable/InRelease"]);
-    assert!(learned.lists.archives[0].is_third_party());
+    assert!(learned.lists.repositories[0].is_third_party());
 }
 
 #[test]
 fn ask_repository_without_by_hash_is_current() {
-    let mut archive = files(DEBIAN);
-    archive.0.remove(&archive.hashed());
-    let learned = learn("", archive, vec![], &packages(OLD));
+    let mut repository = files(DEBIAN);
+    repository.0.remove(&repository.hashed());
+    let learned = learn("", repository, vec![], &packages(OLD));
     assert_eq!(learned.available(), ["a:amd64=2", "b:all=1"]);
     assert_eq!(learned.notes.len(), 0);
 }
@@ -99,7 +99,7 @@ fn ask_repository_without_by_hash_is_current() {
 fn ask_unsigned_or_changed_response_uses_cache() {
     let release = "stable/InRelease".to_owned();
     let index = files(DEBIAN).hashed();
-    for (options, file, fault, standing, note) in [
+    for (options, file, fault, status, note) in [
         ("", &release, Fault::Status(500), RepositoryStatus::Cached, "returned 500"),
         ("", &release, Fault::CutAt(50), RepositoryStatus::Cached, "connection interrupted"),
         ("", &release, Fault::Endless, RepositoryStatus::Cached, "exceeds 10485760 bytes"),
@@ -127,7 +127,7 @@ fn ask_unsigned_or_changed_response_uses_cache() {
         let faults = if whole { vec![] } else { vec![(file.clone(), fault)] };
         let learned = learn(options, files(DEBIAN), faults, &packages(OLD));
         assert_eq!(learned.available(), ["a:amd64=1", "b:all=1"], "{fault:?}");
-        assert_eq!(learned.standing(), standing, "{fault:?}");
+        assert_eq!(learned.status(), status, "{fault:?}");
         assert_eq!(learned.notes.len(), 1, "{:?}", learned.notes);
         assert!(learned.notes[0].contains(note), "{:?}", learned.notes);
     }
@@ -136,7 +136,7 @@ fn ask_unsigned_or_changed_response_uses_cache() {
 #[test]
 fn ask_removed_or_protected_repository_is_unusable() {
     let learned = learn("", Files::default(), vec![], &packages(OLD));
-    assert_eq!((learned.available().len(), learned.standing()), (0, RepositoryStatus::NotFound));
+    assert_eq!((learned.available().len(), learned.status()), (0, RepositoryStatus::NotFound));
     assert!(learned.lists.why_missing(&pin("a 1 amd64")).ends_with("had this version, which is gone"));
     assert!(learned.lists.for_build(now()).is_empty());
     let closed =
@@ -147,19 +147,16 @@ fn ask_removed_or_protected_repository_is_unusable() {
 
 #[test]
 fn ask_detached_signature_and_trusted_option_are_accepted() {
-    let mut archive = files(DEBIAN);
-    archive.0.remove("debian/dists/stable/InRelease");
-    let unsigned = learn("", archive.clone(), vec![], &packages(OLD));
+    let mut repository = files(DEBIAN);
+    repository.0.remove("debian/dists/stable/InRelease");
+    let unsigned = learn("", repository.clone(), vec![], &packages(OLD));
     assert_eq!(
-        (unsigned.standing(), unsigned.available()[0].as_str()),
+        (unsigned.status(), unsigned.available()[0].as_str()),
         (RepositoryStatus::Cached, "a:amd64=1")
     );
     assert!(unsigned.notes[0].contains("not signed"), "{:?}", unsigned.notes);
-    let trusted = learn("[trusted=yes]", archive, vec![], &packages(OLD));
-    assert_eq!(
-        (trusted.standing(), trusted.available()[0].as_str()),
-        (RepositoryStatus::Current, "a:amd64=2")
-    );
+    let trusted = learn("[trusted=yes]", repository, vec![], &packages(OLD));
+    assert_eq!((trusted.status(), trusted.available()[0].as_str()), (RepositoryStatus::Current, "a:amd64=2"));
 }
 
 #[test]

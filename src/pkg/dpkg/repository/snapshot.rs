@@ -59,38 +59,40 @@ pub(super) fn search_services(
     client: &Client,
     findings: &mut Findings,
 ) {
-    let usable = lists.archives.iter().filter(|archive| archive.unusable.is_none());
-    let archives: Vec<Repository> = usable.cloned().collect();
-    let current = archives.iter().filter(|archive| archive.standing == RepositoryStatus::Current);
-    let seen = current.map(|archive| state(&archive.source, &archive.release)).collect();
+    let usable = lists.repositories.iter().filter(|repository| repository.unusable.is_none());
+    let repositories: Vec<Repository> = usable.cloned().collect();
+    let current = repositories.iter().filter(|repository| repository.status == RepositoryStatus::Current);
+    let seen = current.map(|repository| state(&repository.source, &repository.release)).collect();
     let mut search = Search { root, query, client, seen };
-    let gone = archives.iter().filter(|archive| archive.standing == RepositoryStatus::NotFound);
-    let ended = gone.filter_map(|archive| {
-        let service = service(services, archive)?;
-        Some(vec![earlier(&archive.source, service.ended.to_owned())])
+    let gone = repositories.iter().filter(|repository| repository.status == RepositoryStatus::NotFound);
+    let ended = gone.filter_map(|repository| {
+        let service = service(services, repository)?;
+        Some(vec![earlier(&repository.source, service.ended.to_owned())])
     });
     search.search_groups(lists, ended.collect(), findings);
     for time in LATER.map(|later| date + later).into_iter().filter(|time| *time <= query.now) {
         let stamp = date::stamp(time);
-        let states = archives.iter().map(|archive| {
-            let addresses = addresses(services, archive, time).into_iter();
-            addresses.map(|address| earlier(&archive.source, address.replace(SNAPSHOT_ID, &stamp))).collect()
+        let states = repositories.iter().map(|repository| {
+            let addresses = addresses(services, repository, time).into_iter();
+            addresses
+                .map(|address| earlier(&repository.source, address.replace(SNAPSHOT_ID, &stamp)))
+                .collect()
         });
         search.search_groups(lists, states.collect(), findings);
     }
 }
 
-fn addresses(services: &[SnapshotService], archive: &Repository, time: i64) -> Vec<String> {
-    if let Some(snapshots) = &archive.release.snapshots {
+fn addresses(services: &[SnapshotService], repository: &Repository, time: i64) -> Vec<String> {
+    if let Some(snapshots) = &repository.release.snapshots {
         return vec![snapshots.clone()];
     }
     let states =
-        service(services, archive).filter(|service| time >= service.since).map(|service| service.states);
+        service(services, repository).filter(|service| time >= service.since).map(|service| service.states);
     states.unwrap_or_default().iter().map(|&address| address.to_owned()).collect()
 }
 
-fn service<'a>(services: &'a [SnapshotService], archive: &Repository) -> Option<&'a SnapshotService> {
-    let kind = kind(&archive.source, &archive.release)?;
+fn service<'a>(services: &'a [SnapshotService], repository: &Repository) -> Option<&'a SnapshotService> {
+    let kind = kind(&repository.source, &repository.release)?;
     services.iter().find(|service| service.kind == kind)
 }
 
@@ -128,10 +130,10 @@ impl Search<'_> {
         let outcomes: Vec<(Outcome, Findings)> = groups.into_par_iter().map(ask).collect();
         for (outcome, found) in outcomes {
             findings.extend(found);
-            let Some((archive, records)) = outcome else { continue };
-            self.seen.push(state(&archive.source, &archive.release));
+            let Some((repository, records)) = outcome else { continue };
+            self.seen.push(state(&repository.source, &repository.release));
             if !records.is_empty() {
-                lists.add(archive, records);
+                lists.add(repository, records);
             }
         }
     }
@@ -148,9 +150,9 @@ impl Search<'_> {
                         findings.note(findings::Kind::PackageIndex, path, text.as_str())
                     });
                     let records = scanned.into_iter().flat_map(|part| part.found.records).collect();
-                    let archive =
-                        Repository { source, standing: RepositoryStatus::Current, release, unusable: None };
-                    return (Some((archive, records)), findings);
+                    let repository =
+                        Repository { source, status: RepositoryStatus::Current, release, unusable: None };
+                    return (Some((repository, records)), findings);
                 }
                 Err(NoRelease::Absent) => {}
                 Err(refused) => {

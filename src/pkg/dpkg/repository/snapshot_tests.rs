@@ -79,14 +79,14 @@ fn search_removed_packages_are_found_at_date_or_shortly_after() {
     assert_eq!(available(&lists), ["a:amd64=1", "a:amd64=3", "b:amd64=1"]);
     assert_eq!(notes, Vec::<String>::new());
     // The last snapshot has no missing package, so it is not among the build's sources.
-    assert_eq!(lists.archives.len(), 3);
-    let (archive, offer) = lists.usable(&pin("a 1 amd64")).next().unwrap();
-    assert!(archive.url(offer).ends_with("/archive/debian/20240501T120000Z/pool/a_1_amd64.deb"));
+    assert_eq!(lists.repositories.len(), 3);
+    let (repository, offer) = lists.usable(&pin("a 1 amd64")).next().unwrap();
+    assert!(repository.url(offer).ends_with("/archive/debian/20240501T120000Z/pool/a_1_amd64.deb"));
     let written = write(&lists.for_build(now()));
     let text =
         written[b"sources.list.d/vm2docker-self.list".as_slice()].replace(&machine.mirror.url(""), "M");
     let expected = "deb [check-valid-until=no] M/archive/debian/20240501T120000Z/ stable main\n\
-        deb [check-valid-until=no] M/archive/debian/20240502T120000Z/ stable main\n";
+        deb [check-valid-until=no] M/repository/debian/20240502T120000Z/ stable main\n";
     assert_eq!(text, expected);
 }
 
@@ -166,13 +166,13 @@ fn search_release_file_names_snapshot_service() {
 #[test]
 fn resolve_snapshot_option_returns_snapshot_url() {
     let text = b"deb [snapshot=20240301T030400Z] http://archive.example/ubuntu noble main\n\
-        deb [snapshot=enable] http://archive.example/ubuntu noble main\n\
-        deb [snapshot=20240301T030400Z] http://archive.example/other noble main\n";
+        deb [snapshot=enable] http://repository.example/ubuntu noble main\n\
+        deb [snapshot=20240301T030400Z] http://repository.example/other noble main\n";
     let (mut sources, _) = parse(b"etc/apt/sources.list", text);
     sources.iter_mut().for_each(resolve);
     let expected = "deb [check-valid-until=no] https://snapshot.ubuntu.com/ubuntu/20240301T030400Z/ noble main\n\
-        deb [snapshot=enable] http://archive.example/ubuntu/ noble main\n\
-        deb [snapshot=20240301T030400Z] http://archive.example/other/ noble main\n";
+        deb [snapshot=enable] http://repository.example/ubuntu/ noble main\n\
+        deb [snapshot=20240301T030400Z] http://repository.example/other/ noble main\n";
     assert_eq!(write(&sources)[b"sources.list".as_slice()], expected);
 }
 

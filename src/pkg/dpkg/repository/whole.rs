@@ -35,16 +35,16 @@ impl Whole<'_> {
     ) -> Vec<S::Output> {
         let cache = Cache::open(root, findings);
         let architectures = [self.architecture.to_owned()];
-        let archives = lists.archives.iter().filter(|archive| self.includes(archive));
-        let indexes: Vec<_> = archives
-            .flat_map(|archive| {
-                targets(&archive.source, &architectures).into_iter().map(move |at| (archive, at))
+        let repositories = lists.repositories.iter().filter(|repository| self.includes(repository));
+        let indexes: Vec<_> = repositories
+            .flat_map(|repository| {
+                targets(&repository.source, &architectures).into_iter().map(move |at| (repository, at))
             })
             .filter(|(_, target)| target.is_of(self.component))
             .collect();
-        let read = |(archive, target): &(&Repository, super::index::Target)| match client {
-            Some(client) if archive.standing == RepositoryStatus::Current => {
-                target.current(&archive.release, &cache, client, scan)
+        let read = |(repository, target): &(&Repository, super::index::Target)| match client {
+            Some(client) if repository.status == RepositoryStatus::Current => {
+                target.current(&repository.release, &cache, client, scan)
             }
             _ => target.cached(&cache, scan),
         };
@@ -60,11 +60,11 @@ impl Whole<'_> {
     }
 
     /// Images contain neither backports nor proposed updates, nor packages of other releases.
-    fn includes(&self, archive: &Repository) -> bool {
-        let Repository { source, release, .. } = archive;
+    fn includes(&self, repository: &Repository) -> bool {
+        let Repository { source, release, .. } = repository;
         let name = release.codename.split(['-', '/']).next().unwrap_or_default();
         let is_extra = |suite: &str| suite.contains("backports") || suite.contains("proposed");
-        !archive.is_third_party()
+        !repository.is_third_party()
             && name == self.codename
             && ![&release.suite, &release.codename, &source.suite].into_iter().any(|suite| is_extra(suite))
     }
@@ -125,9 +125,9 @@ mod tests {
                 codename: codename.to_owned(),
                 ..Release::default()
             };
-            let archive = Repository { source, standing: RepositoryStatus::Cached, release, unusable: None };
+            let repository = Repository { source, status: RepositoryStatus::Cached, release, unusable: None };
             let whole = Whole { codename: "bookworm", component: "main", architecture: "amd64" };
-            assert_eq!(whole.includes(&archive), expected, "{line}");
+            assert_eq!(whole.includes(&repository), expected, "{line}");
         }
     }
 }
