@@ -1,4 +1,4 @@
-//! Reads a file once and tells what it is, or that it would not hold still.
+//! Reads a file once, computes its digests, and detects changes during the read.
 
 use crate::model::digest::{Algorithm, Digest, Sha256};
 use crate::policy::content::{Detection, Kind, Search};
@@ -12,22 +12,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
-/// Bytes a read.
+/// Size of one read, in bytes.
 const BUFFER: usize = 256 << 10;
 
 thread_local! {
     static BYTES: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
 }
 
-/// What is determined from a file's content in one read.
+/// Properties of a file's content to determine in one read.
 #[derive(Clone, Copy, Debug)]
 pub struct Aspects {
-    /// Whether the SHA-256 is needed. Else the holes of the file are not read, and a file with
-    /// holes has none.
+    /// Whether the SHA-256 is needed. If not, the holes of a sparse file are skipped, and the
+    /// file gets no SHA-256.
     pub sha256: bool,
-    /// Algorithm of the digest that a package claims for it.
+    /// Algorithm of the digest that a package database claims for the file.
     pub claimed: Option<Algorithm>,
-    /// As which kind of file it is searched for secrets.
+    /// Kind of file for the search for secrets; `None` disables the search.
     pub search: Option<Kind>,
 }
 
@@ -36,43 +36,45 @@ pub struct Aspects {
 pub struct StableFile {
     /// The file, still open.
     pub file: File,
-    /// Its stat before it was read, and after, unless it is growing.
+    /// `stat(2)` result from before the read; the one from after it is equal unless the file grew.
     pub stat: fs::Stat,
-    /// Bytes read; equal to the size.
+    /// Number of bytes read; equal to `st_size`.
     pub size: u64,
-    /// SHA-256 of the content; `None` if holes were not read.
+    /// SHA-256 of the content; `None` if holes were skipped.
     pub sha256: Option<Sha256>,
-    /// The digest that a package claims for the content, by the algorithm that was asked for; `None` for SHA-256.
+    /// Digest of the content by the algorithm of [`Aspects::claimed`]; `None` for SHA-256.
     pub claimed: Option<Digest>,
-    /// The secret that it holds, if it was searched.
+    /// Secret in the content, if the file was searched.
     pub secret: Option<Detection>,
-    /// Whether it grew meanwhile: this is what it was when the reading began.
+    /// Whether the file grew during the read. The content is that of the start of the read.
     pub growing: bool,
 }
 
-/// What came of reading a file.
+/// Result of reading a file.
 #[derive(Debug)]
 pub enum Reading {
-    /// The same before and after.
+    /// The file was the same before and after the read.
     Stable(Box<StableFile>),
-    /// Changed during each of the tries.
+    /// The file changed during each attempt.
     Changing(fs::Stat),
-    /// Not a regular file (any more).
+    /// The name no longer belongs to a regular file.
     Replaced,
 }
 
-/// Reads the regular file `name` in `directory`, again if it changes meanwhile or the disk cannot give it, and searches the
-/// same bytes for secrets if told what kind of file it is.
+/// Reads the regular file `name` in `directory`.
+///
+/// Retries after a pause if the file changes during the read or the disk reports a fault. Searches
+/// the same bytes for secrets if [`Aspects::search`] is set.
 pub fn read(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Result<Reading> {
     let mut pauses = PAUSES.iter();
     loop {
         let reading = read_once(directory, name, aspects);
-        let may_pass = match &reading {
+        let is_transient = match &reading {
             Ok(reading) => matches!(reading, Reading::Changing(_)),
             Err(cause) => is_fault(cause),
         };
         match pauses.next() {
-            Some(pause) if may_pass => std::thread::sleep(*pause),
+            Some(pause) if is_transient => std::thread::sleep(*pause),
             _ => return reading,
         }
     }
@@ -87,13 +89,14 @@ fn read_once(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Re
     let began = Moment::now();
     let mut source = CacheNeutralReader::with_holes(File::from(file), &before);
     let Digested { size, sha256, claimed, secret } = digest(&mut source, before.st_size as u64, aspects)?;
-    // What its package ships is not read again; everything else is, for the archive.
+    // The archive builder reads unpackaged files again, so their pages stay in the page cache. Files
+    // with a claimed digest are usually equal to their package's and are not read again.
     let file = if aspects.claimed.is_some() { source.forget() } else { source.keep() };
     let after = fs::fstat(&file)?;
     let is_whole = size == before.st_size as u64;
     let is_old = is_unchanged(&before, &after) && began.is_long_after(&after);
-    // Without a digest there is nothing to compare a second reading with: it is tried again until
-    // its change is old.
+    // Timestamps have a coarse resolution, so a recent change can hide a second one. A second read
+    // decides then. Without a digest to compare with, `read` retries until the change is old.
     let is_stable = is_old || sha256.map_or(Ok(false), |sha256| reads_again(&file, &before, &sha256))?;
     if is_whole && is_stable {
         let (stat, growing) = (before, fs::fstat(&file)?.st_size > before.st_size);
@@ -110,7 +113,8 @@ fn read_once(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Re
     Ok(Reading::Changing(after))
 }
 
-/// A link (`ELOOP`) or another type has taken the file's place.
+/// Returns `None` for the errors of `open(2)` that mean "not a regular file": `ELOOP` for a
+/// symbolic link, `ENXIO` for a socket, and `InvalidInput` for other types.
 fn not_regular<T>(cause: io::Error) -> io::Result<Option<T>> {
     let replaced = cause.kind() == io::ErrorKind::InvalidInput
         || cause.raw_os_error() == Some(Errno::LOOP.raw_os_error())
@@ -118,14 +122,14 @@ fn not_regular<T>(cause: io::Error) -> io::Result<Option<T>> {
     if replaced { Ok(None) } else { Err(cause) }
 }
 
-/// Computes the digest that a package claims, beside the SHA-256 that every file gets.
+/// Computes the digest that a package claims, in addition to the SHA-256.
 enum ClaimedHasher {
     Md5(md5::Md5),
     Sha1(sha1::Sha1),
 }
 
 impl ClaimedHasher {
-    /// `None` for SHA-256, which is computed anyway.
+    /// Returns `None` for SHA-256, because [`digest`] always computes it.
     fn new(algorithm: Algorithm) -> Option<Self> {
         match algorithm {
             Algorithm::Md5 => Some(ClaimedHasher::Md5(md5::Md5::new())),
@@ -156,7 +160,7 @@ struct Digested {
     secret: Option<Detection>,
 }
 
-/// At `expected` bytes the file is taken to end, though it may have grown since.
+/// Reads `file` up to `expected` bytes, so that a growing file has an end.
 fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io::Result<Digested> {
     let mut sha256 = sha2::Sha256::new();
     let mut claimed = aspects.claimed.and_then(ClaimedHasher::new);
@@ -168,7 +172,7 @@ fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io:
             let hole = if skips_holes { file.skip_hole() } else { 0 };
             if hole > 0 {
                 (size, skipped) = (size + hole, skipped + hole);
-                // What is before and after it must not look like one word.
+                // The zeros keep the search from joining the text before and after the hole.
                 search.iter_mut().for_each(|search| search.feed(&[0; 64]));
             }
             let rest = expected.saturating_sub(size).min(buffer.len() as u64) as usize;
@@ -180,7 +184,8 @@ fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io:
             }
             match &mut claimed {
                 None => sha256.update(bytes),
-                // Block by block, the processor works on both at once: 1.2 times as fast as one after the other.
+                // With alternating blocks the CPU computes both digests in parallel: 1.2 times as
+                // fast as one digest after the other.
                 Some(claimed) => bytes.chunks(64).for_each(|block| {
                     sha256.update(block);
                     claimed.update(block);
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_is_taken_as_it_began() {
+    fn read_growing_file_returns_content_of_the_start() {
         let (dir, fd) = directory();
         let path = dir.path().join("log");
         std::fs::write(&path, "one\n").unwrap();
@@ -227,10 +232,10 @@ mod tests {
         assert!(again("one\n"));
         File::options().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
         assert!(again("one\n"));
-        assert!(!again("eno\n"), "its beginning is another");
+        assert!(!again("eno\n"), "the start of the file differs");
         File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
-        assert!(!again("on"), "it is shorter");
-        // Somebody writes on all the time; to read it takes a while.
+        assert!(!again("on"), "the file is shorter");
+        // 4 MiB take long enough to read for the writer to append meanwhile.
         std::fs::write(&path, vec![b'.'; 4 << 20]).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -245,16 +250,16 @@ mod tests {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             let mut grew = 0;
             for reading in readings {
-                let Reading::Stable(read) = reading else { panic!("lost") };
+                let Reading::Stable(read) = reading else { panic!("not stable") };
                 grew += u32::from(read.growing);
                 assert_eq!(read.stat.st_size as u64, read.size);
             }
-            assert!(grew > 0, "it never grew during a reading");
+            assert!(grew > 0, "the file did not grow during any read");
         });
     }
 
     #[test]
-    fn one_read_gives_both_digests() {
+    fn read_claimed_algorithm_returns_both_digests() {
         let (dir, fd) = directory();
         std::fs::write(dir.path().join("f"), "abc").unwrap();
         let Reading::Stable(read) =
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn read_file_with_holes_reads_only_its_data() {
-        // Not every file system in memory says where its holes are.
+        // Not every file system in memory reports holes (lseek(2)); /var/tmp is usually on a disk.
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let fd = File::open(dir.path()).unwrap();
         let mut content = vec![0; 3 << 20];
@@ -302,13 +307,14 @@ mod tests {
         let digest: Sha256 = sha2::Sha256::digest(&content).into();
         assert_eq!(read(CONTENT), (3 << 20, Some(digest)));
         assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (3 << 20, None));
-        let terabytes = File::options().write(true).open(dir.path().join("f")).unwrap();
-        terabytes.set_len(4 << 40).unwrap();
-        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (4 << 40, None), "at once");
+        let large = File::options().write(true).open(dir.path().join("f")).unwrap();
+        large.set_len(4 << 40).unwrap();
+        // 4 TiB of holes must take no time.
+        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (4 << 40, None));
     }
 
     #[test]
-    fn links_fifos_and_directories_are_not_read() {
+    fn read_other_file_type_returns_replaced() {
         let (dir, fd) = directory();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
         fs::mknodat(&fd, "fifo", FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -323,18 +329,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_holds_still_is_given_up() {
+    fn read_file_changed_during_each_attempt_returns_changing() {
         let (dir, fd) = directory();
         let path = dir.path().join("busy");
-        // Long enough for the writer to have its turn during each reading, however busy the machine is.
+        // 32 MiB take long enough for the writer to run during each read, also on a busy machine.
         std::fs::write(&path, vec![0; 32 << 20]).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
-        let begun = std::sync::Barrier::new(2);
+        let start = std::sync::Barrier::new(2);
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 let mut file = File::options().write(true).open(&path).unwrap();
                 let mut number = 0_u64;
-                begun.wait();
+                start.wait();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     number += 1;
                     file.rewind().unwrap();
@@ -342,7 +348,7 @@ mod tests {
                     std::thread::sleep(Duration::from_micros(200));
                 }
             });
-            begun.wait();
+            start.wait();
             let reading = read(fd.as_fd(), b"busy", CONTENT).unwrap();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(matches!(reading, Reading::Changing(_)), "{reading:?}");

@@ -1,4 +1,4 @@
-//! What a walk is told and what it returns.
+//! The parameters and results of a walk.
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::findings::Findings;
@@ -8,63 +8,64 @@ use crate::policy::{Policy, RuleId};
 use crate::system::mounts::Mounts;
 use std::sync::atomic::AtomicU64;
 
-/// What to walk and what to find out.
+/// Parameters of a walk: which paths to read and what to determine about them.
 pub struct Scope<'a> {
-    /// Which paths are not read; without one, every path is.
+    /// Rules that exclude paths from being read; `None` reads every path.
     pub policy: Option<&'a Policy>,
-    /// Which directories belong to other file systems.
+    /// Mount table, to recognize directories of other file systems.
     pub mounts: &'a Mounts,
-    /// Device and inode of what is ours (output, binary) and no part of the machine.
+    /// Device and inode of vm2docker-self's own files (output, executable), which are skipped.
     pub ours: &'a [(u64, u64)],
-    /// Returns the algorithm of the digest that a package claims for a path.
+    /// Returns the algorithm of the digest that a package database claims for a path.
     pub claimed: &'a (dyn Fn(&[u8]) -> Option<Algorithm> + Sync),
-    /// Paths whose content is of interest; others are only listed.
+    /// Returns whether to read the content of a path; other paths are only listed.
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
-    /// Paths whose digest is used. Another file with holes has none, and they are not read.
+    /// Returns whether the SHA-256 of a path is needed. If not, the holes of a sparse file are
+    /// skipped.
     pub digest: &'a (dyn Fn(&[u8]) -> bool + Sync),
-    /// Whether distributions publish what should be under a path and, given what was found there, whether it is that:
-    /// published files hold no secrets, so they are not searched for any.
+    /// Returns whether a distribution publishes a file under this path. With an entry, returns
+    /// whether the entry equals the published file. Published files are not searched for secrets.
     pub published: &'a (dyn Fn(&[u8], Option<&WalkedEntry>) -> bool + Sync),
     /// Counts for a progress display.
     pub progress: &'a Progress,
 }
 
-/// How far the walk is.
+/// Progress of a walk.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Objects seen.
+    /// Number of objects found.
     pub objects: AtomicU64,
-    /// Bytes read.
+    /// Number of bytes read.
     pub bytes: AtomicU64,
-    /// Objects that the disk could not give (`EIO`).
+    /// Number of objects that the disk failed to read (`EIO`).
     pub faults: AtomicU64,
 }
 
-/// What became of a regular file's content.
+/// State of a regular file's content after the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Read, or nothing to read: not a regular file.
+    /// The content was read, or the object is not a regular file.
     Known,
-    /// Not read: a rule keeps it out of the image, or nobody asked.
+    /// The content was not read: a rule excludes the file, or [`Scope::content`] returned false.
     Unread,
-    /// Could not be read, or kept changing; there is a finding.
+    /// The content could not be read or changed during each read. A finding says why.
     Lost,
 }
 
-/// One object with what the walk found out about it.
+/// One object of the file system with the results of the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkedEntry {
-    /// The object.
+    /// Path, type and metadata.
     pub node: Node,
-    /// The policy's rule for it.
+    /// Policy rule for the path.
     pub rule: Option<RuleId>,
-    /// Whether the content is known.
+    /// State of the content.
     pub content: Content,
-    /// The digest that a package claims, where [`Scope::claimed`] asked for one that is not SHA-256.
+    /// Digest by the algorithm of [`Scope::claimed`], if that is not SHA-256.
     pub claimed: Option<Box<Digest>>,
-    /// The secret that its content holds, if there is a policy.
+    /// Secret in the content, if there is a policy.
     pub secret: Option<Detection>,
-    /// Whether distributions publish this very content.
+    /// Whether a distribution publishes a file with this path and content.
     pub published: bool,
 }
 
@@ -73,7 +74,9 @@ impl WalkedEntry {
         WalkedEntry { node, rule, content, claimed: None, secret: None, published: false }
     }
 
-    /// Returns the digest of its content by this algorithm, if the walk computed it and the file held still.
+    /// Returns the digest of the content by this algorithm.
+    ///
+    /// Returns `None` if the walk did not compute it or the content is not known.
     pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         let Kind::File { sha256, .. } = self.node.kind else { return None };
         let known = match algorithm {
@@ -84,11 +87,11 @@ impl WalkedEntry {
     }
 }
 
-/// Everything under a root, sorted by path.
+/// All objects under a root, sorted by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// The objects.
+    /// Objects in the order of their paths.
     pub found: Vec<WalkedEntry>,
-    /// What could not be read, and mounts that were left alone.
+    /// Unreadable objects and skipped mounts.
     pub findings: Findings,
 }

@@ -1,4 +1,4 @@
-//! Files read side by side, so that their MD5s share the processor (see [`md5_lanes`]).
+//! Reads several files at once in one thread, to compute their MD5s with SIMD (see [`md5_lanes`]).
 
 use super::content::{Aspects, Reading, StableFile};
 use crate::model::digest::{Algorithm, Digest, Md5, Sha256};
@@ -12,21 +12,21 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Bytes read at a time: what eight files have in flight stays within a processor's own cache.
+/// Size of one read, in bytes. The buffers of eight files fit in the L2 cache of one core.
 const CHUNK: usize = 64 << 10;
-/// The most that MD5 adds to a message.
+/// Space for the padding of MD5, at most 72 bytes (RFC 1321, section 3.1).
 const PADDING: usize = 2 * BLOCK;
 
-/// What is wanted of every file.
+/// The same properties for a file that is read alone after an error in its lane.
 const ALONE: Aspects = Aspects { sha256: true, claimed: Some(Algorithm::Md5), search: None };
 
-/// A file to be read.
+/// A file to read.
 pub trait Wanted {
-    /// Its name in its directory.
+    /// Returns the name of the file in its directory.
     fn name(&self) -> &[u8];
 }
 
-/// Files being read by one thread, and those that wait.
+/// A queue of files, and the files that one thread reads at the same time.
 pub struct Md5Batch<T> {
     waiting: VecDeque<(Arc<OwnedFd>, T)>,
     lanes: Vec<Lane<T>>,
@@ -40,26 +40,27 @@ impl<T> Default for Md5Batch<T> {
 }
 
 impl<T: Wanted> Md5Batch<T> {
-    /// Adds a file of `directory`.
+    /// Adds a file in `directory` to the queue.
     pub fn add(&mut self, directory: Arc<OwnedFd>, wanted: T) {
         self.waiting.push_back((directory, wanted));
     }
 
-    /// Reads for as long as all lanes are in use: files that are left then are better read together with later ones.
+    /// Reads while all lanes are in use. The remaining files wait for later ones, because full
+    /// lanes make better use of the CPU.
     pub fn run(&mut self, done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>)) {
         while self.start(done) == LANES {
             self.advance(done);
         }
     }
 
-    /// Reads everything that was added.
+    /// Reads all files in the queue.
     pub fn finish(&mut self, done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>)) {
         while self.start(done) > 0 {
             self.advance(done);
         }
     }
 
-    /// Gives free lanes to files that wait; returns how many are in use.
+    /// Opens queued files into free lanes; returns the number of lanes in use.
     fn start(&mut self, done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>)) -> usize {
         while self.lanes.len() < LANES
             && let Some((directory, wanted)) = self.waiting.pop_front()
@@ -75,14 +76,14 @@ impl<T: Wanted> Md5Batch<T> {
                         buffer,
                     ));
                 }
-                // Whatever it is, it is told as it is for a file that is read alone.
+                // Reading the file alone retries and reports the error in the usual way.
                 Err(_) => done_alone(&directory, wanted, done),
             }
         }
         self.lanes.len()
     }
 
-    /// Takes every lane on by as many blocks as all have, and ends the lanes that are through.
+    /// Hashes as many blocks as every lane has read, and completes lanes at the end of their file.
     fn advance(&mut self, done: &mut impl FnMut(BorrowedFd<'_>, T, io::Result<Reading>)) {
         let mut at = 0;
         while at < self.lanes.len() {
@@ -96,7 +97,7 @@ impl<T: Wanted> Md5Batch<T> {
                         None => done_alone(&directory, wanted, done),
                     }
                 }
-                // It is told, and tried again, as for a file that is read alone.
+                // Reading the file alone retries and reports the error in the usual way.
                 Err(_) => {
                     let lane = self.lanes.swap_remove(at);
                     self.buffers.push(lane.buffer);
@@ -124,6 +125,7 @@ fn done_alone<T: Wanted>(
 }
 
 fn compress<T>(lanes: &mut [Lane<T>]) {
+    // The function needs a message in each lane: unused lanes repeat the first, without a result.
     let of = |at: usize| &lanes[if at < lanes.len() { at } else { 0 }];
     let mut states: [State; LANES] = std::array::from_fn(|at| of(at).md5);
     md5_lanes::compress(
@@ -133,6 +135,7 @@ fn compress<T>(lanes: &mut [Lane<T>]) {
     lanes.iter_mut().zip(states).for_each(|(lane, state)| lane.md5 = state);
 }
 
+/// A file that is being read.
 struct Lane<T> {
     directory: Arc<OwnedFd>,
     wanted: T,
@@ -142,9 +145,9 @@ struct Lane<T> {
     size: u64,
     sha256: sha2::Sha256,
     md5: State,
-    /// The chunk, and the padding if it is the last.
+    /// The current chunk, followed by the padding if it is the last.
     buffer: Box<[u8]>,
-    /// What MD5 has not seen of the buffer: whole blocks.
+    /// Range of the buffer, in whole blocks, that is not yet in the MD5.
     at: usize,
     end: usize,
     ended: bool,
@@ -174,7 +177,7 @@ impl<T> Lane<T> {
         }
     }
 
-    /// Reads on if MD5 has seen all that was read; `false` at the end of the file.
+    /// Reads the next chunk if the current one is hashed; returns `false` at the end of the file.
     fn refill(&mut self) -> io::Result<bool> {
         if self.at < self.end {
             return Ok(true);
@@ -183,6 +186,7 @@ impl<T> Lane<T> {
             return Ok(false);
         }
         let mut end = 0;
+        // Short reads are repeated: only the last chunk can end inside a block.
         while end < CHUNK && !self.ended {
             let got = self.file.read(&mut self.buffer[end..CHUNK])?;
             self.ended = got == 0 || self.size + (end + got) as u64 == self.before.st_size as u64;
@@ -197,7 +201,7 @@ impl<T> Lane<T> {
         Ok(true)
     }
 
-    /// A one bit, zeros up to a block's end, the message's length in bits.
+    /// Appends the padding: a one bit, zeros, and the message length in bits (RFC 1321, section 3).
     fn pad(&mut self) {
         let length = (self.end + 1 + 8).next_multiple_of(BLOCK);
         self.buffer[self.end..length].fill(0);
@@ -206,7 +210,7 @@ impl<T> Lane<T> {
         self.end = length;
     }
 
-    /// What the file was; nothing if it did not hold still.
+    /// Returns the buffer, the file's identity and its reading; no reading if the file changed.
     fn end(self) -> (Box<[u8]>, Arc<OwnedFd>, T, Option<Reading>) {
         let Lane { directory, wanted, file, before, began, size, sha256, buffer, .. } = self;
         let mut md5 = Md5::default();
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_all_lengths_come_out_as_if_read_alone() {
+    fn md5_batch_any_file_length_equals_single_read() {
         let dir = tempfile::tempdir().unwrap();
         let lengths = [
             0,
@@ -272,17 +276,17 @@ mod tests {
         std::fs::create_dir(dir.path().join("folder")).unwrap();
 
         let fd = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
-        let mut abreast = Md5Batch::default();
+        let mut batch = Md5Batch::default();
         let mut seen = BTreeMap::new();
         let mut done = |_: BorrowedFd<'_>, name: String, reading: io::Result<Reading>| {
             drop(seen.insert(name, show(reading)))
         };
         let names = (0..lengths.len()).map(|number| number.to_string());
         for name in names.chain(["folder", "none"].map(str::to_owned)) {
-            abreast.add(Arc::clone(&fd), name);
-            abreast.run(&mut done);
+            batch.add(Arc::clone(&fd), name);
+            batch.run(&mut done);
         }
-        abreast.finish(&mut done);
+        batch.finish(&mut done);
         assert_eq!(seen.len(), lengths.len() + 2);
         for (name, reading) in seen {
             assert_eq!(

@@ -1,10 +1,9 @@
-//! The file system as it is: every path under the root with type, owner, times, links, attributes and digest.
+//! Walks the file system: returns every path under the root with its metadata and digests.
 //!
-//! Parallel over directories and batches of files, by descriptors only: a name
-//! is one component below an opened directory and no link is ever followed. A
-//! file is read once; its SHA-256, its MD5 where dpkg's database has one to
-//! compare with, and the search for secrets come from the same bytes. Only what
-//! turns out not to be what its package ships is read once more, to be searched.
+//! The walk runs in parallel over directories and batches of files. It opens each name relative to
+//! the descriptor of its directory and follows no symbolic link. It reads a file once: the SHA-256,
+//! the MD5 (if the dpkg database has one) and the search for secrets use the same bytes. It reads a
+//! file twice only if the content differs from the package's, because it then searches the file.
 
 pub mod content;
 pub mod md5_batch;
@@ -18,7 +17,7 @@ use crate::model::digest::{Algorithm, Digest};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
-use crate::policy::content::Kind as Sort;
+use crate::policy::content::Kind as SearchKind;
 use crate::policy::{self, Action, Policy, RuleId, Sign};
 use crate::system::file;
 use crate::system::mounts::{Class, Mount};
@@ -34,29 +33,37 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A batch of files for one thread ends at this many bytes or names.
+/// Maximum size of a batch of files for one thread, in bytes and in files.
 const BATCH_BYTES: u64 = 8 << 20;
 const BATCH_FILES: usize = 64;
-/// Batches per thread that may wait: else a directory of a million names is in memory twice.
+/// Maximum number of waiting batches per thread. Without it, a directory of a million names would
+/// be in memory twice.
 const MOST_WAITING: usize = 64;
-/// A file of this size is read alone at once: side by side with others it would be the last to end, by seconds.
+/// Size from which a file with an MD5 is read alone, in bytes. In a batch it would end seconds
+/// after the other files and keep its thread busy at the end of the walk.
 const ALONE: u64 = 32 << 20;
 
-/// After so many faults the disk is failing, and every further read may be the one that it does not survive.
+/// Number of read errors at which the walk stops. A disk with that many is failing, and each
+/// further read can destroy more of it.
 const MOST_FAULTS: u64 = 50;
 
-/// Walks everything under `root` with `threads` threads; the result is the same for any number.
+/// Walks all paths under `root` with `threads` threads. The result does not depend on `threads`.
+///
+/// Reports unreadable objects as findings. Returns an error if the root cannot be opened, if the
+/// threads cannot be started, or after 50 read errors of the disk.
 pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> {
-    let abreast = (0..threads).map(|_| Mutex::default()).collect();
+    let batches = (0..threads).map(|_| Mutex::default()).collect();
     let (inodes, tree, waiting) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-    let walker = Walker { scope, abreast, inodes, tree, waiting, most_waiting: threads * MOST_WAITING };
+    let walker = Walker { scope, batches, inodes, tree, waiting, most_waiting: threads * MOST_WAITING };
     let top =
         Directory { parent: Arc::new(root.open_directory_exactly(b"")?), path: Vec::new(), inside: None };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other)?;
     pool.scope(|tasks| walker.directory(tasks, top));
-    pool.scope(|tasks| walker.abreast.iter().for_each(|abreast| tasks.spawn(|_| walker.finish(abreast))));
+    pool.scope(|tasks| walker.batches.iter().for_each(|batch| tasks.spawn(|_| walker.finish(batch))));
     if walker.is_failing() {
-        return Err(io::Error::other("the disk is failing; take an image of it first and convert that"));
+        return Err(io::Error::other(format!(
+            "{MOST_FAULTS} read errors: the disk is failing; copy it to an image and convert the image"
+        )));
     }
     let mut tree = walker.tree.into_inner().unwrap_or_else(PoisonError::into_inner);
     share_within_groups(&mut tree.found);
@@ -65,14 +72,14 @@ pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> 
     Ok(tree)
 }
 
-/// A directory to be walked: its name below an opened parent (empty for the root itself).
+/// A directory to walk: its path and the descriptor of its parent. The path of the root is empty.
 struct Directory {
     parent: Arc<OwnedFd>,
     path: Vec<u8>,
     inside: Option<RuleId>,
 }
 
-/// A regular file to be read.
+/// A regular file to read.
 struct Pending {
     path: Vec<u8>,
     rule: Option<RuleId>,
@@ -86,7 +93,7 @@ impl Wanted for Pending {
     }
 }
 
-/// A hard-linked inode: its group, and whether one of its names is being read.
+/// A hard-linked inode: its group, and whether one of its names is already selected to be read.
 struct Inode {
     group: u32,
     read: bool,
@@ -94,11 +101,11 @@ struct Inode {
 
 struct Walker<'a> {
     scope: &'a Scope<'a>,
-    /// One a thread: files that are read together with others because they need an MD5.
-    abreast: Vec<Mutex<Md5Batch<Pending>>>,
+    /// Files that need an MD5, one batch per thread.
+    batches: Vec<Mutex<Md5Batch<Pending>>>,
     inodes: Mutex<HashMap<(u64, u64), Inode>>,
     tree: Mutex<Tree>,
-    /// Batches that wait for a thread, and how many may.
+    /// Number of batches that wait for a thread, and its maximum.
     waiting: AtomicUsize,
     most_waiting: usize,
 }
@@ -126,15 +133,21 @@ impl Walker<'_> {
             Ok(names) => names,
             Err(cause) => return self.unreadable(&path, &cause),
         };
-        // A database in the root directory would make everything a volume.
-        let looks = self.scope.policy.filter(|_| !path.is_empty());
-        let sign = looks.and_then(|_| policy::signs(&names, |name| head(fd.as_fd(), name)));
-        let here = Here { fd: Arc::new(fd), device: stat.st_dev, sign, inside };
-        self.entries(tasks, &path, names, &here);
+        // A database in the root directory would turn the whole file system into a volume.
+        let searched = self.scope.policy.filter(|_| !path.is_empty());
+        let sign = searched.and_then(|_| policy::signs(&names, |name| head(fd.as_fd(), name)));
+        let opened = OpenDirectory { fd: Arc::new(fd), device: stat.st_dev, sign, inside };
+        self.entries(tasks, &path, names, &opened);
     }
 
-    /// Everything in one directory: subdirectories become tasks, files become batches of tasks.
-    fn entries<'s>(&'s self, tasks: &rayon::Scope<'s>, path: &[u8], names: Vec<Vec<u8>>, here: &Here) {
+    /// Walks the entries of one directory: spawns a task per subdirectory and per batch of files.
+    fn entries<'s>(
+        &'s self,
+        tasks: &rayon::Scope<'s>,
+        path: &[u8],
+        names: Vec<Vec<u8>>,
+        here: &OpenDirectory,
+    ) {
         let mut batch: Vec<Pending> = Vec::new();
         for name in names {
             let path = tree::join(path, &name);
@@ -165,11 +178,11 @@ impl Walker<'_> {
         self.spawn_batch(tasks, here, batch);
     }
 
-    fn spawn_batch<'s>(&'s self, tasks: &rayon::Scope<'s>, here: &Here, batch: Vec<Pending>) {
+    fn spawn_batch<'s>(&'s self, tasks: &rayon::Scope<'s>, here: &OpenDirectory, batch: Vec<Pending>) {
         if batch.is_empty() {
             return;
         }
-        // This task holds no lock of its thread, so it may read a batch itself.
+        // This task does not hold the lock of its thread's batch, so it can read files itself.
         if self.waiting.load(Relaxed) >= self.most_waiting {
             return self.read_batch(&here.fd, batch);
         }
@@ -186,17 +199,18 @@ impl Walker<'_> {
         tasks: &rayon::Scope<'s>,
         path: Vec<u8>,
         inside: Option<RuleId>,
-        here: &Here,
+        here: &OpenDirectory,
         stat: &fs::Stat,
     ) {
-        // Another device without a mount is a btrfs subvolume if the table says btrfs, else a mount made meanwhile.
+        // A btrfs subvolume has a device number of its own without an entry in the mount table. On
+        // other file systems a new number means a mount that was made during the walk.
         let known = stat.st_dev == here.device || self.scope.mounts.at(&path).is_some() || self.on_btrfs();
         if !known {
             self.findings(|findings| {
                 findings.loss(
                     findings::Kind::Mounted,
                     &path,
-                    "another file system appeared here during the walk",
+                    "a file system was mounted here during the walk: not read",
                 )
             });
             return self.found([self.untouched(&path)]);
@@ -209,7 +223,7 @@ impl Walker<'_> {
         self.scope.mounts.iter().any(|mount| mount.fstype == "btrfs")
     }
 
-    /// Lists a regular file; returns it if it is to be read.
+    /// Returns a regular file if its content is needed; otherwise records it without content.
     fn file(
         &self,
         path: Vec<u8>,
@@ -224,7 +238,8 @@ impl Walker<'_> {
         if wanted && first {
             return Some(Pending { path, rule, group, size });
         }
-        // Only listed: but attributes belong to the inode, so they matter unless the file stays out of the image.
+        // Extended attributes belong to the inode, so every name needs them unless the file is
+        // excluded from the image.
         let action = rule.zip(self.scope.policy).map(|(id, policy)| policy.rule(id).action);
         let stays_out = action.is_some_and(|action| !matches!(action, Action::Keep | Action::Rewrite));
         let xattrs = (!stays_out).then(|| attributes_of(directory, tree::file_name(&path)));
@@ -235,8 +250,10 @@ impl Walker<'_> {
         None
     }
 
-    /// Whether the content decides or travels. What the table withholds by name is no secret if it is empty, or if
-    /// distributions publish it.
+    /// Returns whether the content decides the verdict or goes into the image.
+    ///
+    /// A built-in rule that withholds a path by name does not apply to an empty file or to a file
+    /// that a distribution publishes, so those are read. A user's rule always applies.
     fn needs_content(&self, path: &[u8], rule: Option<RuleId>, size: u64) -> bool {
         rule.zip(self.scope.policy).is_none_or(|(id, policy)| match policy.rule(id).action {
             Action::Withhold => !policy.is_users(id) && (size == 0 || (self.scope.published)(path, None)),
@@ -244,7 +261,8 @@ impl Walker<'_> {
         })
     }
 
-    /// The group of a file with several names, and whether this is the first name that is to be read.
+    /// Returns the hard link group of a file (0 for a single name), and whether to read it under this
+    /// name.
     fn group(&self, stat: &fs::Stat, wanted: bool) -> (u32, bool) {
         if stat.st_nlink < 2 {
             return (0, true);
@@ -270,7 +288,7 @@ impl Walker<'_> {
             FileType::BlockDevice => Kind::BlockDevice(major, minor),
             _ => Kind::Socket,
         };
-        // Links can hold no portable attribute.
+        // A symbolic link has no user attributes, ACLs or capabilities (xattr(7)).
         let is_link = matches!(kind, Kind::Symlink(_));
         let xattrs = if is_link { Ok(None) } else { attributes_of(directory, name) };
         let mut node = self.node(&path, kind, stat, xattrs);
@@ -281,18 +299,18 @@ impl Walker<'_> {
 
     fn read_batch(&self, directory: &Arc<OwnedFd>, batch: Vec<Pending>) {
         let mut found = Vec::with_capacity(batch.len());
-        // A task never runs another one inside, so that the thread's own lock is always free.
-        let own = rayon::current_thread_index().and_then(|thread| self.abreast.get(thread));
-        let mut abreast = own.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
+        // No task runs another task inside itself, so the lock of the current thread is free.
+        let of_thread = rayon::current_thread_index().and_then(|thread| self.batches.get(thread));
+        let mut md5_batch = of_thread.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
         for pending in batch {
             let sha256 = (self.scope.digest)(&pending.path);
             let claimed = (self.scope.claimed)(&pending.path);
             let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
-            match &mut abreast {
-                Some(abreast)
+            match &mut md5_batch {
+                Some(md5_batch)
                     if claimed == Some(Algorithm::Md5) && search.is_none() && pending.size < ALONE =>
                 {
-                    abreast.add(Arc::clone(directory), pending)
+                    md5_batch.add(Arc::clone(directory), pending)
                 }
                 _ => {
                     let reading =
@@ -301,22 +319,21 @@ impl Walker<'_> {
                 }
             }
         }
-        if let Some(abreast) = &mut abreast {
-            abreast
+        if let Some(md5_batch) = &mut md5_batch {
+            md5_batch
                 .run(&mut |directory, pending, reading| found.extend(self.read(directory, pending, reading)));
         }
         self.found(found);
     }
 
-    fn finish(&self, abreast: &Mutex<Md5Batch<Pending>>) {
+    fn finish(&self, batch: &Mutex<Md5Batch<Pending>>) {
         let mut found = Vec::new();
-        let mut abreast = abreast.lock().unwrap_or_else(PoisonError::into_inner);
-        abreast
-            .finish(&mut |directory, pending, reading| found.extend(self.read(directory, pending, reading)));
+        let mut batch = batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.finish(&mut |directory, pending, reading| found.extend(self.read(directory, pending, reading)));
         self.found(found);
     }
 
-    /// What reading a file has come to.
+    /// Returns the entry for a file that was read; `None` if the file was replaced or removed.
     fn read(
         &self,
         directory: BorrowedFd<'_>,
@@ -335,7 +352,8 @@ impl Walker<'_> {
                 if found.published {
                     return Some(found);
                 }
-                // Not what its package ships: read again and searched, so that what is searched is what is digested.
+                // The content differs from the package's, so it can hold secrets. One read computes
+                // the digests and searches, so that both see the same bytes.
                 let claimed = found.claimed.as_deref().map(Digest::algorithm);
                 let aspects = Aspects { sha256: true, claimed, search };
                 let again = content::read(directory, tree::file_name(&path), aspects);
@@ -348,16 +366,16 @@ impl Walker<'_> {
         }
     }
 
-    /// How a file that goes into the image is searched; nothing where there is no policy.
-    fn search(&self, pending: &Pending) -> Option<Sort> {
+    /// Returns how to search a file for secrets; `None` without a policy.
+    fn search(&self, pending: &Pending) -> Option<SearchKind> {
         self.scope.policy?;
-        Some(Sort::of(&pending.path, pending.group != 0))
+        Some(SearchKind::of(&pending.path, pending.group != 0))
     }
 
     fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> WalkedEntry {
         self.scope.progress.bytes.fetch_add(read.size, Relaxed);
         if read.growing {
-            let text = "grew while it was read; the image has what it was when the reading began";
+            let text = "grew while it was read; the image has its content from the start of the read";
             self.findings(|findings| findings.note(findings::Kind::Growing, path, text));
         }
         let kind = Kind::File { size: read.size, sha256: read.sha256 };
@@ -368,7 +386,7 @@ impl Walker<'_> {
         found
     }
 
-    /// What reading a file has come to that would not hold still.
+    /// Records why a file could not be read; returns its entry without content.
     fn unstable(
         &self,
         directory: BorrowedFd<'_>,
@@ -380,8 +398,7 @@ impl Walker<'_> {
         match reading {
             Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
             Ok(Reading::Changing(stat)) => {
-                let text =
-                    "changed each time it was read; stop what writes it, or leave it out with --exclude";
+                let text = "changed during each read; stop the process that writes it, or use --exclude";
                 self.findings(|findings| findings.loss(findings::Kind::Unstable, &path, text));
                 Some(self.lost(&path, &stat, rule, group))
             }
@@ -406,16 +423,16 @@ impl Walker<'_> {
         WalkedEntry::new(node, rule, Content::Lost)
     }
 
-    /// A mount point whose content is not the machine's: listed as an empty directory that was never looked at.
+    /// Records a mount point of another file system as an empty directory, without reading it.
     fn foreign(&self, mount: &Mount) {
         let text = match mount.class {
             Class::Remote => {
                 "network, FUSE or automounted file system: not read; mount it in the container too"
             }
-            Class::Image => "read-only image or medium: not read",
+            Class::Image => "read-only image or CD-ROM: not read",
             Class::Volatile => "file system in memory: not read",
-            Class::Pseudo | Class::Local => "the kernel's interface: not read",
-            Class::Unknown => "a file system of a type that is not known: not read; copy it apart",
+            Class::Pseudo | Class::Local => "kernel interface: not read",
+            Class::Unknown => "unknown file system type: not read; copy its files separately",
         };
         let record = if mount.class == Class::Unknown { Findings::loss } else { Findings::note };
         self.findings(|findings| {
@@ -429,7 +446,7 @@ impl Walker<'_> {
         self.found([self.untouched(&mount.point)]);
     }
 
-    /// A directory on which something is mounted, as it is on every machine: it cannot be looked at.
+    /// Returns the entry of a mount point. The mount covers the directory, so its usual mode is used.
     fn untouched(&self, path: &[u8]) -> WalkedEntry {
         let mode = match path {
             b"proc" | b"sys" => 0o555,
@@ -462,7 +479,8 @@ impl Walker<'_> {
         self.scope.progress.objects.fetch_add((tree.found.len() - before) as u64, Relaxed);
     }
 
-    /// What is gone when its turn comes is not lost: the machine has it no more.
+    /// Records an object that cannot be read. A removed object is a note, because the machine no
+    /// longer has it.
     fn unreadable(&self, path: &[u8], cause: &io::Error) {
         if file::is_fault(cause) {
             self.scope.progress.faults.fetch_add(1, Relaxed);
@@ -480,16 +498,16 @@ impl Walker<'_> {
     }
 }
 
-/// The directory whose entries are looked at.
-struct Here {
+/// The directory whose entries are being walked.
+struct OpenDirectory {
     fd: Arc<OwnedFd>,
     device: u64,
     sign: Option<Sign>,
     inside: Option<RuleId>,
 }
 
-impl Here {
-    /// The database rule for an entry of this directory.
+impl OpenDirectory {
+    /// Returns the database rule for an entry of this directory.
     fn inside(&self, name: &[u8], policy: &Policy) -> Option<RuleId> {
         self.inside.or_else(|| match &self.sign {
             Some(Sign::Directory(engine)) => Some(policy.for_engine(*engine)),
@@ -501,7 +519,7 @@ impl Here {
     }
 }
 
-/// One of an inode's names was read; the others are the same.
+/// Copies the result of the name that was read to the other names of the same inode.
 fn share_within_groups(found: &mut [WalkedEntry]) {
     let read = found.iter().filter(|one| one.node.group != 0 && one.content != Content::Unread);
     let read: HashMap<u32, WalkedEntry> = read.map(|one| (one.node.group, one.clone())).collect();
@@ -522,7 +540,7 @@ fn open_directory(parent: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
     file::open_quietly(parent, name, flags).map_err(io::Error::from)
 }
 
-/// The first bytes of a regular file, for the magic numbers of databases.
+/// Returns the first 64 bytes of a regular file, which hold the magic numbers of databases.
 fn head(directory: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {
     let file = file::open_regular(directory, name).ok()?;
     let mut bytes = vec![0; 64];
@@ -531,7 +549,7 @@ fn head(directory: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What equality covers of a stat.
+/// Returns the fields of a `stat(2)` result that are compared and that an image can hold.
 pub(crate) fn portable_stat(stat: &fs::Stat) -> Stat {
     Stat {
         mode: (stat.st_mode & 0o7777) as u16,
