@@ -1,9 +1,9 @@
-//! Any line of the kernel's socket tables: a parsed socket has numbers that are in the line.
-//! The same bytes as a path of a control group return a unit that is in them, or none.
+//! Parses any bytes as a line of the kernel's socket tables and as the path of a control group.
+//!
+//! The inode number of a parsed socket and the name of a parsed unit must occur in the bytes.
 #![no_main]
 
-use vm2docker_self::detect::cgroup;
-use vm2docker_self::detect::cgroup::Place;
+use vm2docker_self::detect::cgroup::{self, CgroupLocation};
 use vm2docker_self::detect::sockets::{Protocol, parse_inet, parse_unix};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = parse_unix(bytes);
     let path = cgroup::path_of(bytes);
     assert!(path.is_empty() || bytes.windows(path.len()).any(|window| window == path));
-    if let Place::Unit(unit) = cgroup::place_of(path) {
+    if let CgroupLocation::Unit(unit) = cgroup::place_of(path) {
         assert!(path.windows(unit.len()).any(|window| window == &*unit));
     }
     let _ = cgroup::container_of(bytes);

@@ -4,29 +4,8 @@
 //! (`systemd.slice(5)`, "Control Group APIs and Delegation"), so the kernel
 //! itself remembers which processes belong together, whatever they forked.
 
-use super::processes::{Process, Processes};
-use serde::Serialize;
+use super::process::{Container, Process, Processes};
 use std::collections::BTreeMap;
-
-/// What put a process into a container of its own on the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Container {
-    /// Docker Engine.
-    Docker,
-    /// containerd, with or without its interface for Kubernetes.
-    Containerd,
-    /// Podman and what else uses libpod.
-    Podman,
-    /// CRI-O.
-    Crio,
-    /// A pod of Kubernetes whose engine does not name itself.
-    Kubernetes,
-    /// LXC, LXD, Incus.
-    Lxc,
-    /// systemd-nspawn and others that register with systemd-machined.
-    Machine,
-}
 
 /// Where in systemd's tree a control group lies.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,9 +13,10 @@ mod hardware_tests;
 pub mod mappings;
 pub mod os_release;
 pub mod peers;
+pub mod process;
 mod process_files;
 mod process_reader;
-pub mod processes;
+mod processes;
 #[cfg(test)]
 mod processes_tests;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use crate::system::root::Root;
 use hardware::Hardware;
 use os_release::OsRelease;
 use peers::{Holders, Peer};
-use processes::Processes;
+use process::Processes;
 use serde::Serialize;
 use sockets::Sockets;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Which process holds a socket, and which processes of the machine talk to each other.
 
-use super::processes::Processes;
+use super::process::Processes;
 use super::sockets::{InetSocket, Protocol, Sockets, State, UnixName};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! The formats of the files in `/proc/PID`, as pure functions of their bytes (`proc_pid_stat(5)` and its siblings).
 
-use super::processes::{Capabilities, Credentials, Ids, Limit};
+use super::process::{Capabilities, Credentials, Ids, Limit};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 

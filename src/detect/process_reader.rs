@@ -1,6 +1,6 @@
 //! Reads one process after another from a procfs.
 
-use super::processes::{FileRef, Mapped, Namespaces, OpenFile, Process, Target, Words};
+use super::process::{FileRef, Mapped, Namespaces, OpenFile, Process, Target, Words};
 use super::{cgroup, process_files as parse};
 use crate::model::findings::{self, Findings};
 use crate::model::tree;

@@ -1,9 +1,9 @@
 //! Process tables: of other machines, hand-made, and the one of the machine that runs the tests.
 
-use crate::detect::cgroup::{self, CgroupLocation, Container};
+use crate::detect::cgroup::{self, CgroupLocation};
 use crate::detect::fixtures::{data, unpack};
+use crate::detect::process::*;
 use crate::detect::process_files as parse;
-use crate::detect::processes::*;
 use crate::model::findings::Findings;
 use crate::system::root::Root;
 use proptest::prelude::*;

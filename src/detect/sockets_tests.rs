@@ -2,7 +2,7 @@
 
 use crate::detect::fixtures::{data, unpack};
 use crate::detect::peers::{Endpoint, Holders, Peer, peers};
-use crate::detect::processes::Processes;
+use crate::detect::process::Processes;
 use crate::detect::sockets::*;
 use crate::model::findings::Findings;
 use crate::system::root::Root;

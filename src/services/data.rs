@@ -4,7 +4,7 @@ use super::listening::canonical;
 use super::script::Preparation;
 use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
-use crate::detect::processes::{OpenFile, Target};
+use crate::detect::process::{OpenFile, Target};
 use crate::detect::units::exec_settings::DirectoryKind;
 use crate::model::tree::{self, Kind};
 use crate::pkg::PackageId;

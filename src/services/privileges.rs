@@ -2,7 +2,7 @@
 
 use super::model::Privileges;
 use super::survey::Candidate;
-use crate::detect::processes::{Process, Target};
+use crate::detect::process::{Process, Target};
 use crate::detect::units::amount::Limit;
 use crate::detect::units::exec_settings::Capabilities;
 use std::collections::{BTreeMap, BTreeSet};

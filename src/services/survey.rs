@@ -3,7 +3,7 @@
 use super::model::{Name, SkippedService};
 use super::system_units;
 use crate::detect::accounts::Accounts;
-use crate::detect::processes::Process;
+use crate::detect::process::Process;
 use crate::detect::units::cron::{self, Cron};
 use crate::detect::units::service::Type;
 use crate::detect::units::socket::SocketUnit;
