@@ -35,8 +35,8 @@ impl Paths {
     }
 }
 
-/// Returns the paths of the lines that create a directory or a link, without those that hold specifiers or
-/// patterns.
+/// Returns the paths of the lines that create a directory or a link, without paths that contain
+/// specifiers or patterns.
 fn created(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
     tmpfiles::parse(text).0.into_iter().filter_map(|line| {
         let path = line.path.strip_prefix(b"/")?;

@@ -86,7 +86,7 @@ fn search_removed_packages_are_found_at_date_or_shortly_after() {
     let text =
         written[b"sources.list.d/vm2docker-self.list".as_slice()].replace(&machine.mirror.url(""), "M");
     let expected = "deb [check-valid-until=no] M/archive/debian/20240501T120000Z/ stable main\n\
-        deb [check-valid-until=no] M/repository/debian/20240502T120000Z/ stable main\n";
+        deb [check-valid-until=no] M/archive/debian/20240502T120000Z/ stable main\n";
     assert_eq!(text, expected);
 }
 
