@@ -1,30 +1,30 @@
-//! What went wrong, with which object, and what to do next.
+//! Errors with object, cause and hint; exit codes.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// How the run ended, as the caller's shell sees it. Any code that is not here is a failure.
+/// Exit code of the command. Any other code is a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// Complete and verified.
     Done = 0,
-    /// Failed; nothing stands under the final name.
+    /// Failed; there is no output directory.
     Failed = 1,
-    /// The command line cannot be carried out as written.
+    /// Usage error.
     Usage = 2,
-    /// Done, but some objects could not be read or kept; each is in the findings.
+    /// Done, but some objects could not be read or included; each is a finding.
     Incomplete = 3,
-    /// What was compared is not equal.
+    /// Verification failed: the file systems differ.
     NotEqual = 5,
-    /// Not enough space; what had been written is removed again.
+    /// No space left; the partial output is removed.
     NoSpace = 10,
-    /// Another run has the same output.
+    /// Another run uses the same output directory.
     Locked = 11,
-    /// The context is complete here, and not delivered.
-    NotDelivered = 12,
-    /// Everything is done but the removal of this program.
+    /// Upload failed; the context on this machine is complete.
+    UploadFailed = 12,
+    /// Done, but the executable could not be removed.
     SelfRemovalFailed = 13,
-    /// Refused before any work.
+    /// Not started: a precondition failed.
     NotStarted = 20,
 }
 

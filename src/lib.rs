@@ -1,35 +1,35 @@
-//! vm2docker-self turns the Linux machine it runs on into a container image that is provably that machine.
+//! Turns the Linux machine that it runs on into container images whose files match the machine.
 //!
 //! ```text
-//! detect ──► Inventory     os, architecture, mounts, users, service
-//! pkg    ──► Catalog       installed packages, dependency graph, owned files with digests
-//! base   ──► Base          the image that is built FROM, as far as it is known
-//! layer  ──► PackageLayer  where the image gets every package from            pure
-//! expected ► ExpectedTree  what the layers below surely give, path by path    pure
-//! walk   ──► Tree          what is on disk
-//! diff   ──► Delta         given, added, changed, removed                     pure
-//! plan   ──► Plan          every decision with its reason                     pure; --dry-run stops here
-//! emit   ──► context       the directory that `apply` and `verify` read
+//! detect   ─► Inventory        os, architecture, mounts, users, processes, sockets, units
+//! pkg      ─► Catalog          installed packages, dependencies, owned files with digests
+//! image    ─► Base             the image to build FROM, and its contents as far as they are known
+//! pkg::plan ► PackagePlan      where the image gets every package from                 pure
+//! compare  ─► ExpectedTree     what the lower layers will certainly provide            pure
+//! walk     ─► Tree             what is on disk
+//! compare  ─► Delta            provided, added, changed, removed                       pure
+//! plan     ─► Plan             every decision with its reason; --dry-run stops here    pure
+//! services ─► Workload         one container per application service
+//! emit     ─► context          the directory that `apply` and `verify` read
+//! transfer ─► Receipt          the context on a server, confirmed
 //! ```
 //!
-//! One plain, sorted type per stage. `/` is opened in one place ([`root`]) and
-//! passed down; names are bytes ([`escape`] shows them); nothing of the machine
-//! is ever executed. `docs/architecture.md` has the reasons.
-
-pub mod commands;
-pub mod compare;
-pub mod context;
-pub mod image;
-pub mod model;
-pub mod system;
-pub mod transfer;
+//! [`pipeline::convert`] is this list as code. Each stage has one plain, sorted type. The root
+//! directory is opened in one place ([`system::root`]) and passed down. Names are bytes
+//! ([`model::escape`] displays them). Nothing on the machine is executed.
+//! `docs/how-it-works.md` describes each stage, `docs/decisions/` the reasons.
 
 pub mod apply;
 pub mod cli;
+pub mod commands;
+pub mod compare;
+pub mod context;
 pub mod detect;
 pub mod emit;
 pub mod error;
 mod glob;
+pub mod image;
+pub mod model;
 pub mod pipeline;
 pub mod pkg;
 pub mod plan;
@@ -38,4 +38,6 @@ pub mod report;
 pub mod rewrite;
 pub mod services;
 pub mod summary;
+pub mod system;
+pub mod transfer;
 pub mod walk;

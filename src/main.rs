@@ -3,6 +3,7 @@
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::process::ExitCode;
 use vm2docker_self::cli::{Cli, SHORT_HELP};
 use vm2docker_self::commands;
@@ -10,7 +11,7 @@ use vm2docker_self::context::output::{self, CleanupHandle};
 use vm2docker_self::error::Code;
 use vm2docker_self::system::console;
 
-/// The signals that end a run.
+/// Signals that end a run.
 const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU];
 
 fn main() -> ExitCode {
@@ -24,10 +25,10 @@ fn main() -> ExitCode {
     commands::run(cli, &scratch).into()
 }
 
-/// A run that is told to end removes what it has written and says so in its exit code.
+/// Removes the partial output when a signal ends the run. The exit code is 128 plus the signal.
 fn clean_up_on_signals(scratch: &CleanupHandle) {
     let scratch = CleanupHandle::clone(scratch);
-    // Without a handler a signal ends the run at once, which is what it asks for.
+    // Without the handler a signal ends the run at once and `clean` removes the partial output.
     let Ok(mut signals) = Signals::new(ENDING) else { return };
     let others: SigSet = ENDING.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
     let wait = move || {
@@ -37,20 +38,24 @@ fn clean_up_on_signals(scratch: &CleanupHandle) {
             std::process::exit(128 + signal);
         }
     };
-    // This thread, and all that it begins, may hang in a read that no signal wakes: then they go to the one that waits.
+    // This thread and its children may block in a read that no signal interrupts. Only the waiting
+    // thread receives the signals.
     if std::thread::Builder::new().name("signals".to_owned()).spawn(wait).is_ok() {
         let _ = others.thread_block();
     }
 }
 
-/// A defect of ours ends the run as any failure does: with nothing left, a line that says where, and never what was read.
+/// Removes the partial output after a panic. The message has the source location and, with
+/// `RUST_BACKTRACE=1`, the backtrace, but never the panic's text: it could contain file contents.
 fn clean_up_on_panic(scratch: &CleanupHandle) {
     let scratch = CleanupHandle::clone(scratch);
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        console::tell(&format!(
-            "error: a defect of this program, at {place}\nhint: report it with this line\n"
-        ));
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        console::tell(&format!("error: internal error at {location}\nhint: report it with this line\n"));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            console::tell(&backtrace.to_string());
+        }
         output::remove_scratch(&scratch);
         std::process::exit(Code::Failed as i32);
     }));

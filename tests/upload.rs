@@ -115,7 +115,7 @@ fn upload_dishonest_server_fails() {
     for manner in liars {
         let store = Store::new(manner.clone());
         let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
-        assert_eq!(error.code, Code::NotDelivered, "{manner:?}");
+        assert_eq!(error.code, Code::UploadFailed, "{manner:?}");
         assert!(error.to_string().contains("to try again"), "{error}");
         count += 1;
     }
@@ -149,7 +149,7 @@ fn upload_tus_interrupted_resumes_at_server_offset() {
     assert!(cuts >= 200);
     // The server returns neither a digest nor the object.
     let store = Store::new(Manner::Tus { checks: false, shows: false });
-    assert_eq!(send(&context, &store, "/files/", Form::Tar).unwrap_err().code, Code::NotDelivered);
+    assert_eq!(send(&context, &store, "/files/", Form::Tar).unwrap_err().code, Code::UploadFailed);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn upload_put_interrupted_sends_object_again() {
     // The connection breaks in each attempt.
     let store = Store::new(Manner::Plain);
     store.seen.lock().unwrap().cuts = vec![1000; 50];
-    assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
+    assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::UploadFailed);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn upload_file_truncated_meanwhile_fails_at_once() {
         let store = Store::new(manner);
         store.seen.lock().unwrap().shortens = Some(context.join("delta.tar.zst"));
         let error = send(&context, &store, "/files/", form).unwrap_err();
-        assert_eq!(error.code, Code::NotDelivered);
+        assert_eq!(error.code, Code::UploadFailed);
         assert!(error.to_string().matches("cannot read the data to send").count() == 1, "{error}");
         assert!(!error.to_string().contains("is complete"), "{error}");
     }
@@ -223,13 +223,13 @@ fn upload_temporary_status_retries_and_permanent_fails() {
         assert_eq!(tries(&store), 3, "{status}");
         let store = Store::new(Manner::Status(status, usize::MAX));
         let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
-        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 4), "{status} in each attempt");
+        assert_eq!((error.code, tries(&store)), (Code::UploadFailed, 4), "{status} in each attempt");
     }
     let start = std::time::Instant::now();
     for status in [400, 401, 403, 404, 410, 413, 501, 507] {
         let store = Store::new(Manner::Status(status, usize::MAX));
         let error = send(&context, &store, "/x", Form::Tar).unwrap_err();
-        assert_eq!((error.code, tries(&store)), (Code::NotDelivered, 1), "{status}");
+        assert_eq!((error.code, tries(&store)), (Code::UploadFailed, 1), "{status}");
         let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
         assert_eq!(bytes, 0, "{status}: refused before the body was sent");
     }
@@ -249,7 +249,7 @@ fn upload_redirect_to_other_server_fails() {
     let other = Store::new(Manner::Plain);
     for to in [other.url("/x"), format!("https://{}/x", other.address)] {
         let store = Store::new(Manner::Redirects(to));
-        assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::NotDelivered);
+        assert_eq!(send(&context, &store, "/x", Form::Tar).unwrap_err().code, Code::UploadFailed);
         let bytes: usize = store.seen.lock().unwrap().requests.iter().map(|asked| asked.3).sum();
         assert_eq!(bytes, 0);
     }

@@ -64,7 +64,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     let outcome = match pipeline::convert(&options, scratch, stream) {
         Ok(outcome) => outcome,
         // Where the server is what ended it, that has been said already.
-        Err(_) if courier.is_some_and(UploadChild::has_failed) => return Ok(Code::NotDelivered),
+        Err(_) if courier.is_some_and(UploadChild::has_failed) => return Ok(Code::UploadFailed),
         Err(error) => return Err(error),
     };
     let delivered = courier.map(UploadChild::finish).transpose()?;
@@ -203,6 +203,6 @@ fn need_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::new(Code::NotStarted, "not root: most of the machine cannot be read")
-        .hint("run it with sudo; to look without rights: vm2docker-self inspect"))
+    Err(Error::new(Code::NotStarted, "root privileges are required to read the machine")
+        .hint("use sudo; `vm2docker-self inspect` works without root"))
 }

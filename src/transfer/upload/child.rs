@@ -34,7 +34,7 @@ pub struct UploadOutcome {
 impl UploadOutcome {
     /// Returns the exit code of the run if the upload failed.
     pub fn code(&self) -> Code {
-        if self.code == Some(Code::NotEqual as i32) { Code::NotEqual } else { Code::NotDelivered }
+        if self.code == Some(Code::NotEqual as i32) { Code::NotEqual } else { Code::UploadFailed }
     }
 }
 
@@ -87,7 +87,7 @@ impl UploadChild {
 
     /// Waits for the child. Returns whether it ended because the upload failed (exit code 12).
     pub fn has_failed(self) -> bool {
-        self.0.wait().is_ok_and(|ended| ended.code == Some(Code::NotDelivered as i32))
+        self.0.wait().is_ok_and(|ended| ended.code == Some(Code::UploadFailed as i32))
     }
 
     /// Lets the child start if it still waits, and waits until it ends.
@@ -95,7 +95,7 @@ impl UploadChild {
     /// Fails with exit code 12 if the child died.
     pub fn finish(mut self) -> Result<UploadOutcome> {
         let lost = |cause| {
-            Error::new(Code::NotDelivered, format!("upload failed: the --upload process ended: {cause}"))
+            Error::new(Code::UploadFailed, format!("upload failed: the --upload process ended: {cause}"))
                 .hint("if --out was set, send the context with: vm2docker-self upload CONTEXT URL")
         };
         if self.0.waits() {

@@ -189,7 +189,7 @@ impl From<Failure> for UploadError {
 
 /// Returns the error for a failed upload, with the command to try again as hint.
 fn failed(options: &Options, address: &Address, failure: &Failure) -> Error {
-    let error = Error::new(Code::NotDelivered, format!("upload failed: {failure}"));
+    let error = Error::new(Code::UploadFailed, format!("upload failed: {failure}"));
     if matches!(failure, Failure::Source { .. }) {
         return error.hint("another process changed the context, or the disk is faulty: create it again");
     }

@@ -55,7 +55,7 @@ fn failed(error: UploadError, name: &str) -> Error {
     match error {
         UploadError::Local(error) => error,
         UploadError::Remote(failure) => {
-            Error::new(Code::NotDelivered, format!("upload failed at {name}: {failure}"))
+            Error::new(Code::UploadFailed, format!("upload failed at {name}: {failure}"))
                 .hint("no context is kept on this machine; use --out DIR to keep one and try again")
         }
     }
