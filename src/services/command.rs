@@ -1,4 +1,4 @@
-//! What a container runs: from the unit where it says so, else from the process as it was seen. Pure.
+//! Determines the command of a container: from the unit, or from the running process. Pure.
 
 use super::daemons::{self, Daemon};
 use super::model::{Command, User, Variable, is_plain};
@@ -14,32 +14,32 @@ use crate::detect::units::timer::{Event, TimerUnit};
 use crate::model::escape;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A command with all that is before and around it, and what had to be changed for it.
+/// The start of a service: command, preparation and identity.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// Whole; [`Run::command`] makes it as simple as it can be.
+    /// Complete script; [`Run::command`] reduces it to exec form if possible.
     pub(super) script: Script,
-    /// Who runs it from the beginning; nothing: root.
+    /// User that the container starts as; `None` means root.
     pub(super) user: Option<User>,
-    /// Environment that can stand in a Dockerfile.
+    /// Environment variables that need no quoting in a Dockerfile.
     pub(super) environment: BTreeMap<Variable, Vec<u8>>,
-    /// Where it runs, if that can stand in a Dockerfile.
+    /// Working directory, if it needs no quoting in a Dockerfile.
     pub(super) directory: Option<Vec<u8>>,
-    /// The signal that ends it, without `SIG`.
+    /// Stop signal without `SIG`.
     pub(super) signal: &'static str,
-    /// What is known of the program.
+    /// Known properties of the executable.
     pub(super) daemon: Option<&'static Daemon>,
-    /// What was left out or is different, for people.
+    /// Steps that were left out or changed, as sentences for the report.
     pub(super) notes: Vec<String>,
 }
 
-/// Signals by name; a container's is one of these.
+/// Stop signals that a container can have, without `SIG`.
 const SIGNALS: &[&str] = &[
     "HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "CHLD", "CONT",
     "STOP", "WINCH", "IO", "PWR", "RTMIN+3", "RTMIN",
 ];
-/// Beginnings of variables that belong to who is logged in, not to what he has started.
-const SESSION: &[&str] = &[
+/// Prefixes of variables that belong to a login session, not to the service started in it.
+const SESSION_PREFIXES: &[&str] = &[
     "COLORTERM",
     "DBUS_",
     "DESKTOP_",
@@ -66,11 +66,12 @@ const SESSION: &[&str] = &[
     "XDG_",
     "_",
 ];
-/// The part of systemd that opens sockets for a program and hands them over (`systemd-socket-activate(1)`).
-const ACTIVATE: &[u8] = b"/usr/bin/systemd-socket-activate";
+/// Systemd's tool that opens sockets and passes them to a service (`systemd-socket-activate(1)`).
+const SOCKET_ACTIVATE: &[u8] = b"/usr/bin/systemd-socket-activate";
 
 impl Run {
-    /// Works out how a service is started; nothing if nobody knows.
+    /// Determines how the service starts. Returns `None` if neither a unit, a script nor the
+    /// arguments of the process state it.
     pub(super) fn of(candidate: &Candidate<'_>, survey: &Survey<'_>) -> Option<Run> {
         let daemon = candidate.program().and_then(daemons::known);
         let mut run = Run {
@@ -84,13 +85,14 @@ impl Run {
         };
         run.script.main = run.main(candidate, survey)?;
         run.identity(candidate, survey);
-        run.surroundings(candidate, survey);
-        run.before(candidate);
+        run.environment(candidate, survey);
+        run.start_steps(candidate);
         run.signal(candidate);
         run.withhold_arguments(candidate.stem());
         Some(run)
     }
 
+    /// Returns the main command.
     fn main(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) -> Option<Main> {
         if let Some(timer) = &candidate.timer {
             return Some(self.timed(timer, candidate.service.as_ref()?));
@@ -114,7 +116,7 @@ impl Run {
         self.known(candidate, None).or(Some(Main::Exec(literal(&argv))))
     }
 
-    /// A service of another manager than systemd.
+    /// Returns the command of a service that another service manager starts.
     fn other(
         &mut self,
         candidate: &Candidate<'_>,
@@ -132,17 +134,18 @@ impl Run {
         if let Some(main) = self.known(candidate, None) {
             return Some(main);
         }
-        let called = candidate.main().map(|process| process.comm.to_vec());
+        let process_name = candidate.main().map(|process| process.comm.to_vec());
         Some(Main::Daemon {
             start: step(&[&script, b"start"], false),
             stop: Some(step(&[&script, b"stop"], true)),
             pid_file: other.pid_file.clone().or_else(|| survey.pid_file(candidate)),
-            name: called.unwrap_or_else(|| comm(&other.name)),
+            name: process_name.unwrap_or_else(|| comm(&other.name)),
             signal: "TERM",
         })
     }
 
-    /// A unit whose program leaves a daemon behind.
+    /// Returns the command of a unit with `Type=forking` or `Type=oneshot`, which leaves a daemon
+    /// in the background.
     fn forking(
         &mut self,
         candidate: &Candidate<'_>,
@@ -150,16 +153,16 @@ impl Run {
         exec: &Exec,
         survey: &Survey<'_>,
     ) -> Option<Main> {
-        let own = candidate.program() == Some(crate::model::tree::file_name(&exec.program));
-        if let Some(main) = self.known(candidate, own.then_some(exec)) {
+        // The unit can start a wrapper, whose arguments are not the daemon's.
+        let is_daemon = candidate.program() == Some(crate::model::tree::file_name(&exec.program));
+        if let Some(main) = self.known(candidate, is_daemon.then_some(exec)) {
             return Some(main);
         }
-        // On a machine that is off it is taken to be called as its program.
-        let called = candidate.main().map(|process| process.comm.to_vec());
-        let name = called.unwrap_or_else(|| comm(crate::model::tree::file_name(&exec.program)));
+        // Without a process, the executable's name is the best guess for the daemon's name.
+        let process_name = candidate.main().map(|process| process.comm.to_vec());
+        let name = process_name.unwrap_or_else(|| comm(crate::model::tree::file_name(&exec.program)));
         let stop = service.exec_stop.first().filter(|exec| !needs_manager(exec));
-        self.notes
-            .push("it goes into the background by itself: a script starts it and watches it".to_owned());
+        self.notes.push("it runs in the background: a script starts and watches it".to_owned());
         Some(Main::Daemon {
             start: Step { words: words_of(exec), may_fail: exec.flags.ignore_failure, as_root: false },
             stop: stop.map(|exec| Step { words: words_of(exec), may_fail: true, as_root: false }),
@@ -169,7 +172,7 @@ impl Run {
         })
     }
 
-    /// A daemon of which it is known how it stays in the foreground.
+    /// Returns the foreground command of a known daemon.
     fn known(&mut self, candidate: &Candidate<'_>, unit: Option<&Exec>) -> Option<Main> {
         let daemon = self.daemon?;
         if let Some(file) = daemon.shell {
@@ -189,27 +192,28 @@ impl Run {
         Some(Main::Exec(literal(&daemon.foreground(&command))))
     }
 
+    /// Returns the commands of a service that a timer starts.
     fn timed(&mut self, timer: &TimerUnit, service: &ServiceUnit) -> Main {
         let run: Vec<Step> = self.steps(service.exec_start_pre.iter().chain(&service.exec_start));
         if !timer.on_calendar.is_empty() {
             return Main::Calendar { times: timer.on_calendar.clone(), run };
         }
-        let seconds = |wanted: &[Event]| {
+        let shortest = |wanted: &[Event]| {
             let spans = timer.after.iter().filter(|(event, _)| wanted.contains(event));
             spans.filter_map(|(_, span)| span.finite()).map(|span| span.as_secs()).min()
         };
-        let first = seconds(&[Event::Boot, Event::ManagerStarted, Event::TimerStarted]);
-        let pause = seconds(&[Event::UnitStarted, Event::UnitEnded]);
+        let first = shortest(&[Event::Boot, Event::ManagerStarted, Event::TimerStarted]);
+        let pause = shortest(&[Event::UnitStarted, Event::UnitEnded]);
         Main::Repeat { first: first.or(pause).unwrap_or(0), pause: pause.map(|pause| pause.max(1)), run }
     }
 
-    /// Commands without those that talk to systemd.
+    /// Converts commands to steps. Leaves out commands that need systemd.
     fn steps<'e>(&mut self, commands: impl Iterator<Item = &'e Exec>) -> Vec<Step> {
         let mut steps = Vec::new();
         for exec in commands {
             if needs_manager(exec) {
                 let program = escape::escape(&exec.program);
-                self.notes.push(format!("a step that needs systemd is left out: {program} ..."));
+                self.notes.push(format!("a start step is left out, because it needs systemd: {program} ..."));
                 continue;
             }
             let as_root = exec.flags.full_privileges || exec.flags.no_setuid;
@@ -218,10 +222,11 @@ impl Run {
         steps
     }
 
+    /// Sets the user that the service runs as, and the user's variables.
     fn identity(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
         let accounts = &survey.accounts;
         let context = candidate.service.as_ref().map(|service| &service.context);
-        let seen = candidate.main().map(|process| {
+        let process_user = candidate.main().map(|process| {
             let credentials = &process.credentials;
             let gid = credentials.group.effective;
             let groups = credentials.groups.iter().copied().filter(|group| *group != gid).collect();
@@ -252,38 +257,42 @@ impl Run {
                 }
                 Some(User { uid: account.uid, gid, groups })
             }
-            // A user of the moment, or one whom only the process tells.
+            // A dynamic user has no account. If no process runs, use the overflow UID (65534).
             None if context.is_some_and(|context| context.dynamic_user) => {
-                seen.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
+                process_user.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
             }
-            // Who is started by a manager without a user's name is started as root, and becomes somebody else by himself.
+            // Without User=, systemd starts the service as root and the service changes its user
+            // itself. So does another service manager. Only a daemon that refuses root must start
+            // as its user.
             None => {
                 let refuses_root = self.daemon.is_some_and(|daemon| daemon.refuses_root);
                 let is_managed = candidate.service.is_some() || candidate.other.is_some();
-                seen.filter(|_| refuses_root || !is_managed)
+                process_user.filter(|_| refuses_root || !is_managed)
             }
         };
         self.user = user.filter(|user| user.uid != 0);
     }
 
-    fn surroundings(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
+    /// Sets variables, environment files, umask and working directory.
+    fn environment(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
         let Some(service) = &candidate.service else {
             if let Some(other) = &candidate.other {
                 for (name, value) in other.environment.iter() {
                     self.set(name, value);
                 }
-                return self.enter(other.directory.clone());
+                return self.set_directory(other.directory.clone());
             }
             for (name, value) in candidate.main().into_iter().flat_map(|process| process.environ.variables())
             {
-                if !SESSION.iter().any(|own| name.starts_with(own.as_bytes())) {
+                if !SESSION_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes())) {
                     self.set(name, value);
                 }
             }
             let cwd = candidate.main().and_then(|process| process.cwd.as_deref());
-            return self.enter(cwd.filter(|cwd| *cwd != b"/").map(<[u8]>::to_vec));
+            return self.set_directory(cwd.filter(|cwd| *cwd != b"/").map(<[u8]>::to_vec));
         };
         let context = &service.context;
+        // 0022 is the default in units and in containers (systemd.exec(5)).
         self.script.umask = context.umask.filter(|umask| *umask != 0o022);
         for (name, value) in context.directory_variables() {
             self.set(name.as_bytes(), &value);
@@ -306,22 +315,25 @@ impl Run {
                 user.map_or_else(|| b"/root".to_vec(), |user| user.home.clone())
             }
         });
-        self.enter(directory);
+        self.set_directory(directory);
     }
 
-    fn enter(&mut self, directory: Option<Vec<u8>>) {
+    /// Sets the working directory in the image if it is plain, otherwise in the script.
+    fn set_directory(&mut self, directory: Option<Vec<u8>>) {
         match directory {
             Some(path) if is_plain(&path) => self.directory = Some(path),
             other => self.script.directory = other,
         }
     }
 
-    /// Gives a variable, or asks for it if it is secret.
+    /// Adds a variable to the image or the script, or requires it at start if its value is
+    /// secret.
     fn set(&mut self, name: &[u8], value: &[u8]) {
         let Some(variable) = Variable::new(name) else {
-            return self
-                .notes
-                .push(format!("a variable without a usable name is left out: {}", escape::escape(name)));
+            return self.notes.push(format!(
+                "a variable is left out, because its name is invalid: {}",
+                escape::escape(name)
+            ));
         };
         if secrets::secret_in_variable(name, value).is_some() {
             self.script.required.push(variable);
@@ -332,7 +344,8 @@ impl Run {
         }
     }
 
-    fn before(&mut self, candidate: &Candidate<'_>) {
+    /// Adds the unit's commands before the main command.
+    fn start_steps(&mut self, candidate: &Candidate<'_>) {
         let Some(service) = &candidate.service else { return };
         if candidate.timer.is_none() {
             self.script.before = self.steps(service.exec_start_pre.iter());
@@ -341,7 +354,7 @@ impl Run {
             }
         }
         if !service.exec_start_post.is_empty() {
-            self.notes.push("what its unit does after the start (ExecStartPost=) is not done".to_owned());
+            self.notes.push("commands after the start (ExecStartPost=) are left out".to_owned());
         }
         let as_root = self.script.before.iter().any(|step| step.as_root)
             || service
@@ -349,17 +362,18 @@ impl Run {
                 .first()
                 .is_some_and(|exec| exec.flags.full_privileges || exec.flags.no_setuid);
         if as_root {
-            self.script.becomes = self.user.take();
+            self.script.run_as = self.user.take();
         }
     }
 
-    /// The container starts as root and then becomes its user.
+    /// Makes the container start as root and change to its user later.
     pub(super) fn start_as_root(&mut self) {
         if let Some(user) = self.user.take() {
-            self.script.becomes = Some(user);
+            self.script.run_as = Some(user);
         }
     }
 
+    /// Sets the stop signal.
     fn signal(&mut self, candidate: &Candidate<'_>) {
         let unit = candidate.service.as_ref();
         let from_unit = unit.map(|service| service.kill_signal.trim_start_matches("SIG"));
@@ -367,18 +381,21 @@ impl Run {
         let from_table = self.daemon.and_then(|daemon| daemon.signal);
         let is_default = from_unit.is_none_or(|signal| signal == "TERM");
         self.signal = from_table.filter(|_| is_default).or(from_unit).unwrap_or("TERM");
-        let is_kept = unit.is_some_and(|service| service.kill_mode == KillMode::None);
-        if is_kept {
-            self.notes.push("its unit ends no process (KillMode=none): the container ends all".to_owned());
+        // systemd.kill(5): with KillMode=none, the unit's processes survive its stop.
+        let survives_stop = unit.is_some_and(|service| service.kill_mode == KillMode::None);
+        if survives_stop {
+            self.notes
+                .push("its unit has KillMode=none, but all processes end with the container".to_owned());
         }
         match &mut self.script.main {
+            // The script traps TERM and sends the service's own signal to the daemon.
             Main::Daemon { signal, .. } => (*signal, self.signal) = (self.signal, "TERM"),
             Main::Calendar { .. } | Main::Repeat { .. } => self.signal = "TERM",
             Main::Exec(_) => {}
         }
     }
 
-    /// Secret arguments become variables that whoever starts the container has to give.
+    /// Replaces secret arguments by variables that the operator sets.
     fn withhold_arguments(&mut self, stem: &[u8]) {
         let mut required = Vec::new();
         let mut withhold = |words: &mut Vec<Word>| {
@@ -414,20 +431,29 @@ impl Run {
         self.script.required.dedup();
     }
 
-    /// The command as simple as it can be: by itself, if nothing has to be done before it.
+    /// Returns the command in exec form if nothing must happen before it, otherwise as a script.
     pub(super) fn command(&self) -> Command {
-        let simple = || {
-            let Main::Exec(words) = &self.script.main else { return None };
-            let bare = Script { main: Main::Exec(words.clone()), ..Script::new(self.script.unit.clone()) };
-            let text =
-                |word: &Word| String::from_utf8(word.literal()?).ok().filter(|text| !text.contains('\0'));
-            (self.script == bare).then(|| words.iter().map(text).collect::<Option<Vec<_>>>()).flatten()
-        };
-        simple().map_or_else(|| Command::Script(self.script.render()), Command::Exec)
+        match self.exec_form() {
+            Some(words) => Command::Exec(words),
+            None => Command::Script(self.script.render()),
+        }
+    }
+
+    /// Returns the words in exec form if the script does nothing but start one command.
+    ///
+    /// The exec form is a JSON list in the Dockerfile, so that all words must be UTF-8.
+    fn exec_form(&self) -> Option<Vec<String>> {
+        let Main::Exec(words) = &self.script.main else { return None };
+        let bare = Script { main: Main::Exec(words.clone()), ..Script::new(self.script.unit.clone()) };
+        if self.script != bare {
+            return None;
+        }
+        let text = |word: &Word| String::from_utf8(word.literal()?).ok().filter(|text| !text.contains('\0'));
+        words.iter().map(text).collect()
     }
 }
 
-/// The variable for a secret argument: the service's name and the option's.
+/// Returns the variable for a secret argument, named after the service and the option.
 fn variable_for(stem: &[u8], option: &[u8]) -> Variable {
     let mut name = Vec::new();
     for &byte in stem.iter().chain(b"_").chain(option) {
@@ -442,14 +468,15 @@ fn variable_for(stem: &[u8], option: &[u8]) -> Variable {
         .unwrap_or_else(Variable::argument)
 }
 
-/// What the kernel calls a process by its program's name (`proc_pid_comm(5)`): the first 15 bytes.
+/// Returns the process name that the kernel derives from an executable: the first 15 bytes
+/// (`proc_pid_comm(5)`).
 fn comm(program: &[u8]) -> Vec<u8> {
     program[..program.len().min(15)].to_vec()
 }
 
-/// How systemd's own program opens the sockets and starts the service for them.
+/// Returns the `systemd-socket-activate` command that opens the sockets and starts the service.
 fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) -> Vec<Word> {
-    let mut words = vec![ACTIVATE.to_vec()];
+    let mut words = vec![SOCKET_ACTIVATE.to_vec()];
     let accept = sockets.iter().any(|socket| socket.accept);
     if accept {
         words.push(b"--accept".to_vec());
@@ -479,26 +506,26 @@ fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) 
     literal(&words).into_iter().chain(program).collect()
 }
 
-/// Whether a command asks systemd for something.
+/// Returns whether a command calls systemd.
 fn needs_manager(exec: &Exec) -> bool {
-    let asks = |text: &[u8]| {
+    let calls_systemd = |text: &[u8]| {
         memchr::memmem::find(text, b"systemctl").is_some()
             || memchr::memmem::find(text, b"systemd-run").is_some()
     };
-    let in_word = |word: &Word| match word {
+    let is_in_word = |word: &Word| match word {
         Word::Split(_) => false,
         Word::Joined(pieces) => {
-            pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if asks(text)))
+            pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if calls_systemd(text)))
         }
     };
-    asks(&exec.program) || exec.words.iter().any(in_word)
+    calls_systemd(&exec.program) || exec.words.iter().any(is_in_word)
 }
 
-/// Program and arguments. What it is told as its name is left to the program's path.
+/// Returns executable and arguments. The executable's path replaces an `argv[0]` set with `@`.
 fn words_of(exec: &Exec) -> Vec<Word> {
     let program = Word::Joined(vec![Piece::Literal(exec.program.clone())]);
     let keep = |word: &Word| match word {
-        // systemd.service(5): with `:` a dollar is a dollar.
+        // systemd.service(5): the prefix `:` disables variable expansion.
         Word::Split(name) if exec.flags.no_expand => {
             Word::Joined(vec![Piece::Literal([b"$", &name[..]].concat())])
         }
@@ -507,12 +534,12 @@ fn words_of(exec: &Exec) -> Vec<Word> {
     std::iter::once(program).chain(exec.words.iter().map(keep)).collect()
 }
 
-/// The main process's arguments, if they are still those that it was started with.
+/// Returns the main process's arguments, if the process has not overwritten them.
 fn argv(candidate: &Candidate<'_>) -> Option<Vec<Vec<u8>>> {
     let process = candidate.main().filter(|process| !process.is_rewritten() && !process.argv.is_cut)?;
     let mut words: Vec<Vec<u8>> = process.argv.iter().map(<[u8]>::to_vec).collect();
     let exe = process.exe.as_ref()?;
-    // A name that is looked for in a search path, or a title's remains.
+    // A name found through PATH, or the start of a process title, becomes the full path.
     let first = words.first_mut()?;
     if !first.starts_with(b"/")
         && crate::model::tree::file_name(first) == crate::model::tree::file_name(&exe.path)

@@ -1,4 +1,4 @@
-//! What will not work in a container, or not as on the machine, with evidence and advice. Pure.
+//! Reports what does not work in a container, or differs from the machine. Pure.
 
 use super::connections::{Connection, Need, Text};
 use super::data;
@@ -16,107 +16,95 @@ use crate::system::mounts::Class;
 use memchr::memmem;
 use std::collections::BTreeSet;
 
-/// Programs that change the kernel, with the kind of finding and what to do.
-const OF_THE_KERNEL: &[(&str, IssueKind, &str)] = &[
-    ("modprobe", IssueKind::KernelModule, "load the module on the host that runs the container"),
-    ("insmod", IssueKind::KernelModule, "load the module on the host that runs the container"),
-    (
-        "iptables",
-        IssueKind::PacketFilter,
-        "a container has its own, empty packet filter: put rules on the host or into network policies",
-    ),
-    (
-        "nft",
-        IssueKind::PacketFilter,
-        "a container has its own, empty packet filter: put rules on the host or into network policies",
-    ),
-    (
-        "ipset",
-        IssueKind::PacketFilter,
-        "a container has its own, empty packet filter: put rules on the host or into network policies",
-    ),
-    (
-        "sysctl",
-        IssueKind::Sysctl,
-        "set it on the host, or as sysctls of the container where the kernel has it per namespace",
-    ),
-    ("mount", IssueKind::Mount, "mount it on the host and hand it to the container as a volume"),
-    ("losetup", IssueKind::Mount, "mount it on the host and hand it to the container as a volume"),
+/// Commands that change kernel state, with the kind of issue and the advice.
+const KERNEL_COMMANDS: &[(&str, IssueKind, &str)] = &[
+    ("modprobe", IssueKind::KernelModule, "load the module on the container host"),
+    ("insmod", IssueKind::KernelModule, "load the module on the container host"),
+    ("iptables", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
+    ("nft", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
+    ("ipset", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
+    ("sysctl", IssueKind::Sysctl, "set it on the container host, or per container if it is namespaced"),
+    ("mount", IssueKind::Mount, "mount it on the container host and pass it to the container as a volume"),
+    ("losetup", IssueKind::Mount, "mount it on the container host and pass it to the container as a volume"),
 ];
-/// Servers that open further ports while they run.
+/// Servers that open further ports at run time.
 const DYNAMIC_PORTS: &[&str] =
     &["vsftpd", "proftpd", "pure-ftpd", "rpcbind", "asterisk", "freeswitch", "turnserver", "coturn"];
-/// Where a service may write without anybody wondering.
-const USUAL_WRITES: &[&str] =
+/// Directories where services usually write.
+const WRITABLE_DIRECTORIES: &[&str] =
     &["/var", "/run", "/tmp", "/dev", "/proc", "/sys", "/srv", "/home", "/data", "/opt", "/mnt", "/media"];
 
-/// Everything that is worth knowing before the containers are started.
-pub(super) fn fit(
+/// Returns all issues to resolve before the containers start.
+pub(super) fn issues(
     drafts: &[Draft<'_>],
     services: &[Service],
     survey: &Survey<'_>,
     inventory: &Inventory,
-    ground: &ServiceFiles<'_>,
+    service_files: &ServiceFiles<'_>,
     needs: &BTreeSet<Need>,
-    files: &[SecretFile],
+    secret_files: &[SecretFile],
 ) -> Vec<CompatibilityIssue> {
-    let mut found = Issues(Vec::new());
-    let texts = Own::of(inventory, ground);
+    let mut issues = Issues(Vec::new());
+    let addresses = MachineAddresses::of(inventory, service_files);
     for (draft, service) in drafts.iter().zip(services) {
-        found.commands(draft, ground);
-        found.manager(draft, inventory);
-        found.network(draft, service, needs, drafts);
-        found.files(draft, inventory, ground);
-        found.identity(draft, &texts);
-        found.privileges(service);
-        found.withheld(service, files);
+        issues.commands(draft, service_files);
+        issues.manager(draft, inventory);
+        issues.network(draft, service, needs, drafts);
+        issues.files(draft, inventory, service_files);
+        issues.addresses(draft, &addresses);
+        issues.privileges(service);
+        issues.withheld(service, secret_files);
     }
-    found.collisions(services);
-    found.machine(survey, inventory, ground);
-    found.0
+    issues.collisions(services);
+    issues.machine(survey, inventory, service_files);
+    issues.0
 }
 
+/// Issues found so far.
 struct Issues(Vec<CompatibilityIssue>);
 
 impl CompatibilityIssue {
-    /// A unit of which nobody can tell how it is started.
+    /// Returns the issue for a service whose start command is unknown.
     pub(super) fn unknown_start(unit: &[u8]) -> Self {
         CompatibilityIssue {
             severity: IssueSeverity::Blocker,
             service: None,
             kind: IssueKind::UnknownStart,
             evidence: format!(
-                "{}: its program wrote over its arguments, and no unit or script tells how it is started",
+                "{}: start command unknown: the process overwrote its arguments, and no unit or script exists",
                 escape::escape(unit)
             ),
-            advice: "write services/NAME/Dockerfile by hand: FROM the system image, CMD what starts it",
+            advice: "write services/NAME/Dockerfile: FROM the system image, CMD with the start command",
         }
     }
 }
 
-/// How the machine itself is written in configurations.
-struct Own {
-    addresses: Vec<String>,
-    hardware: Vec<String>,
+/// Addresses of this machine, as configurations write them.
+struct MachineAddresses {
+    /// IP addresses without loopback.
+    ip: Vec<String>,
+    /// MAC addresses, six hexadecimal bytes with colons.
+    mac: Vec<String>,
 }
 
-impl Own {
-    fn of(inventory: &Inventory, ground: &ServiceFiles<'_>) -> Self {
-        let Some(live) = &inventory.live else { return Own { addresses: Vec::new(), hardware: Vec::new() } };
+impl MachineAddresses {
+    fn of(inventory: &Inventory, service_files: &ServiceFiles<'_>) -> Self {
+        let Some(live) = &inventory.live else { return MachineAddresses { ip: Vec::new(), mac: Vec::new() } };
         let local = live.sockets.inet.iter().map(|socket| socket.local.ip().to_canonical());
         let addresses: BTreeSet<_> =
             local.filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).map(|ip| ip.to_string()).collect();
-        let cards = ground.root.list(b"sys/class/net").unwrap_or_default();
-        let hardware = cards.iter().filter(|card| *card != b"lo").filter_map(|card| {
-            let text = ground.root.read(&[b"sys/class/net/", &card[..], b"/address"].concat()).ok()?;
+        let cards = service_files.root.list(b"sys/class/net").unwrap_or_default();
+        let mac = cards.iter().filter(|card| *card != b"lo").filter_map(|card| {
+            let text = service_files.root.read(&[b"sys/class/net/", &card[..], b"/address"].concat()).ok()?;
             let address = String::from_utf8_lossy(&text).trim().to_owned();
             (address.len() == 17 && address != "00:00:00:00:00:00").then_some(address)
         });
-        Own { addresses: addresses.into_iter().collect(), hardware: hardware.collect() }
+        MachineAddresses { ip: addresses.into_iter().collect(), mac: mac.collect() }
     }
 }
 
 impl Issues {
+    /// Adds an issue.
     fn add(
         &mut self,
         severity: IssueSeverity,
@@ -128,8 +116,8 @@ impl Issues {
         self.0.push(CompatibilityIssue { severity, service: service.cloned(), kind, evidence, advice });
     }
 
-    /// What the unit runs, and what became of it.
-    fn commands(&mut self, draft: &Draft<'_>, ground: &ServiceFiles<'_>) {
+    /// Reports changed start steps, missing executables and commands that change kernel state.
+    fn commands(&mut self, draft: &Draft<'_>, service_files: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
         for note in &draft.run.notes {
             self.add(
@@ -137,25 +125,26 @@ impl Issues {
                 name,
                 IssueKind::Start,
                 note.clone(),
-                "look whether the service misses it",
+                "check whether the service needs this step",
             );
         }
         let Some(unit) = &draft.candidate.service else { return };
         for exec in unit.exec_start.iter().filter(|exec| exec.program.starts_with(b"/")) {
-            if !ground.has_program(&exec.program) {
-                let evidence = format!("its unit runs {}, which is not there", escape::escape(&exec.program));
+            if !service_files.has_program(&exec.program) {
+                let evidence =
+                    format!("its unit runs {}, which does not exist", escape::escape(&exec.program));
                 self.add(
                     IssueSeverity::Blocker,
                     name,
                     IssueKind::MissingProgram,
                     evidence,
-                    "it did not run on the machine either: mend or mask the unit",
+                    "fix or mask the unit: it did not start on the machine either",
                 );
             }
         }
         let commands = unit.exec_start_pre.iter().chain(&unit.exec_start).chain(&unit.exec_start_post);
         for exec in commands {
-            for (program, kind, advice) in OF_THE_KERNEL {
+            for (program, kind, advice) in KERNEL_COMMANDS {
                 if runs(exec, program.as_bytes()) {
                     self.add(IssueSeverity::Warning, name, *kind, format!("its unit runs {program}"), advice);
                 }
@@ -163,36 +152,37 @@ impl Issues {
         }
     }
 
-    /// What of systemd's the service talks to.
+    /// Reports use of D-Bus and syslog, which containers do not have.
     fn manager(&mut self, draft: &Draft<'_>, inventory: &Inventory) {
         let name = Some(&draft.name);
         if draft.candidate.service.as_ref().is_some_and(|unit| unit.kind == Type::Dbus) {
-            let advice = "run dbus-daemon beside it, or do without: no message bus runs in a container";
+            let advice = "run dbus-daemon in the same container, or disable D-Bus in the service";
             self.add(
                 IssueSeverity::Warning,
                 name,
                 IssueKind::MessageBus,
-                "its unit has a name on the message bus".to_owned(),
+                "its unit has Type=dbus, and containers have no D-Bus".to_owned(),
                 advice,
             );
         }
         let Some(live) = &inventory.live else { return };
-        let whose: BTreeSet<u32> = draft.candidate.processes.iter().map(|process| process.pid).collect();
-        let log = live.peers.iter().filter(|peer| whose.contains(&peer.client)).any(|peer| {
+        let pids: BTreeSet<u32> = draft.candidate.processes.iter().map(|process| process.pid).collect();
+        let uses_syslog = live.peers.iter().filter(|peer| pids.contains(&peer.client)).any(|peer| {
             matches!(&peer.endpoint, crate::detect::peers::Endpoint::Unix(UnixName::Path(path)) if canonical(path).ends_with(b"/dev-log"))
         });
-        if log {
-            let advice = "nobody listens on /dev/log in a container: let it log to its output";
+        if uses_syslog {
+            let advice = "configure it to log to standard output";
             self.add(
                 IssueSeverity::Info,
                 name,
                 IssueKind::Syslog,
-                "it logs through /dev/log".to_owned(),
+                "it logs to /dev/log, which containers do not have".to_owned(),
                 advice,
             );
         }
     }
 
+    /// Reports ports and sockets that are unreachable or unsuitable in containers.
     fn network(
         &mut self,
         draft: &Draft<'_>,
@@ -203,27 +193,27 @@ impl Issues {
         let name = Some(&draft.name);
         let program = draft.candidate.program().unwrap_or_default();
         if DYNAMIC_PORTS.iter().any(|dynamic| program == dynamic.as_bytes()) {
-            let advice = "fix its range of ports in its configuration and publish that range, or use the host's network";
+            let advice = "configure a fixed port range and publish it, or use the host's network";
             self.add(
                 IssueSeverity::Warning,
                 name,
                 IssueKind::DynamicPorts,
-                "it opens further ports while it runs".to_owned(),
+                "it opens further ports at run time".to_owned(),
                 advice,
             );
         }
         let index = drafts.iter().position(|other| other.name == draft.name);
         let is_used = needs.iter().any(|need| Some(need.server) == index);
-        let only_here = !service.ports.is_empty()
+        let is_loopback_only = !service.ports.is_empty()
             && service.ports.iter().all(|port| !port.public)
             && draft.listening.paths.is_empty();
-        if only_here && !is_used {
-            let advice = "if another container needs it, let it listen on 0.0.0.0, or put both into one network namespace";
+        if is_loopback_only && !is_used {
+            let advice = "if another container needs it, configure it to listen on 0.0.0.0, or share a network namespace";
             self.add(
                 IssueSeverity::Info,
                 name,
                 IssueKind::LoopbackOnly,
-                "it listens on this machine's own address only, and nobody was seen to use it".to_owned(),
+                "it listens only on loopback, and no other service was seen to use it".to_owned(),
                 advice,
             );
         }
@@ -231,8 +221,10 @@ impl Issues {
             if let Connection::Unix(path) = &need.at
                 && matches!(tree::parent(path), b"/run" | b"/tmp")
             {
-                let evidence = format!("it reaches {} at {}", drafts[need.server].name, escape::escape(path));
-                let advice = "move the socket into a directory of its own, which both containers can share";
+                let evidence =
+                    format!("it connects to {} at {}", drafts[need.server].name, escape::escape(path));
+                let advice =
+                    "configure a socket path in a separate directory, which both containers can share";
                 self.add(IssueSeverity::Blocker, name, IssueKind::SocketPlace, evidence, advice);
             }
         }
@@ -242,24 +234,25 @@ impl Issues {
                 name,
                 IssueKind::RawSocket,
                 "it has a raw socket open".to_owned(),
-                "add the capability NET_RAW where the engine does not grant it",
+                "add the capability NET_RAW if the engine does not grant it",
             );
         }
     }
 
-    /// Where its files are, and what it does with them.
-    fn files(&mut self, draft: &Draft<'_>, inventory: &Inventory, ground: &ServiceFiles<'_>) {
+    /// Reports unusual writes, network file systems and graphical libraries.
+    fn files(&mut self, draft: &Draft<'_>, inventory: &Inventory, service_files: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
         let written: BTreeSet<&[u8]> =
-            data::written(draft.candidate).filter(|path| ground.node(path).is_some()).collect();
+            data::written(draft.candidate).filter(|path| service_files.node(path).is_some()).collect();
         for path in &written {
-            if !USUAL_WRITES.iter().any(|usual| tree::is_within(path, usual.as_bytes())) {
-                let advice = "what it writes is lost with the container: make a volume of the directory";
+            if !WRITABLE_DIRECTORIES.iter().any(|usual| tree::is_within(path, usual.as_bytes())) {
+                let advice =
+                    "add a volume for the directory, because files in the container are lost with it";
                 self.add(
                     IssueSeverity::Warning,
                     name,
                     IssueKind::SelfRewriting,
-                    format!("it holds {} open for writing", escape::escape(path)),
+                    format!("it has {} open for writing", escape::escape(path)),
                     advice,
                 );
             }
@@ -269,14 +262,17 @@ impl Issues {
             let point = [b"/", &*mount.point].concat();
             let is_used = draft.texts.iter().any(|text| memmem::find(&text.content, &point).is_some());
             if is_used && point.len() > 1 {
-                let evidence =
-                    format!("its configuration names {}, a {} mount", escape::escape(&point), mount.fstype);
+                let evidence = format!(
+                    "its configuration mentions {}, a {} mount",
+                    escape::escape(&point),
+                    mount.fstype
+                );
                 self.add(
                     IssueSeverity::Warning,
                     name,
                     IssueKind::NetworkMount,
                     evidence,
-                    "mount it on the host and hand it to the container as a volume",
+                    "mount it on the container host and pass it to the container as a volume",
                 );
             }
         }
@@ -285,105 +281,111 @@ impl Issues {
                 memmem::find(&mapped.path, b"/libX11.so").is_some()
                     || memmem::find(&mapped.path, b"/libwayland-").is_some()
             }) {
-                let advice = "a container has no display: run it without, or hand it the host's";
+                let advice = "run it without a display, or pass the host's display to the container";
                 return self.add(
                     IssueSeverity::Warning,
                     name,
                     IssueKind::Display,
-                    "it has the libraries of a display open".to_owned(),
+                    "it uses X11 or Wayland libraries, and containers have no display".to_owned(),
                     advice,
                 );
             }
         }
     }
 
-    /// Addresses and licences of this very machine.
-    fn identity(&mut self, draft: &Draft<'_>, own: &Own) {
+    /// Reports configurations that name an IP or MAC address of this machine.
+    fn addresses(&mut self, draft: &Draft<'_>, addresses: &MachineAddresses) {
         let name = Some(&draft.name);
         for Text { path, content: text, .. } in
             draft.texts.iter().filter(|text| !text.path.starts_with(b"proc/"))
         {
             let shown = escape::display(path);
-            for address in &own.addresses {
-                if super::connections::holds_address_alone(text, address.as_bytes()) {
-                    let advice =
-                        "a container has an address of its own: use a name, or the address 0.0.0.0 to listen";
+            for address in &addresses.ip {
+                if super::connections::holds_word(text, address.as_bytes()) {
+                    let advice = "use a host name, or 0.0.0.0 to listen: the container has another address";
                     self.add(
                         IssueSeverity::Warning,
                         name,
                         IssueKind::OwnAddress,
-                        format!("{shown} names this machine's address {address}"),
+                        format!("{shown} contains this machine's IP address {address}"),
                         advice,
                     );
                 }
             }
             let lower = text.to_ascii_lowercase();
             for address in
-                own.hardware.iter().filter(|address| memmem::find(&lower, address.as_bytes()).is_some())
+                addresses.mac.iter().filter(|address| memmem::find(&lower, address.as_bytes()).is_some())
             {
-                let advice = "a licence may be bound to the network card: give the container this hardware address (mac_address)";
+                let advice = "if a license depends on it, set mac_address of the container";
                 self.add(
                     IssueSeverity::Warning,
                     name,
                     IssueKind::HardwareAddress,
-                    format!("{shown} names this machine's network card {address}"),
+                    format!("{shown} contains this machine's MAC address {address}"),
                     advice,
                 );
             }
         }
     }
 
+    /// Reports devices and capabilities.
     fn privileges(&mut self, service: &Service) {
         let name = Some(&service.name);
         if !service.privileges.devices.is_empty() {
             let shown: Vec<String> =
                 service.privileges.devices.iter().map(|path| escape::escape(path)).collect();
-            let advice = "the host that runs the container has to have the device";
+            let advice = "run the container on a host that has the device";
             self.add(
                 IssueSeverity::Warning,
                 name,
                 IssueKind::Device,
-                format!("it holds {} open", shown.join(", ")),
+                format!("it has {} open", shown.join(", ")),
                 advice,
             );
         }
         if !service.privileges.add.is_empty() {
             let names: Vec<&str> = service.privileges.add.iter().copied().collect();
-            let advice = "its unit or process has these rights: take them away if it works without";
-            self.add(IssueSeverity::Info, name, IssueKind::Capability, names.join(", "), advice);
-        }
-    }
-
-    fn withheld(&mut self, service: &Service, files: &[SecretFile]) {
-        let variables = service.secrets.iter().map(|variable| variable.as_str().to_owned());
-        let paths = service.secret_files.iter().map(|&index| escape::escape(&files[index].path));
-        let names: Vec<String> = variables.chain(paths).collect();
-        if !names.is_empty() {
-            let advice =
-                "give them when the containers are started: README.md says how; they refuse to start without";
+            let advice = "remove capabilities that the service does not need";
             self.add(
-                IssueSeverity::Warning,
-                Some(&service.name),
-                IssueKind::Secret,
-                format!("withheld: {}", names.join(", ")),
+                IssueSeverity::Info,
+                name,
+                IssueKind::Capability,
+                format!("it has the capabilities {}", names.join(", ")),
                 advice,
             );
         }
     }
 
-    /// Ports that more than one service has, at different addresses.
+    /// Reports secrets that the operator must provide.
+    fn withheld(&mut self, service: &Service, secret_files: &[SecretFile]) {
+        let variables = service.secrets.iter().map(|variable| variable.as_str().to_owned());
+        let paths = service.secret_files.iter().map(|&index| escape::escape(&secret_files[index].path));
+        let names: Vec<String> = variables.chain(paths).collect();
+        if !names.is_empty() {
+            let advice = "provide them at start as described in README.md: without them the container exits";
+            self.add(
+                IssueSeverity::Warning,
+                Some(&service.name),
+                IssueKind::Secret,
+                format!("secrets not in the image: {}", names.join(", ")),
+                advice,
+            );
+        }
+    }
+
+    /// Reports ports that several services publish, on different addresses of the machine.
     fn collisions(&mut self, services: &[Service]) {
         let mut seen: BTreeSet<(u16, Protocol)> = BTreeSet::new();
         for service in services {
             for port in service.ports.iter().filter(|port| port.public) {
                 if !seen.insert((port.number, port.protocol)) {
                     let advice =
-                        "two containers cannot publish the same port of one host: give one of them another";
+                        "publish one of them on another port: a host port can be published only once";
                     self.add(
                         IssueSeverity::Blocker,
                         Some(&service.name),
                         IssueKind::PortCollision,
-                        format!("another service has port {} as well", port.number),
+                        format!("another service also publishes port {}", port.number),
                         advice,
                     );
                 }
@@ -391,11 +393,12 @@ impl Issues {
         }
     }
 
-    fn machine(&mut self, survey: &Survey<'_>, inventory: &Inventory, ground: &ServiceFiles<'_>) {
+    /// Reports issues of the machine as a whole.
+    fn machine(&mut self, survey: &Survey<'_>, inventory: &Inventory, service_files: &ServiceFiles<'_>) {
         self.schedules(survey);
-        let config = ground.root.read(b"etc/selinux/config").unwrap_or_default();
+        let config = service_files.root.read(b"etc/selinux/config").unwrap_or_default();
         if memmem::find(&config, b"\nSELINUX=enforcing").is_some() {
-            let advice = "labels are the host's: volumes need :Z or :z there";
+            let advice = "add :Z or :z to volumes if the container host enforces SELinux";
             self.add(
                 IssueSeverity::Info,
                 None,
@@ -405,43 +408,45 @@ impl Issues {
             );
         }
         if let Some(live) = &inventory.live {
-            self.kernel(live, ground);
+            self.kernel(live, service_files);
             let contained = live.processes.iter().filter(|process| process.contained.is_some()).count();
             if contained > 0 {
                 let evidence = format!("{contained} processes run in containers on this machine");
-                let advice = "they have images already: run those beside these";
+                let advice = "run them from their existing images";
                 self.add(IssueSeverity::Info, None, IssueKind::Containers, evidence, advice);
             }
         }
     }
 
+    /// Reports cron and at jobs.
     fn schedules(&mut self, survey: &Survey<'_>) {
         let jobs: BTreeSet<String> = survey.jobs.jobs.iter().map(|job| escape::display(&job.file)).collect();
         if !jobs.is_empty() {
             let list: Vec<String> = jobs.into_iter().collect();
-            let evidence = format!("jobs that no package ships: {}", list.join(", "));
-            let advice = "they run in the container of cron; what they need of other services has to be reachable from there";
+            let evidence = format!("unpackaged cron jobs: {}", list.join(", "));
+            let advice = "check that the jobs reach the services they need: they run in cron's container";
             self.add(IssueSeverity::Info, None, IssueKind::Cron, evidence, advice);
         }
         if !survey.jobs.at.is_empty() {
-            let evidence = format!("{} jobs of at wait for their time", survey.jobs.at.len());
+            let evidence = format!("{} pending at jobs, which are not in the image", survey.jobs.at.len());
             self.add(
                 IssueSeverity::Warning,
                 None,
                 IssueKind::At,
                 evidence,
-                "they are not in the image: queue them again",
+                "schedule them again in the container",
             );
         }
     }
 
-    /// What belongs to the whole kernel.
-    fn kernel(&mut self, live: &RuntimeState, ground: &ServiceFiles<'_>) {
+    /// Reports settings that apply to the whole kernel.
+    fn kernel(&mut self, live: &RuntimeState, service_files: &ServiceFiles<'_>) {
         for sysctl in &live.sysctls {
-            if !sysctl.is_namespaced && ground.is_own(&sysctl.file) && sysctl.current.is_some() {
+            if !sysctl.is_namespaced && service_files.is_local(&sysctl.file) && sysctl.current.is_some() {
                 let evidence =
                     format!("{} sets {}", escape::display(&sysctl.file), escape::escape(&sysctl.name()));
-                let advice = "it is the whole kernel's: set it on the host if the services need it";
+                let advice =
+                    "set it on the container host if the services need it: it applies to the whole kernel";
                 self.add(IssueSeverity::Info, None, IssueKind::Sysctl, evidence, advice);
             }
         }
@@ -450,19 +455,20 @@ impl Issues {
         let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         if version < (3, 8) {
             let evidence = format!("the machine's kernel is {}", live.hardware.kernel);
-            let advice = "engines need 3.10: programs that look for the old version may behave otherwise";
+            let advice =
+                "check programs that depend on the kernel version: container engines need 3.10 or later";
             self.add(IssueSeverity::Info, None, IssueKind::Kernel, evidence, advice);
         }
     }
 }
 
-/// Whether a command runs a program, by itself or in a line of shell.
+/// Returns whether a command runs an executable, directly or in a shell command line.
 fn runs(exec: &Exec, program: &[u8]) -> bool {
-    let is_it = |text: &[u8]| tree::file_name(text) == program;
-    let in_line = |word: &Word| {
+    let is_program = |text: &[u8]| tree::file_name(text) == program;
+    let is_in_line = |word: &Word| {
         let text = word.literal().unwrap_or_default();
-        text.split(|byte| byte.is_ascii_whitespace() || b";&|()`".contains(byte)).any(is_it)
+        text.split(|byte| byte.is_ascii_whitespace() || b";&|()`".contains(byte)).any(is_program)
     };
     let is_shell = matches!(tree::file_name(&exec.program), b"sh" | b"bash" | b"dash");
-    is_it(&exec.program) || is_shell && exec.words.iter().any(in_line)
+    is_program(&exec.program) || is_shell && exec.words.iter().any(is_in_line)
 }

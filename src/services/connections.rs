@@ -1,4 +1,4 @@
-//! Which services talk to each other, and what they have to share for it. Pure but for the files it is handed.
+//! Determines which services connect to each other and what they must share. Pure.
 
 use super::listening::{Listening, canonical};
 use super::model::Protocol;
@@ -7,7 +7,7 @@ use crate::detect::sockets::UnixName;
 use memchr::memmem;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Words that tell which server a client means where it names no port: program, words, its usual port.
+/// Words that identify a server in configurations without a port: executable, words, usual port.
 const CLIENTS: &[(&str, &[&str], u16)] = &[
     ("postgres", &["postgres", "psycopg", "pgsql"], 5432),
     ("mariadbd", &["mysql", "mariadb"], 3306),
@@ -21,113 +21,114 @@ const CLIENTS: &[(&str, &[&str], u16)] = &[
     ("master", &["smtp"], 25),
     ("exim4", &["smtp"], 25),
 ];
-/// How configurations write "this machine".
-const HERE: &[&str] = &["127.0.0.1", "localhost", "[::1]", "::1"];
+/// Loopback names and addresses, as configurations write them.
+const LOOPBACK: &[&str] = &["127.0.0.1", "localhost", "[::1]", "::1"];
 
-/// A service as far as others see it.
+/// Properties of a service that its clients see.
 pub(super) struct PeerService<'a> {
-    /// File name of its program.
+    /// File name of the executable.
     pub(super) program: &'a [u8],
-    /// Where it listens.
+    /// Addresses that the service listens on.
     pub(super) listening: &'a Listening,
-    /// Its configuration, without comments.
+    /// Configuration files, without comments.
     pub(super) texts: &'a [Text],
 }
 
-/// A text of a service's configuration.
+/// A configuration file of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text {
-    /// Relative to the root.
+    /// Path relative to the root.
     pub(super) path: Vec<u8>,
-    /// Its content, without comments.
+    /// Content without comments.
     pub(super) content: Vec<u8>,
-    /// The administrator wrote it. What a package brings speaks of many servers that nobody uses.
-    pub(super) is_own: bool,
+    /// Whether the file is local. Packaged defaults mention many servers that the machine does
+    /// not use.
+    pub(super) is_local: bool,
 }
 
-/// One service needs another.
+/// A dependency of one service on another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Need {
-    /// Index of the one that asks.
+    /// Index of the client.
     pub(super) client: usize,
-    /// Index of the one that answers.
+    /// Index of the server.
     pub(super) server: usize,
-    /// Where.
+    /// Address of the server.
     pub(super) at: Connection,
-    /// How it is known, for people.
+    /// Observation that shows the dependency, as text for the report.
     pub(super) evidence: String,
 }
 
-/// Where two services meet.
+/// The address at which a client reaches a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Connection {
-    /// At an address that means the machine itself.
+    /// A loopback address, or another address of this machine.
     Loopback,
-    /// At a socket in the file system, absolute.
+    /// A Unix socket at this absolute path.
     Unix(Vec<u8>),
 }
 
-/// What the configurations say; `own` are other names and addresses of the machine.
-pub(super) fn from_configuration(parties: &[PeerService<'_>], own: &[Vec<u8>]) -> BTreeSet<Need> {
+/// Returns the dependencies that configurations show. `own` lists further names and addresses of
+/// the machine.
+pub(super) fn from_configuration(services: &[PeerService<'_>], own: &[Vec<u8>]) -> BTreeSet<Need> {
     let mut needs = BTreeSet::new();
-    for (client, party) in parties.iter().enumerate() {
-        for text in party.texts {
-            for (server, other) in parties.iter().enumerate().filter(|(server, _)| *server != client) {
-                if let Some(at) = mentioned(text, other, party, own) {
-                    let evidence = format!("{} names it", crate::model::escape::display(&text.path));
+    for (client, service) in services.iter().enumerate() {
+        for text in service.texts {
+            for (server, other) in services.iter().enumerate().filter(|(server, _)| *server != client) {
+                if let Some(at) = mentioned_address(text, other, service, own) {
+                    let evidence =
+                        format!("{} mentions its address", crate::model::escape::display(&text.path));
                     needs.insert(Need { client, server, at, evidence });
                 }
             }
         }
     }
-    // One reason is enough.
+    // The first observation for an address is enough.
     let mut seen = BTreeSet::new();
     needs.into_iter().filter(|need| seen.insert((need.client, need.server, need.at.clone()))).collect()
 }
 
-/// How a text leads to a server.
-fn mentioned(
+/// Returns the address of `server` that a text mentions.
+fn mentioned_address(
     text: &Text,
     server: &PeerService<'_>,
     client: &PeerService<'_>,
     own: &[Vec<u8>],
 ) -> Option<Connection> {
-    let (text, is_own_text) = (&text.content[..], text.is_own);
-    let socket = server.listening.paths.iter().find(|path| {
-        let old = path.strip_prefix(b"/run/").map(|rest| [b"/var/run/", rest].concat());
-        holds_path(text, path) || old.is_some_and(|old| holds_path(text, &old))
-    });
-    if let Some(path) = socket {
-        return Some(Connection::Unix(path.clone()));
+    let content = &text.content[..];
+    for path in &server.listening.paths {
+        // Configurations still use the older path (see `canonical`).
+        let old_path = path.strip_prefix(b"/run/").map(|rest| [b"/var/run/", rest].concat());
+        if holds_path(content, path) || old_path.is_some_and(|path| holds_path(content, &path)) {
+            return Some(Connection::Unix(path.clone()));
+        }
     }
-    let is_own = |port: u16| client.listening.ports.iter().any(|own| own.number == port);
-    let ports = || {
-        server
-            .listening
-            .ports
-            .iter()
-            .filter(|port| port.protocol == Protocol::Tcp && !is_own(port.number))
-            .map(|port| port.number)
-    };
-    let here = || HERE.iter().map(|name| name.as_bytes()).chain(own.iter().map(Vec::as_slice));
-    let named = ports().any(|port| here().any(|host| holds_address(text, host, port)));
-    named.then_some(Connection::Loopback).or_else(|| by_words(text, server, here()).filter(|_| is_own_text))
+    let hosts: Vec<&[u8]> =
+        LOOPBACK.iter().map(|name| name.as_bytes()).chain(own.iter().map(Vec::as_slice)).collect();
+    let client_ports = &client.listening.ports;
+    for port in server.listening.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        // A port that the client has too is probably its own.
+        let is_client_port = client_ports.iter().any(|other| other.number == port.number);
+        if !is_client_port && hosts.iter().any(|host| holds_address(content, host, port.number)) {
+            return Some(Connection::Loopback);
+        }
+    }
+    if text.is_local { mentioned_protocol(content, server, &hosts) } else { None }
 }
 
-/// A text that speaks of this machine and of a server's protocol, without its port because it is the usual one.
-fn by_words<'h>(
-    text: &[u8],
-    server: &PeerService<'_>,
-    mut here: impl Iterator<Item = &'h [u8]>,
-) -> Option<Connection> {
+/// Returns the loopback address if a text names this machine and the server's protocol, but no
+/// port. Clients omit the usual port.
+fn mentioned_protocol(text: &[u8], server: &PeerService<'_>, hosts: &[&[u8]]) -> Option<Connection> {
     let (_, words, port) = CLIENTS.iter().find(|(program, _, _)| program.as_bytes() == server.program)?;
-    let listens = server.listening.ports.iter().any(|own| own.number == *port);
     let lower = text.to_ascii_lowercase();
-    let speaks = listens && words.iter().any(|word| memmem::find(&lower, word.as_bytes()).is_some());
-    (speaks && here.any(|host| holds_word(text, host))).then_some(Connection::Loopback)
+    let is_mentioned = server.listening.ports.iter().any(|own| own.number == *port)
+        && words.iter().any(|word| memmem::find(&lower, word.as_bytes()).is_some())
+        && hosts.iter().any(|host| holds_word(text, host));
+    is_mentioned.then_some(Connection::Loopback)
 }
 
-/// Whether `host:port` stands in a text, as an address or with the two apart (`host 127.0.0.1; port 5432`, on one line).
+/// Returns whether a text contains `host:port`, or host and port on one line (`host 127.0.0.1;
+/// port 5432`).
 fn holds_address(text: &[u8], host: &[u8], port: u16) -> bool {
     let address = [host, b":", port.to_string().as_bytes()].concat();
     let together = memmem::find_iter(text, &address).any(|at| {
@@ -142,6 +143,7 @@ fn holds_address(text: &[u8], host: &[u8], port: u16) -> bool {
             .any(|line| holds_word(line, host) && holds_word(line, port.to_string().as_bytes()))
 }
 
+/// Returns whether a text contains a path that is not part of a longer name.
 pub(super) fn holds_path(text: &[u8], path: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
     memmem::find_iter(text, path).any(|at| {
@@ -151,18 +153,19 @@ pub(super) fn holds_path(text: &[u8], path: &[u8]) -> bool {
     })
 }
 
-fn holds_word(text: &[u8], word: &[u8]) -> bool {
+/// Returns whether a text contains a word or an address that is not part of a longer one.
+pub(super) fn holds_word(text: &[u8], word: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_".contains(byte);
     memmem::find_iter(text, word).any(|at| {
         let after = text.get(at + word.len());
         let before = at.checked_sub(1).map(|at| text[at]);
-        // A dot ends a sentence as well.
-        let goes_on = after.is_some_and(|byte| is_part(byte) && *byte != b'.');
-        !goes_on && !before.is_some_and(|byte| is_part(&byte))
+        // A dot can also end a sentence.
+        let continues = after.is_some_and(|byte| is_part(byte) && *byte != b'.');
+        !continues && !before.is_some_and(|byte| is_part(&byte))
     })
 }
 
-/// The lines that say something in most languages of configuration.
+/// Removes lines that most configuration languages read as comments.
 pub(super) fn without_comments(text: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(text.len());
     for line in text.split(|&byte| byte == b'\n') {
@@ -177,23 +180,19 @@ pub(super) fn without_comments(text: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Where two processes of this machine were seen to meet.
-pub(super) fn meeting(endpoint: &Endpoint) -> Option<Connection> {
+/// Returns the address of an open connection between two processes of this machine.
+pub(super) fn address_of(endpoint: &Endpoint) -> Option<Connection> {
     match endpoint {
         Endpoint::Inet(..) => Some(Connection::Loopback),
         Endpoint::Unix(UnixName::Path(path)) => {
             path.starts_with(b"/").then(|| Connection::Unix(canonical(path)))
         }
+        // A network namespace also isolates abstract sockets (network_namespaces(7)).
         Endpoint::Unix(UnixName::Abstract(_)) => Some(Connection::Loopback),
     }
 }
 
-/// Whether an address stands in a text by itself.
-pub(super) fn holds_address_alone(text: &[u8], address: &[u8]) -> bool {
-    holds_word(text, address)
-}
-
-/// Services that need one another at addresses of the machine itself, transitively: each group by its members.
+/// Returns groups of services that reach each other on loopback, directly or through others.
 pub(super) fn groups(count: usize, needs: &BTreeSet<Need>) -> Vec<BTreeSet<usize>> {
     let mut group: Vec<usize> = (0..count).collect();
     for need in needs.iter().filter(|need| need.at == Connection::Loopback) {
@@ -207,7 +206,8 @@ pub(super) fn groups(count: usize, needs: &BTreeSet<Need>) -> Vec<BTreeSet<usize
     members.into_values().filter(|members| members.len() > 1).collect()
 }
 
-/// Who has to be there before whom, without circles: what would close one is left out.
+/// Returns for each service the services to start first. Leaves out dependencies that would close
+/// a cycle.
 pub(super) fn order(count: usize, needs: impl Iterator<Item = (usize, usize)>) -> Vec<BTreeSet<usize>> {
     let mut after: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
     for (client, server) in needs {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn configurations_name_who_is_needed() {
+    fn from_configuration_each_notation_finds_the_connection() {
         let server = listening(5432, &["/run/postgresql/.s.PGSQL.5432"]);
         let client = listening(8000, &[]);
         for (text, expected) in [
@@ -262,21 +262,21 @@ mod tests {
                 Some(Connection::Unix(b"/run/postgresql/.s.PGSQL.5432".to_vec())),
             ),
             ("/run/postgresql/.s.PGSQL.54321", None),
-            ("nothing at all", None),
+            ("unrelated text", None),
         ] {
             let content = without_comments(text.as_bytes());
-            let texts = [Text { path: b"etc/x".to_vec(), content, is_own: true }];
-            let parties = [
+            let texts = [Text { path: b"etc/x".to_vec(), content, is_local: true }];
+            let services = [
                 PeerService { program: b"app", listening: &client, texts: &texts },
                 PeerService { program: b"postgres", listening: &server, texts: &[] },
             ];
-            let needs = from_configuration(&parties, &[b"own-name".to_vec()]);
+            let needs = from_configuration(&services, &[b"own-name".to_vec()]);
             assert_eq!(needs.first().map(|need| need.at.clone()), expected, "{text}");
         }
     }
 
     #[test]
-    fn groups_are_transitive_and_orders_have_no_circles() {
+    fn groups_chain_of_connections_returns_one_group() {
         let need = |client, server, at| Need { client, server, at, evidence: String::new() };
         let needs = BTreeSet::from([
             need(0, 1, Connection::Loopback),
@@ -284,6 +284,10 @@ mod tests {
             need(3, 4, Connection::Unix(b"/run/x".to_vec())),
         ]);
         assert_eq!(groups(5, &needs), [BTreeSet::from([0, 1, 2])]);
+    }
+
+    #[test]
+    fn order_cycle_leaves_out_the_closing_dependency() {
         let order = order(3, [(0, 1), (1, 2), (2, 0), (1, 1)].into_iter());
         assert_eq!(order, [BTreeSet::from([1]), BTreeSet::from([2]), BTreeSet::new()]);
     }

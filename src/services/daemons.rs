@@ -1,29 +1,30 @@
-//! Daemons that are known: how they stay in the foreground, which signal ends them well, whether they can log to the output.
+//! Table of known daemons: options for the foreground, stop signal, logging to the output.
 //!
-//! Only what a unit or init script leaves in the background needs the first; a
-//! unit that keeps its program in the foreground is taken at its word.
+//! The options matter only for daemons that a unit or init script starts in the background. A
+//! unit that keeps its process in the foreground is used unchanged.
 
 use crate::glob::GlobSet;
 use std::sync::LazyLock;
 
-/// What is known of a program.
+/// Known properties of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Daemon {
-    /// File name of the executable; one that ends in `*` stands for all that begin so.
+    /// File name of the executable; a final `*` matches any rest.
     pub(super) program: &'static str,
-    /// Options that put it into the background or clash with `add`, and whether a value follows in a word of its own.
+    /// Options that select the background or conflict with `add`. The bool says whether a
+    /// separate value follows.
     pub(super) drop: &'static [(&'static str, bool)],
-    /// Arguments that keep it in the foreground.
+    /// Arguments that select the foreground.
     pub(super) add: &'static [&'static str],
-    /// The whole command, where arguments alone do not do.
+    /// Complete command, if arguments are not enough.
     pub(super) instead: &'static [&'static str],
-    /// A piece of shell that sets its environment, absolute.
+    /// Absolute path of a shell file that sets the environment.
     pub(super) shell: Option<&'static str>,
-    /// The signal that ends it well, if it is not `TERM`.
+    /// Signal for a clean stop, if it is not `TERM`.
     pub(super) signal: Option<&'static str>,
-    /// It can write its logs to a pipe.
+    /// Whether the daemon can write its logs to a pipe.
     pub(super) logs_to_output: bool,
-    /// It does not run as root, so whoever starts it has become its user.
+    /// Whether the daemon refuses to run as root, so that it must be started as its user.
     pub(super) refuses_root: bool,
 }
 
@@ -38,17 +39,17 @@ const PLAIN: Daemon = Daemon {
     refuses_root: false,
 };
 
-/// A daemon that these arguments keep in the foreground.
+/// Returns a daemon that these arguments keep in the foreground.
 const fn add(program: &'static str, add: &'static [&'static str]) -> Daemon {
     Daemon { program, add, ..PLAIN }
 }
 
-/// A daemon that stays in the foreground unless it gets this option.
+/// Returns a daemon that stays in the foreground without this option.
 const fn without(program: &'static str, drop: &'static [(&'static str, bool)]) -> Daemon {
     Daemon { program, drop, ..PLAIN }
 }
 
-/// By program. Sources: each program's manual page.
+/// Known daemons by executable. Source: manual page of each daemon.
 const DAEMONS: &[Daemon] = &[
     Daemon {
         program: "nginx",
@@ -74,7 +75,8 @@ const DAEMONS: &[Daemon] = &[
         logs_to_output: true,
         ..PLAIN
     },
-    // Fast shutdown: clients are cut off, nothing is lost. TERM would wait for them.
+    // SIGINT requests a fast shutdown: the server closes client connections. SIGTERM waits for
+    // clients (postgres(1)).
     Daemon { program: "postgres", signal: Some("INT"), refuses_root: true, ..PLAIN },
     Daemon { program: "master", instead: &["/usr/sbin/postfix", "start-fg"], ..PLAIN },
     Daemon { program: "exim4", drop: &[("-bd", false)], add: &["-bdf"], ..PLAIN },
@@ -170,7 +172,7 @@ const DAEMONS: &[Daemon] = &[
     add("rpcbind", &["-f"]),
 ];
 
-/// What is known of the program with this file name.
+/// Returns the properties of the daemon with this file name.
 pub(super) fn known(program: &[u8]) -> Option<&'static Daemon> {
     static PROGRAMS: LazyLock<GlobSet> =
         LazyLock::new(|| GlobSet::new(DAEMONS.iter().map(|daemon| daemon.program.as_bytes())));
@@ -178,7 +180,7 @@ pub(super) fn known(program: &[u8]) -> Option<&'static Daemon> {
 }
 
 impl Daemon {
-    /// The command that keeps it in the foreground, from one that does not.
+    /// Converts a command that starts the daemon in the background to one for the foreground.
     pub(super) fn foreground(&self, command: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let owned = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
         if !self.instead.is_empty() {
@@ -199,8 +201,8 @@ impl Daemon {
             }
             words.push(word.clone());
         }
-        let is_there = !added.is_empty() && words.windows(added.len()).any(|window| window == added);
-        if !is_there {
+        let is_present = !added.is_empty() && words.windows(added.len()).any(|window| window == added);
+        if !is_present {
             words.extend(added);
         }
         words
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn daemons_stay_in_front() {
+    fn foreground_background_command_gets_foreground_options() {
         for (program, command, foreground) in [
             ("nginx", "/usr/sbin/nginx|-g|daemon on; master_process on;", "/usr/sbin/nginx|-g|daemon off;"),
             ("nginx", "/usr/sbin/nginx|-c|/etc/n.conf", "/usr/sbin/nginx|-c|/etc/n.conf|-g|daemon off;"),
@@ -239,11 +241,11 @@ mod tests {
             let daemon = known(program.as_bytes()).unwrap();
             assert_eq!(daemon.foreground(&words(command)), words(foreground), "{program}");
         }
-        assert_eq!(known(b"my-own-daemon"), None);
+        assert_eq!(known(b"unknown-daemon"), None);
     }
 
     #[test]
-    fn no_row_hides_another() {
+    fn known_each_table_row_is_found_by_its_own_name() {
         for daemon in DAEMONS {
             let program = daemon.program.trim_end_matches('*');
             assert_eq!(known(program.as_bytes()).map(|found| found.program), Some(daemon.program));

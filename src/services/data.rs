@@ -1,4 +1,4 @@
-//! Where a service keeps its data, and what it finds before it starts.
+//! Finds a service's data directories and the paths to create before it starts.
 
 use super::listening::canonical;
 use super::script::Preparation;
@@ -13,10 +13,10 @@ use rustix::fs::{FileType, Stat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
-/// Where services keep what has to outlive them: each directory right beneath is somebody's.
-const HOMES: &[&str] = &["/var/lib", "/var/spool", "/var/opt", "/var/cache"];
-/// Directories there that are the package manager's or everybody's.
-const NOBODYS: &[&str] = &[
+/// Directories for persistent data (file-hierarchy(7)). Each subdirectory belongs to one service.
+const DATA_ROOTS: &[&str] = &["/var/lib", "/var/spool", "/var/opt", "/var/cache"];
+/// Subdirectories that belong to the package manager or to the system.
+const SYSTEM_DATA: &[&str] = &[
     "/var/lib/dpkg",
     "/var/lib/apt",
     "/var/lib/systemd",
@@ -36,13 +36,13 @@ const NOBODYS: &[&str] = &[
     "/var/spool/cron",
     "/var/spool/rsyslog",
 ];
-/// Programs that run somebody else's program.
+/// Prefixes of interpreters, whose packages do not identify the service.
 const INTERPRETERS: &[&str] = &["python", "perl", "ruby", "node", "java", "php7", "php8", "lua", "tclsh"];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ksh", "zsh", "busybox", "php"];
-/// Programs of mail, which all keep it in one place.
-const OF_MAIL: &[&str] = &["master", "exim4", "exim", "dovecot"];
-/// Directories in `/run` that belong to the machine.
-const OF_MACHINE: &[&str] = &[
+/// Mail servers, which all deliver to `/var/mail`.
+const MAIL_SERVERS: &[&str] = &["master", "exim4", "exim", "dovecot"];
+/// Directories in `/run` that belong to the operating system.
+const SYSTEM_RUN_DIRECTORIES: &[&str] = &[
     "systemd",
     "udev",
     "user",
@@ -67,42 +67,46 @@ const OF_MACHINE: &[&str] = &[
     "needrestart",
 ];
 
-/// Directories of a service that outlive containers, absolute; the outermost of those within each other.
+/// Returns a service's persistent data directories, absolute. Leaves out subdirectories of
+/// another result.
 pub(super) fn directories(
     candidate: &Candidate<'_>,
-    ground: &ServiceFiles<'_>,
+    service_files: &ServiceFiles<'_>,
     live_data: &BTreeSet<Vec<u8>>,
     others: &BTreeSet<&[u8]>,
 ) -> BTreeSet<Vec<u8>> {
-    let mut found: BTreeSet<Vec<u8>> = kept_by_unit(candidate, &[DirectoryKind::State, DirectoryKind::Cache]);
+    let mut found: BTreeSet<Vec<u8>> =
+        unit_directories(candidate, &[DirectoryKind::State, DirectoryKind::Cache]);
     let uids = uids(candidate);
-    let packages = packages(candidate, ground);
-    for node in HOMES.iter().flat_map(|home| ground.directories(home.as_bytes())) {
-        let owners = ground.packages(&node.path);
-        let is_anothers = others.contains(tree::file_name(&node.path));
-        let is_its = uids.contains(&node.stat.uid) && !is_anothers;
-        if is_its || owners.iter().any(|package| packages.contains(package)) {
+    let packages = packages(candidate, service_files);
+    for node in DATA_ROOTS.iter().flat_map(|data_root| service_files.directories(data_root.as_bytes())) {
+        let owners = service_files.packages(&node.path);
+        let is_other_service = others.contains(tree::file_name(&node.path));
+        let is_own = uids.contains(&node.stat.uid) && !is_other_service;
+        if is_own || owners.iter().any(|package| packages.contains(package)) {
             found.insert([b"/", &*node.path].concat());
         }
     }
     for file in written(candidate) {
-        found.extend(home_of(file));
+        found.extend(persistent_directory(file));
     }
-    if candidate.program().is_some_and(|program| OF_MAIL.iter().any(|mail| program == mail.as_bytes())) {
+    if candidate.program().is_some_and(|program| MAIL_SERVERS.iter().any(|mail| program == mail.as_bytes())) {
         found.insert(b"/var/mail".to_vec());
     }
     found.retain(|path| {
-        let is_nobodys = NOBODYS.iter().any(|place| path == place.as_bytes());
-        let is_live = live_data.iter().any(|live| tree::is_within(live, path) || tree::is_within(path, live));
-        let is_directory = ground.node(path).is_some_and(|node| node.kind == Kind::Directory);
-        !is_nobodys && !is_live && is_directory
+        let is_system_data = SYSTEM_DATA.iter().any(|place| path == place.as_bytes());
+        let is_live_data =
+            live_data.iter().any(|live| tree::is_within(live, path) || tree::is_within(path, live));
+        let is_directory = service_files.node(path).is_some_and(|node| node.kind == Kind::Directory);
+        !is_system_data && !is_live_data && is_directory
     });
     let all = found.clone();
     found.retain(|path| !all.iter().any(|other| other != path && tree::is_within(path, other)));
     found
 }
 
-/// The names by which a service's directories and configuration are known: its own and its program's.
+/// Returns the names that identify a service's directories and configuration: the unit's and the
+/// executable's.
 pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
     let stem = candidate.stem();
     let own = stem.split(|&byte| byte == b'@').next().unwrap_or(stem);
@@ -110,11 +114,12 @@ pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
     [Some(own), program].into_iter().flatten().collect()
 }
 
-/// The packages that ship a service's program; those of an interpreter say nothing about what it runs.
-pub(super) fn packages(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<PackageId> {
+/// Returns the packages of a service's executable. An interpreter's packages say nothing about
+/// the service.
+pub(super) fn packages(candidate: &Candidate<'_>, service_files: &ServiceFiles<'_>) -> BTreeSet<PackageId> {
     let program = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
     let program = program.filter(|path| !is_interpreter(tree::file_name(path)));
-    program.map(|path| ground.packages(path).iter().copied().collect()).unwrap_or_default()
+    program.map(|path| service_files.packages(path).iter().copied().collect()).unwrap_or_default()
 }
 
 fn is_interpreter(program: &[u8]) -> bool {
@@ -122,52 +127,53 @@ fn is_interpreter(program: &[u8]) -> bool {
     starts || SHELLS.iter().any(|name| program == name.as_bytes())
 }
 
-/// Users of its processes, without root.
+/// Returns the UIDs of the service's processes, without root.
 fn uids(candidate: &Candidate<'_>) -> BTreeSet<u32> {
     let uids = candidate.processes.iter().map(|process| process.credentials.user.effective);
     uids.filter(|uid| *uid != 0).collect()
 }
 
-/// Directories that the unit has systemd make, absolute.
-fn kept_by_unit(candidate: &Candidate<'_>, places: &[DirectoryKind]) -> BTreeSet<Vec<u8>> {
+/// Returns the directories that systemd creates for the unit, absolute.
+fn unit_directories(candidate: &Candidate<'_>, kinds: &[DirectoryKind]) -> BTreeSet<Vec<u8>> {
     let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
-    let wanted = directories.filter(|directory| places.contains(&directory.place));
+    let wanted = directories.filter(|directory| kinds.contains(&directory.place));
     wanted.map(|directory| [b"/", &directory.path[..]].concat()).collect()
 }
 
-/// What a unit whose root is read-only may write to, absolute.
-pub(super) fn writable(candidate: &Candidate<'_>, ground: &ServiceFiles<'_>) -> BTreeSet<Vec<u8>> {
-    let mut paths = kept_by_unit(
+/// Returns the directories that a unit with a read-only root can write to, absolute.
+pub(super) fn writable(candidate: &Candidate<'_>, service_files: &ServiceFiles<'_>) -> BTreeSet<Vec<u8>> {
+    let mut paths = unit_directories(
         candidate,
         &[DirectoryKind::Runtime, DirectoryKind::State, DirectoryKind::Cache, DirectoryKind::Logs],
     );
     let named = candidate.service.iter().flat_map(|service| &service.context.read_write_paths);
     paths.extend(named.map(|path| canonical(path.strip_prefix(b"-").unwrap_or(path))));
     paths.retain(|path| {
-        let is_directory = ground.node(path).is_some_and(|node| node.kind == Kind::Directory);
+        let is_directory = service_files.node(path).is_some_and(|node| node.kind == Kind::Directory);
         is_directory || path.starts_with(b"/run/")
     });
     paths
 }
 
-/// The directory that has to outlive the container so that this file does.
-fn home_of(path: &[u8]) -> Option<Vec<u8>> {
-    let in_home = HOMES.iter().find_map(|home| {
-        let rest = path.strip_prefix(home.as_bytes())?.strip_prefix(b"/")?;
+/// Returns the directory that must be persistent to keep this file.
+fn persistent_directory(path: &[u8]) -> Option<Vec<u8>> {
+    let below_data_root = DATA_ROOTS.iter().find_map(|data_root| {
+        let rest = path.strip_prefix(data_root.as_bytes())?.strip_prefix(b"/")?;
         let end = memchr::memchr(b'/', rest)?;
-        Some(path[..home.len() + 1 + end].to_vec())
+        Some(path[..data_root.len() + 1 + end].to_vec())
     });
-    let elsewhere = [&b"/srv/"[..], b"/opt/", b"/home/", b"/data/", b"/var/www/"]
+    let is_elsewhere = [&b"/srv/"[..], b"/opt/", b"/home/", b"/data/", b"/var/www/"]
         .iter()
         .any(|place| path.starts_with(place));
-    in_home.or_else(|| elsewhere.then(|| tree::parent(path).to_vec()))
+    below_data_root.or_else(|| is_elsewhere.then(|| tree::parent(path).to_vec()))
 }
 
-/// Regular files that its processes hold open for writing, absolute.
+/// Returns the regular files that the service's processes have open for writing, absolute.
 pub(super) fn written<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = &'a [u8]> {
     open_files(candidate).filter(|(file, _)| file.is_writable).map(|(_, path)| path)
 }
 
+/// Returns the regular files that the service's processes have open, absolute.
 fn open_files<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = (&'a OpenFile, &'a [u8])> {
     let files = candidate.processes.clone().into_iter().flat_map(|process| &process.files);
     files.filter_map(|file| match &file.target {
@@ -176,19 +182,22 @@ fn open_files<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = (&'a OpenFi
     })
 }
 
-/// Whether a directory of live data is this service's: its processes are at home there, or own it.
-pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], ground: &ServiceFiles<'_>) -> bool {
+/// Returns whether the service uses a directory of live data: its processes work in it, have
+/// files open in it, or own it.
+pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], service_files: &ServiceFiles<'_>) -> bool {
     let is_inside = candidate.processes.iter().any(|process| {
-        let cwd = process.cwd.as_deref().is_some_and(|cwd| tree::is_within(cwd, path));
-        let argument = process.argv.iter().any(|word| word == path);
-        cwd || argument
+        let is_cwd = process.cwd.as_deref().is_some_and(|cwd| tree::is_within(cwd, path));
+        let is_argument = process.argv.iter().any(|word| word == path);
+        is_cwd || is_argument
     });
-    let owner = ground.node(path).map(|node| node.stat.uid).filter(|uid| *uid != 0);
-    let owns = candidate.processes.iter().any(|process| Some(process.credentials.user.effective) == owner);
-    is_inside || owns || open_files(candidate).any(|(_, open)| tree::is_within(open, path))
+    let owner = service_files.node(path).map(|node| node.stat.uid).filter(|uid| *uid != 0);
+    let is_owner =
+        candidate.processes.iter().any(|process| Some(process.credentials.user.effective) == owner);
+    is_inside || is_owner || open_files(candidate).any(|(_, open)| tree::is_within(open, path))
 }
 
-/// What is made before a service starts: directories that do not outlive a boot, links of logs to the output.
+/// Returns the paths to create before a service starts: directories of `/run`, links from log
+/// files to the output.
 pub(super) fn preparation(
     candidate: &Candidate<'_>,
     survey: &Survey<'_>,
@@ -212,20 +221,24 @@ pub(super) fn preparation(
     }
     let uids = uids(candidate);
     let names = [candidate.stem(), candidate.program().unwrap_or_default()];
-    for (path, mode, uid, gid) in
-        made_at_boot(survey).into_iter().chain(is_live.then(|| in_run(root)).into_iter().flatten())
+    for (path, mode, uid, gid) in tmpfiles_directories(survey)
+        .into_iter()
+        .chain(is_live.then(|| run_directories(root)).into_iter().flatten())
     {
         let below = path.strip_prefix(b"/run/").unwrap_or_default();
         let top = below.split(|&byte| byte == b'/').next().unwrap_or_default();
         let is_named =
             names.iter().any(|name| !name.is_empty() && (name.starts_with(top) || top.starts_with(name)));
         let is_lock = top == b"lock" && names.iter().any(|name| tree::file_name(&path) == *name);
-        let holds = open_files(candidate).any(|(_, open)| tree::is_within(open, &path));
-        let owns = uids.contains(&uid) && top != b"lock" && top != b"user";
-        let is_machines = OF_MACHINE.iter().any(|name| top == name.as_bytes())
+        let is_open = open_files(candidate).any(|(_, open)| tree::is_within(open, &path));
+        let is_owner = uids.contains(&uid) && top != b"lock" && top != b"user";
+        let is_system_directory = SYSTEM_RUN_DIRECTORIES.iter().any(|name| top == name.as_bytes())
             && !is_lock
             && !(top == b"lock" && uids.contains(&uid));
-        if !top.is_empty() && !is_machines && (is_named || holds || owns || is_lock || top == b"lock") {
+        if !top.is_empty()
+            && !is_system_directory
+            && (is_named || is_open || is_owner || is_lock || top == b"lock")
+        {
             directories.entry(path).or_insert((mode, uid, gid));
         }
     }
@@ -235,7 +248,8 @@ pub(super) fn preparation(
     Preparation { directories, logs }
 }
 
-/// Logs that its first process holds open to write at their ends: the output is the engine's to keep.
+/// Returns the log files that the service has open in append mode, because the engine collects
+/// the output instead.
 fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
     let first = candidate.main().map(|process| process.credentials.user.effective);
     let mut logs = BTreeSet::new();
@@ -259,8 +273,8 @@ fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
         .collect()
 }
 
-/// Directories below `/run` that `tmpfiles.d` makes.
-fn made_at_boot(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
+/// Returns the directories below `/run` that `tmpfiles.d` creates.
+fn tmpfiles_directories(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
     let lines = survey.tmpfiles.iter().filter(|(_, line)| matches!(line.kind, b'd' | b'D'));
     lines
         .filter_map(|(_, line)| {
@@ -275,17 +289,18 @@ fn made_at_boot(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
         .collect()
 }
 
-/// The directories that are in `/run` now, two levels deep.
-fn in_run(root: &Root) -> Vec<(Vec<u8>, u16, u32, u32)> {
+/// Returns the current directories in `/run`, two levels deep.
+fn run_directories(root: &Root) -> Vec<(Vec<u8>, u16, u32, u32)> {
     let mut directories = Vec::new();
     let mut todo = vec![b"/run".to_vec()];
     while let Some(above) = todo.pop() {
         let Ok(directory) = root.open_directory_exactly(relative(&above)) else { continue };
         for name in crate::system::root::list_directory(directory.as_fd()).unwrap_or_default() {
             let path = tree::join(&above, &name);
-            let is_machines =
-                above == b"/run" && OF_MACHINE.iter().any(|own| name == own.as_bytes() && name != b"lock");
-            let stat = crate::system::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_machines);
+            let is_system_directory = above == b"/run"
+                && SYSTEM_RUN_DIRECTORIES.iter().any(|own| name == own.as_bytes() && name != b"lock");
+            let stat =
+                crate::system::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_system_directory);
             let Some(stat) = stat.filter(is_directory) else { continue };
             directories.push((path.clone(), (stat.st_mode & 0o7777) as u16, stat.st_uid, stat.st_gid));
             if above.iter().filter(|&&byte| byte == b'/').count() < 3 {

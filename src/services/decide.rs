@@ -1,4 +1,4 @@
-//! From what was found to the containers: one decision after the other. Pure but for configuration files that it reads.
+//! Turns the services found into container definitions. Reads only configuration files.
 
 use super::command::Run;
 use super::connections::{self, Connection, Need, PeerService, Text};
@@ -18,41 +18,45 @@ use crate::model::{escape, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What systemd waits before it kills (`DefaultTimeoutStopSec=`, systemd-system.conf(5)).
+/// Time that systemd waits before it kills a service (`DefaultTimeoutStopSec=`,
+/// systemd-system.conf(5)).
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);
-/// A service that may take for ever to end gets this long.
-const LONGEST_STOP: Duration = Duration::from_secs(3600);
-/// Makes the certificate that Debian's services start with; every machine has its own.
-const SNAKEOIL: &[&str] = &["make-ssl-cert", "generate-default-snakeoil"];
+/// Stop timeout of a service whose unit sets no limit, because engines require a number.
+const UNLIMITED_STOP: Duration = Duration::from_secs(3600);
+/// Command that creates the TLS certificate of Debian's ssl-cert package. Every machine has its
+/// own.
+const CERTIFICATE_COMMAND: &[&str] = &["make-ssl-cert", "generate-default-snakeoil"];
 
-/// Decides about every service.
+/// Decides for every service how its container runs, and what the containers share.
 pub(super) fn decide(
     survey: &Survey<'_>,
     inventory: &Inventory,
-    ground: ServiceFiles<'_>,
+    service_files: ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,
 ) -> Workload {
     let live = inventory.live.as_ref();
     let mut workload = Workload { skipped: survey.skipped.clone(), ..Workload::default() };
-    let mut drafts = drafts(survey, live, &ground, &mut workload);
+    let mut drafts = drafts(survey, live, &service_files, &mut workload);
     let needs = needs(&drafts, inventory);
-    workload.secret_files = secret_files(&drafts, &ground);
-    regenerate(&mut drafts, &ground);
+    workload.secret_files = secret_files(&drafts, &service_files);
+    regenerate(&mut drafts, &service_files);
     for draft in &mut drafts {
         let needed: Vec<Vec<u8>> =
             needed_files(draft, &workload.secret_files).map(|file| file.path.clone()).collect();
         draft.run.script.required_files = needed;
     }
-    let mut services: Vec<Service> =
-        drafts.iter().map(|draft| service(draft, survey, live, &ground, &workload.secret_files)).collect();
-    workload.volumes = volumes::volumes(&drafts, &mut services, &ground, live_data, &needs);
+    let mut services: Vec<Service> = drafts
+        .iter()
+        .map(|draft| service(draft, survey, live, &service_files, &workload.secret_files))
+        .collect();
+    workload.volumes = volumes::volumes(&drafts, &mut services, &service_files, live_data, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
-    workload.compatibility.extend(compatibility::fit(
+    workload.compatibility.extend(compatibility::issues(
         &drafts,
         &services,
         survey,
         inventory,
-        &ground,
+        &service_files,
         &needs,
         &workload.secret_files,
     ));
@@ -65,7 +69,7 @@ pub(super) fn decide(
 fn drafts<'a>(
     survey: &'a Survey<'a>,
     live: Option<&RuntimeState>,
-    ground: &ServiceFiles<'_>,
+    service_files: &ServiceFiles<'_>,
     workload: &mut Workload,
 ) -> Vec<Draft<'a>> {
     let mut drafts: Vec<Draft<'a>> = Vec::new();
@@ -75,54 +79,54 @@ fn drafts<'a>(
             continue;
         };
         let name = Name::from_bytes(candidate.stem());
-        let name = name.unless(|name| drafts.iter().any(|draft| draft.name == *name));
+        let name = name.make_unique(|name| drafts.iter().any(|draft| draft.name == *name));
         let listening = listening::of(candidate, live);
-        let texts = texts(candidate, &run, ground);
+        let texts = texts(candidate, &run, service_files);
         drafts.push(Draft { name, candidate, run, listening, texts });
     }
     drafts.sort_by(|a, b| a.name.cmp(&b.name));
     drafts
 }
 
-/// The texts that tell what a service talks to: its configuration, its variables, its own program if that is a text.
-fn texts(candidate: &Candidate<'_>, run: &Run, ground: &ServiceFiles<'_>) -> Vec<Text> {
+/// Returns the texts that can name other services: configuration, variables, and the executable
+/// if it is a local file.
+fn texts(candidate: &Candidate<'_>, run: &Run, service_files: &ServiceFiles<'_>) -> Vec<Text> {
     let mut names: BTreeSet<Vec<u8>> = data::names(candidate).into_iter().map(<[u8]>::to_vec).collect();
     let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
     names.extend(directories.map(|directory| tree::file_name(&directory.path).to_vec()));
-    let packages = data::packages(candidate, ground);
-    let mut told: BTreeSet<Vec<u8>> = candidate.sources.iter().cloned().collect();
-    let started = candidate.service.iter().flat_map(|service| &service.exec_start);
-    let words =
-        started.flat_map(|exec| exec.words.iter().filter_map(Word::literal).chain([exec.program.clone()]));
-    let seen = candidate.main().into_iter().flat_map(|process| process.argv.iter().map(<[u8]>::to_vec));
-    for word in words.chain(seen).filter(|word| word.starts_with(b"/")) {
-        // A program of a package is code of somebody else.
-        if ground.packages(&word).is_empty() || word.starts_with(b"/etc/") {
-            told.insert(relative(&word).to_vec());
+    let packages = data::packages(candidate, service_files);
+    let mut paths: BTreeSet<Vec<u8>> = candidate.sources.iter().cloned().collect();
+    let commands = candidate.service.iter().flat_map(|service| &service.exec_start);
+    let unit_words =
+        commands.flat_map(|exec| exec.words.iter().filter_map(Word::literal).chain([exec.program.clone()]));
+    let arguments = candidate.main().into_iter().flat_map(|process| process.argv.iter().map(<[u8]>::to_vec));
+    for word in unit_words.chain(arguments).filter(|word| word.starts_with(b"/")) {
+        // A packaged executable can name many servers that this machine does not use.
+        if service_files.packages(&word).is_empty() || word.starts_with(b"/etc/") {
+            paths.insert(relative(&word).to_vec());
         }
     }
-    told.extend(run.script.environment_files.iter().map(|file| relative(&file.path).to_vec()));
+    paths.extend(run.script.environment_files.iter().map(|file| relative(&file.path).to_vec()));
     let directory = run.directory.as_ref().or(run.script.directory.as_ref());
-    told.extend(
-        directory
-            .filter(|path| !matches!(&path[..], b"/" | b"/root" | b"/var/lib"))
-            .map(|path| relative(path).to_vec()),
-    );
-    let files = ground.configuration(&names, &packages, &told);
-    let read = |path: Vec<u8>| {
-        let text = ground.root.read(&path).ok()?;
-        Some(Text { content: connections::without_comments(&text), is_own: ground.is_own(&path), path })
-    };
-    let mut texts: Vec<Text> = files.into_iter().filter_map(read).collect();
+    // These directories contain files of many services.
+    let directory = directory.filter(|path| !matches!(&path[..], b"/" | b"/root" | b"/var/lib"));
+    paths.extend(directory.map(|path| relative(path).to_vec()));
+    let mut texts = Vec::new();
+    for path in service_files.configuration(&names, &packages, &paths) {
+        if let Ok(text) = service_files.root.read(&path) {
+            let content = connections::without_comments(&text);
+            texts.push(Text { content, is_local: service_files.is_local(&path), path });
+        }
+    }
     let variables = candidate.main().into_iter().flat_map(|process| process.environ.variables());
-    let values: Vec<u8> = variables.flat_map(|(name, value)| [name, b"=", value, b"\n"].concat()).collect();
-    texts.push(Text { path: b"proc/environ".to_vec(), content: values, is_own: true });
+    let content = variables.flat_map(|(name, value)| [name, b"=", value, b"\n"].concat()).collect();
+    texts.push(Text { path: b"proc/environ".to_vec(), content, is_local: true });
     texts
 }
 
-/// Who needs whom: by what was seen, then by what configurations say.
+/// Determines which service needs which, from open connections and from configuration files.
 fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
-    let parties: Vec<PeerService<'_>> = drafts
+    let services: Vec<PeerService<'_>> = drafts
         .iter()
         .map(|draft| PeerService {
             program: draft.candidate.program().unwrap_or_default(),
@@ -130,32 +134,35 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
             texts: &draft.texts,
         })
         .collect();
+    // A host name of one or two letters occurs in other words and abbreviations.
     let own: Vec<Vec<u8>> = [inventory.hostname.as_bytes()]
         .into_iter()
         .filter(|name| name.len() > 2)
         .map(<[u8]>::to_vec)
         .collect();
-    let mut needs = connections::from_configuration(&parties, &own);
-    let whose: BTreeMap<u32, usize> = drafts
+    let mut needs = connections::from_configuration(&services, &own);
+    let service_of: BTreeMap<u32, usize> = drafts
         .iter()
         .enumerate()
         .flat_map(|(index, draft)| draft.candidate.processes.iter().map(move |process| (process.pid, index)))
         .collect();
     for peer in inventory.live.iter().flat_map(|live| &live.peers) {
-        let (Some(&client), Some(&server)) = (whose.get(&peer.client), whose.get(&peer.server)) else {
+        let (Some(&client), Some(&server)) = (service_of.get(&peer.client), service_of.get(&peer.server))
+        else {
             continue;
         };
-        if let Some(at) = connections::meeting(&peer.endpoint).filter(|_| client != server) {
-            needs.insert(Need { client, server, at, evidence: "a connection was open".to_owned() });
+        if let Some(at) = connections::address_of(&peer.endpoint).filter(|_| client != server) {
+            needs.insert(Need { client, server, at, evidence: "open connection".to_owned() });
         }
     }
     needs
 }
 
-/// Withheld files that some service names or reads its variables from.
-fn secret_files(drafts: &[Draft<'_>], ground: &ServiceFiles<'_>) -> Vec<SecretFile> {
+/// Returns the withheld files that a service reads variables from or names in its configuration.
+fn secret_files(drafts: &[Draft<'_>], service_files: &ServiceFiles<'_>) -> Vec<SecretFile> {
     let mut files = Vec::new();
-    for (path, node) in ground.with_verdict(Verdict::Withhold) {
+    for (path, node) in service_files.with_verdict(Verdict::Withhold) {
+        // A withheld unit file becomes the container's definition, which needs no file.
         let is_unit = drafts
             .iter()
             .any(|draft| draft.candidate.sources.iter().any(|source| *source == relative(&path)));
@@ -167,6 +174,7 @@ fn secret_files(drafts: &[Draft<'_>], ground: &ServiceFiles<'_>) -> Vec<SecretFi
     files
 }
 
+/// Returns whether a service reads variables from a file, or names it in its configuration.
 fn names_file(draft: &Draft<'_>, path: &[u8]) -> bool {
     let reads = draft.run.script.environment_files.iter().any(|file| file.path == path);
     reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, path))
@@ -176,19 +184,21 @@ fn needed_files<'f>(draft: &'f Draft<'_>, files: &'f [SecretFile]) -> impl Itera
     files.iter().filter(|file| names_file(draft, &file.path))
 }
 
-/// Services whose configuration names what every machine makes for itself make it when they start.
-fn regenerate(drafts: &mut [Draft<'_>], ground: &ServiceFiles<'_>) {
-    let own: Vec<Vec<u8>> = ground
+/// Adds a start step that generates the certificate of ssl-cert if the service's configuration
+/// names it.
+fn regenerate(drafts: &mut [Draft<'_>], service_files: &ServiceFiles<'_>) {
+    let certificate_files: Vec<Vec<u8>> = service_files
         .with_verdict(Verdict::Regenerate)
         .map(|(path, _)| path)
         .filter(|path| memchr::memmem::find(path, b"ssl-cert-snakeoil").is_some())
         .collect();
     for draft in drafts {
-        let named =
-            |path: &Vec<u8>| draft.texts.iter().any(|text| connections::holds_path(&text.content, path));
-        if own.iter().any(named) && ground.has_program(b"usr/sbin/make-ssl-cert") {
+        let is_named = certificate_files
+            .iter()
+            .any(|path| draft.texts.iter().any(|text| connections::holds_path(&text.content, path)));
+        if is_named && service_files.has_program(b"usr/sbin/make-ssl-cert") {
             draft.run.start_as_root();
-            let words = SNAKEOIL
+            let words = CERTIFICATE_COMMAND
                 .iter()
                 .map(|word| Word::Joined(vec![Piece::Literal(word.as_bytes().to_vec())]))
                 .collect();
@@ -201,18 +211,19 @@ fn service(
     draft: &Draft<'_>,
     survey: &Survey<'_>,
     live: Option<&RuntimeState>,
-    ground: &ServiceFiles<'_>,
-    files: &[SecretFile],
+    service_files: &ServiceFiles<'_>,
+    secret_files: &[SecretFile],
 ) -> Service {
     let (candidate, run) = (draft.candidate, &draft.run);
     let unit = candidate.service.as_ref();
     let context = unit.map(|unit| &unit.context);
     let logs = run.daemon.is_some_and(|daemon| daemon.logs_to_output);
-    // A machine that is a container itself has less than the kernel tells.
+    // In a container, /proc/meminfo shows the host's memory. The cgroup limit can be smaller.
     let memory =
         live.map(|live| live.hardware.limits.memory.unwrap_or(u64::MAX).min(live.hardware.memory.total));
-    let processors = live.map(|live| live.hardware.processors.online as u64).filter(|count| *count > 0);
-    let strict = context.is_some_and(|context| context.protect_system == ProtectSystem::Strict);
+    let cpus = live.map(|live| live.hardware.processors.online as u64).filter(|count| *count > 0);
+    // systemd.exec(5): with ProtectSystem=strict, the entire file system is read-only.
+    let is_strict = context.is_some_and(|context| context.protect_system == ProtectSystem::Strict);
     Service {
         name: draft.name.clone(),
         unit: escape::escape(&candidate.unit),
@@ -221,16 +232,18 @@ fn service(
             .map(escape::escape)
             .unwrap_or_default(),
         command: run.command(),
-        prepare: data::preparation(candidate, survey, ground.root, live.is_some(), logs).render(),
+        prepare: data::preparation(candidate, survey, service_files.root, live.is_some(), logs).render(),
         user: run.user.clone(),
         working_directory: run.directory.clone(),
         environment: run.environment.clone(),
         secrets: run.script.required.iter().cloned().collect(),
-        secret_files: (0..files.len()).filter(|&index| names_file(draft, &files[index].path)).collect(),
+        secret_files: (0..secret_files.len())
+            .filter(|&index| names_file(draft, &secret_files[index].path))
+            .collect(),
         ports: draft.listening.ports.clone(),
         mounts: Vec::new(),
-        memory_directories: if strict { vec![b"/tmp".to_vec(), b"/var/tmp".to_vec()] } else { Vec::new() },
-        read_only: strict,
+        memory_directories: if is_strict { vec![b"/tmp".to_vec(), b"/var/tmp".to_vec()] } else { Vec::new() },
+        read_only: is_strict,
         stop_signal: Signal(run.signal),
         stop_grace: stop_grace(candidate),
         restart: restart(candidate),
@@ -248,29 +261,33 @@ fn service(
         cpu_millis: context
             .and_then(|context| context.cpu_quota)
             .map(|quota| u64::from(quota) / 10)
-            .or(processors.map(|count| count * 1000)),
+            .or(cpus.map(|count| count * 1000)),
         tasks: context.and_then(|context| privileges::absolute(context.tasks_max.as_ref(), None)),
-        sysctls: live.map(|live| sysctls(live, ground)).unwrap_or_default(),
+        sysctls: live.map(|live| sysctls(live, service_files)).unwrap_or_default(),
     }
 }
 
-/// Kernel parameters that the administrator set and that a container can have of its own.
-fn sysctls(live: &RuntimeState, ground: &ServiceFiles<'_>) -> BTreeMap<String, String> {
-    let own = live.sysctls.iter().filter(|sysctl| sysctl.is_namespaced && ground.is_own(&sysctl.file));
+/// Returns local kernel parameters that are namespaced, so that a container can set them.
+fn sysctls(live: &RuntimeState, service_files: &ServiceFiles<'_>) -> BTreeMap<String, String> {
+    let local =
+        live.sysctls.iter().filter(|sysctl| sysctl.is_namespaced && service_files.is_local(&sysctl.file));
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    own.filter_map(|sysctl| Some((text(&sysctl.name())?, text(sysctl.current.as_deref()?)?))).collect()
+    local.filter_map(|sysctl| Some((text(&sysctl.name())?, text(sysctl.current.as_deref()?)?))).collect()
 }
 
+/// Returns the time between the stop signal and `SIGKILL` (`TimeoutStopSec=`, systemd.service(5)).
 fn stop_grace(candidate: &Candidate<'_>) -> Duration {
     match candidate.service.as_ref().and_then(|unit| unit.timeout_stop) {
-        Some(span) => span.finite().map_or(LONGEST_STOP, |span| span.max(Duration::from_secs(1))),
+        Some(span) => span.finite().map_or(UNLIMITED_STOP, |span| span.max(Duration::from_secs(1))),
         None => STOP_TIMEOUT,
     }
 }
 
+/// Returns the restart policy. Engines have no `on-success`, so it becomes `always`.
 fn restart(candidate: &Candidate<'_>) -> Restart {
     if candidate.timer.is_some() || !candidate.sockets.is_empty() {
-        // systemd itself waits for the next time and the next connection.
+        // Systemd waits for the next timer event or connection. In the container, the command
+        // waits.
         return Restart::Always;
     }
     match candidate.service.as_ref().map(|unit| unit.restart) {
@@ -280,7 +297,7 @@ fn restart(candidate: &Candidate<'_>) -> Restart {
     }
 }
 
-/// Shared network namespaces, and who has to be there before whom.
+/// Assigns shared network namespaces and the start order.
 fn connect(
     services: &mut [Service],
     drafts: &[Draft<'_>],
@@ -290,11 +307,11 @@ fn connect(
     for (number, members) in connections::groups(services.len(), needs).into_iter().enumerate() {
         let name = Name::from_bytes(b"machine-network");
         let name = if number == 0 { name } else { name.numbered(number + 1) };
-        let inside =
+        let connections =
             needs.iter().filter(|need| need.at == Connection::Loopback && members.contains(&need.client));
-        let reasons = inside.map(|need| {
+        let reasons = connections.map(|need| {
             format!(
-                "{} reaches {} at this machine's own address: {}",
+                "{} connects to {} on this machine: {}",
                 drafts[need.client].name, drafts[need.server].name, need.evidence
             )
         });
@@ -303,16 +320,16 @@ fn connect(
             services[index].network = Some(name.clone());
         }
     }
-    let of_unit = |unit: &Vec<u8>| drafts.iter().position(|draft| draft.candidate.unit == *unit);
+    let index_of_unit = |unit: &Vec<u8>| drafts.iter().position(|draft| draft.candidate.unit == *unit);
     let by_unit = drafts.iter().enumerate().flat_map(|(index, draft)| {
         let relations = draft.candidate.service.iter().map(|service| &service.relations);
-        let wanted = relations.flat_map(|relations| {
+        let units = relations.flat_map(|relations| {
             relations.requires.iter().chain(&relations.wants).chain(&relations.binds_to)
         });
-        wanted.filter_map(of_unit).map(move |other| (index, other)).collect::<Vec<_>>()
+        units.filter_map(index_of_unit).map(move |other| (index, other)).collect::<Vec<_>>()
     });
-    let seen = needs.iter().map(|need| (need.client, need.server));
-    let order = connections::order(services.len(), seen.chain(by_unit));
+    let by_connection = needs.iter().map(|need| (need.client, need.server));
+    let order = connections::order(services.len(), by_connection.chain(by_unit));
     for (index, before) in order.into_iter().enumerate() {
         services[index].depends_on = before.into_iter().map(|other| drafts[other].name.clone()).collect();
     }

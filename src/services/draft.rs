@@ -6,12 +6,12 @@ use super::listening::Listening;
 use super::model::Name;
 use super::survey::Candidate;
 
-/// A service on its way to a container.
+/// A service with the facts that its container definition needs.
 pub(super) struct Draft<'a> {
     pub(super) name: Name,
     pub(super) candidate: &'a Candidate<'a>,
     pub(super) run: Run,
     pub(super) listening: Listening,
-    /// Configuration, without comments.
+    /// Configuration files and variables, without comments.
     pub(super) texts: Vec<Text>,
 }

@@ -1,4 +1,4 @@
-//! What a service listens on, and how to see that it does. Pure.
+//! Determines the addresses that a service listens on, and its health check. Pure.
 
 use super::model::{Health, Port, Protocol};
 use super::survey::Candidate;
@@ -8,21 +8,22 @@ use crate::detect::units::socket::{Address, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Ports that the kernel hands out for a while where it does not tell which (`ip_local_port_range`, ip(7)).
+/// Range of ephemeral ports if the kernel's own is unknown: the default of `ip_local_port_range`
+/// (ip(7)).
 const CLIENT_PORTS: (u16, u16) = (32_768, 60_999);
 
-/// The addresses of a service.
+/// Addresses of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listening {
-    /// TCP and UDP.
+    /// TCP and UDP ports.
     pub(super) ports: BTreeSet<Port>,
-    /// Unix sockets, absolute.
+    /// Absolute paths of Unix sockets.
     pub(super) paths: BTreeSet<Vec<u8>>,
-    /// A raw socket is open.
+    /// Whether a raw socket is open.
     pub(super) is_raw: bool,
 }
 
-/// What the processes of a service listen on, and what systemd listens on for it.
+/// Returns the addresses on which the service's processes listen, or systemd on their behalf.
 pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> Listening {
     let mut ports: BTreeMap<(u16, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut listening = Listening::default();
@@ -38,7 +39,8 @@ pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> List
                 _ => continue,
             };
             let number = socket.local.port();
-            // No UDP server chose such a port.
+            // A UDP socket with an ephemeral port belongs to a client. UDP has no listening state
+            // to check.
             let is_client = protocol == Protocol::Udp && (first..=last).contains(&number);
             if socket.is_server() && !is_client {
                 ports.entry((number, protocol)).or_default().insert(socket.local.ip().to_canonical());
@@ -72,7 +74,7 @@ pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> List
     listening
 }
 
-/// `/var/run` is `/run` on every machine with systemd.
+/// Replaces `/var/run/` by `/run/`, because `/var/run` is a symbolic link to `/run` (file-hierarchy(7)).
 pub(super) fn canonical(path: &[u8]) -> Vec<u8> {
     match path.strip_prefix(b"/var/run/") {
         Some(rest) => [b"/run/", rest].concat(),
@@ -81,7 +83,8 @@ pub(super) fn canonical(path: &[u8]) -> Vec<u8> {
 }
 
 impl Listening {
-    /// How to see that the service serves: by a TCP port, one that others reach if there is one; else by a socket.
+    /// Returns the health check: a TCP port, preferably a published one; else a Unix socket; else
+    /// a UDP port.
     pub(super) fn health(&self) -> Option<Health> {
         let tcp = || self.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
         let port = tcp().find(|port| port.public).or_else(|| tcp().next());

@@ -1,9 +1,9 @@
-//! Which of the machine's daemons become containers, and how.
+//! Converts the machine's services to containers.
 //!
 //! ```text
-//! survey   ──► Survey     units, processes and sockets, joined
-//! withheld ──► Secrets    what processes were given and no file of the context may hold
-//! decide   ──► Workload   every container, what they share, what will not work     pure but for configuration files
+//! survey   ──► Survey     services found from units, processes and sockets
+//! withheld ──► Secrets    secret values of processes, and the files that contain them
+//! decide   ──► Workload   containers and shared resources; reads only configuration files
 //! ```
 
 mod compatibility;
@@ -37,16 +37,16 @@ use crate::plan::{self, Plan, PlanInput};
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
-/// Decides about every service.
+/// Decides for every service how its container runs.
 pub fn decide(
     root: &Root,
     survey: &Survey<'_>,
     inventory: &Inventory,
-    facts: PlanInput<'_>,
+    input: PlanInput<'_>,
     plan: &Plan,
 ) -> Workload {
-    let volumes = plan::volumes(facts, plan).into_iter();
+    let volumes = plan::volumes(input, plan).into_iter();
     let live_data: BTreeMap<Vec<u8>, String> =
         volumes.filter_map(|(path, reason)| Some((escape::unescape(&path)?, reason))).collect();
-    decide::decide(survey, inventory, service_files::ServiceFiles { root, facts, plan }, &live_data)
+    decide::decide(survey, inventory, service_files::ServiceFiles { root, input, plan }, &live_data)
 }

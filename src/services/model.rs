@@ -1,7 +1,10 @@
-//! The containers of a machine, decided: what `services/`, `compose.yaml`, `kubernetes/` and `quadlet/` are written from.
+//! Data model of the containers that this machine's services become.
 //!
-//! Names that other programs read are checked where they are made: [`Name`] and [`Variable`] hold nothing that a file
-//! format could take for something else. Everything else that comes from the machine is bytes.
+//! The modules of [`crate::emit`] write `services/`, `compose.yaml`, `kubernetes/` and `quadlet/`
+//! from it.
+//!
+//! The constructors of [`Name`] and [`Variable`] admit only characters without special meaning in
+//! these formats. All other text from the machine is stored as bytes and quoted by the writer.
 
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,17 +12,19 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A name for a service, a volume or a network: a DNS label (RFC 1123), which all orchestrators accept.
+/// A name for a service, a volume or a network: a DNS label (RFC 1123), which all orchestrators
+/// accept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Name(String);
 
 impl Name {
-    /// The longest label.
+    /// Maximum length of a DNS label in bytes.
     pub const MAX: usize = 63;
 
-    /// `text` with every run of other bytes as one hyphen, in lower case, cut to [`Name::MAX`]; `x` if nothing is left.
+    /// Converts `text` to a label: lower case, each run of other bytes as one hyphen, at most
+    /// [`Name::MAX`] bytes. Returns `x` if no letter or digit remains.
     pub fn from_bytes(text: &[u8]) -> Self {
         let mut name = String::new();
         for &byte in text {
@@ -35,7 +40,7 @@ impl Name {
         Name(if name.is_empty() { "x".to_owned() } else { name.to_owned() })
     }
 
-    /// This name with a number, for the second thing that would have it.
+    /// Returns this name with `-number` appended, shortened to [`Name::MAX`] bytes.
     #[must_use]
     pub fn numbered(&self, number: usize) -> Self {
         let ending = format!("-{number}");
@@ -43,9 +48,9 @@ impl Name {
         Name(stem.trim_end_matches('-').to_owned() + &ending)
     }
 
-    /// This name, or the first number of it that is not taken.
+    /// Returns this name, or the first numbered variant of it that is free.
     #[must_use]
-    pub fn unless(self, is_taken: impl Fn(&Name) -> bool) -> Self {
+    pub fn make_unique(self, is_taken: impl Fn(&Name) -> bool) -> Self {
         let mut name = self.clone();
         let mut number = 1;
         while is_taken(&name) {
@@ -55,7 +60,7 @@ impl Name {
         name
     }
 
-    /// The label.
+    /// Returns the label.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -74,7 +79,7 @@ impl fmt::Display for Name {
 pub struct Variable(String);
 
 impl Variable {
-    /// `name`, if it is one.
+    /// Returns the variable if `name` is a valid name.
     pub fn new(name: &[u8]) -> Option<Self> {
         let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let first = *name.first()?;
@@ -82,32 +87,32 @@ impl Variable {
         is_name.then(|| Variable(String::from_utf8_lossy(name).into_owned()))
     }
 
-    /// The name for an argument that has none.
+    /// Returns the variable for a secret argument without an option name.
     pub fn argument() -> Self {
         Variable("ARGUMENT".to_owned())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// All containers and what they share.
+/// All containers of the machine and the resources that they share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Workload {
-    /// By name.
+    /// Containers, sorted by name.
     pub services: Vec<Service>,
-    /// Groups of services that share one network namespace, as they did on the machine.
+    /// Groups of services that share one network namespace, as on the machine.
     pub networks: Vec<SharedNetwork>,
-    /// By name.
+    /// Volumes, sorted by name.
     pub volumes: Vec<Volume>,
-    /// Files that are withheld from the image and that a container cannot start without.
+    /// Withheld files that a container needs to start.
     pub secret_files: Vec<SecretFile>,
-    /// Units and processes that do not become containers, with the reason; by unit.
+    /// Units and processes without a container and the reasons, sorted by unit.
     pub skipped: Vec<SkippedService>,
-    /// What will not work in a container and what to do; the gravest first.
+    /// Differences from the machine that need attention, most severe first.
     pub compatibility: Vec<CompatibilityIssue>,
 }
 
@@ -115,78 +120,81 @@ pub struct Workload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Service {
-    /// Unique among the services.
+    /// Name, unique among the services.
     pub name: Name,
-    /// The unit it was on the machine, or the program; escaped.
+    /// Unit on the machine, or the executable's name without a unit; escaped.
     pub unit: String,
-    /// For people, escaped; may be empty.
+    /// Description of the unit, escaped; can be empty.
     pub description: String,
-    /// What the container runs.
+    /// Command that the container runs.
     pub command: Command,
-    /// A shell script that the build of this service's image runs as root: directories below `/run`, links of logs.
+    /// POSIX shell script that the build of this service's image runs as root. It creates
+    /// directories below `/run` and links log files to the output.
     #[serde(skip)]
     pub prepare: Option<Vec<u8>>,
-    /// Who runs it; root if nobody is named.
+    /// User that runs the container; `None` means root.
     pub user: Option<User>,
-    /// Absolute, without `..`.
+    /// Absolute path without `..`.
     #[serde(serialize_with = "escaped_option")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub working_directory: Option<Vec<u8>>,
-    /// Variables with their values, none of them secret.
+    /// Environment variables without secrets.
     #[serde(skip)]
     pub environment: BTreeMap<Variable, Vec<u8>>,
-    /// Variables whose values are withheld: whoever starts the container has to give them.
+    /// Variables whose values are withheld. The operator sets them when starting the container.
     pub secrets: BTreeSet<Variable>,
-    /// Withheld files that it needs: indexes of [`Workload::secret_files`].
+    /// Withheld files that the service needs: indexes of [`Workload::secret_files`].
     pub secret_files: BTreeSet<usize>,
-    /// What it listens on.
+    /// Ports that the service listens on.
     pub ports: BTreeSet<Port>,
-    /// Volumes by the absolute path they are mounted on.
+    /// Volumes, by mount point.
     pub mounts: Vec<Mount>,
-    /// Directories in memory, absolute: what a read-only root needs to be writable and need not stay.
+    /// Absolute paths of tmpfs directories. A service with a read-only root writes temporary
+    /// files there.
     #[serde(serialize_with = "escaped_all")]
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub memory_directories: Vec<Vec<u8>>,
-    /// The root file system is read-only.
+    /// Whether the root file system is read-only.
     pub read_only: bool,
-    /// Which signal ends it.
+    /// Signal that stops the container.
     pub stop_signal: Signal,
-    /// How long it may take to end.
+    /// Time between the stop signal and `SIGKILL`.
     pub stop_grace: Duration,
-    /// What happens when it ends by itself.
+    /// Restart policy.
     pub restart: Restart,
-    /// Whether it serves.
+    /// Health check, if the service has an address to check.
     pub health: Option<Health>,
-    /// Services that have to be there first.
+    /// Services that must start first.
     pub depends_on: BTreeSet<Name>,
-    /// The [`SharedNetwork`] it lives in.
+    /// [`SharedNetwork`] that the service joins.
     pub network: Option<Name>,
-    /// Limits that differ from the engines' defaults, by the name of `setrlimit(2)` in lower case (`nofile`): soft, hard;
-    /// nothing for no limit.
+    /// Resource limits that the unit sets: soft and hard, `None` for unlimited. The key is the
+    /// resource of `setrlimit(2)` in lower case, without `RLIMIT_` (`nofile`).
     pub ulimits: BTreeMap<&'static str, (Option<u64>, Option<u64>)>,
-    /// `oom_score_adj` of `proc_pid_oom_score_adj(5)`.
+    /// `oom_score_adj` of `proc_pid_oom_score_adj(5)`, from -1000 to 1000.
     pub oom_score_adj: Option<i16>,
-    /// What it may do beyond an engine's default.
+    /// Privileges that differ from the engine's default.
     pub privileges: Privileges,
-    /// Memory in bytes it may use at most: the unit's limit, else the machine's memory.
+    /// Maximum memory in bytes: the limit of the unit, or the memory of the machine.
     pub memory: Option<u64>,
-    /// Thousandths of a processor it may use at most: the unit's limit, else the machine's.
+    /// Maximum CPU time in thousandths of a CPU: the limit of the unit, or all CPUs of the
+    /// machine.
     pub cpu_millis: Option<u64>,
-    /// Processes and threads at most.
+    /// Maximum number of processes and threads.
     pub tasks: Option<u64>,
-    /// Kernel settings of its own namespaces (`sysctl.d(5)`).
+    /// Kernel parameters of the container's own namespaces (`sysctl.d(5)`).
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// What a container runs.
+/// The command of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(transform = script_is_a_word))]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
-    /// A program and its arguments, by themselves (exec form).
+    /// A command and its arguments in exec form.
     Exec(Vec<String>),
-    /// A POSIX shell script: what has to happen before, then `exec`.
+    /// A POSIX shell script that prepares the service, then starts it.
     Script(#[serde(skip)] Vec<u8>),
 }
 
@@ -197,15 +205,15 @@ fn script_is_a_word(schema: &mut schemars::Schema) {
     *script = serde_json::json!({"description": script["description"], "const": "script"});
 }
 
-/// Who a process runs as.
+/// The identity of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct User {
-    /// Number of the user.
+    /// UID.
     pub uid: u32,
-    /// Number of the group.
+    /// Primary GID.
     pub gid: u32,
-    /// Numbers of supplementary groups, without `gid`.
+    /// Supplementary GIDs, without `gid`.
     pub groups: BTreeSet<u32>,
 }
 
@@ -229,17 +237,17 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// An address that a service listens on.
+/// A port that a service listens on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Port {
-    /// Its number.
+    /// Port number.
     pub number: u16,
-    /// TCP or UDP.
+    /// Transport protocol.
     pub protocol: Protocol,
-    /// The local addresses.
+    /// Local IP addresses.
     pub addresses: BTreeSet<IpAddr>,
-    /// Whether others than the machine itself could reach it: published.
+    /// Whether other machines can reach the port. If so, the port is published.
     pub public: bool,
 }
 
@@ -247,9 +255,9 @@ pub struct Port {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Mount {
-    /// The volume's name.
+    /// Name of the volume.
     pub volume: Name,
-    /// Where, absolute.
+    /// Absolute path of the mount point.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
@@ -259,42 +267,42 @@ pub struct Mount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Volume {
-    /// Its name.
+    /// Name of the volume.
     pub name: Name,
-    /// Where it is on the machine, absolute.
+    /// Absolute path on the machine.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
-    /// What it is for.
+    /// Purpose of the volume.
     pub purpose: Purpose,
-    /// Why, and what to do.
+    /// Reason for the volume, with instructions if data must be copied.
     pub reason: String,
-    /// Bytes on the machine.
+    /// Total size of the files on the machine, in bytes.
     pub bytes: u64,
-    /// Owner, group and permissions on the machine, where known.
+    /// UID, GID and mode on the machine, if known.
     pub owner: Option<(u32, u32, u16)>,
 }
 
-/// What a volume is for.
+/// The purpose of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// Live data that is not in the image: has to be copied.
+    /// Live data, which is not in the image and must be copied.
     LiveData,
-    /// Data that the image has as it was, and that the service changes.
+    /// Data that the image contains and that the service changes.
     Data,
-    /// Sockets that services meet at; nothing in it has to stay.
+    /// Sockets that services share; no data that must be kept.
     Sockets,
 }
 
-/// Services in one network namespace: addresses like `127.0.0.1` mean the same to all of them.
+/// Services in one network namespace. An address like `127.0.0.1` is the same for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SharedNetwork {
-    /// Its name.
+    /// Name of the network.
     pub name: Name,
-    /// Why they share it.
+    /// Connections that require a shared namespace, as text.
     pub reasons: Vec<String>,
 }
 
@@ -302,61 +310,61 @@ pub struct SharedNetwork {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SecretFile {
-    /// Its name among secrets.
+    /// Name of the secret.
     pub name: Name,
-    /// Where it is, absolute.
+    /// Absolute path.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
-    /// Owner, group and permissions on the machine.
+    /// UID, GID and mode on the machine.
     pub owner: (u32, u32, u16),
 }
 
-/// How a container ends.
+/// A signal name without `SIG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Signal(pub &'static str);
 
-/// What happens when a service ends by itself (`Restart=` of `systemd.service(5)`).
+/// Restart policy of a service (`Restart=` of `systemd.service(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
-    /// Nothing.
+    /// The container is not restarted.
     No,
-    /// It is started again if it failed.
+    /// The container is restarted after a failure.
     OnFailure,
-    /// It is started again.
+    /// The container is always restarted.
     Always,
 }
 
-/// How to see that a service serves, without talking to it.
+/// A health check that sends no data to the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// Something listens on this TCP port.
+    /// A socket listens on this TCP port.
     Tcp(u16),
-    /// A socket has this UDP port.
+    /// A socket is bound to this UDP port.
     Udp(u16),
-    /// There is a socket under this absolute path, whose bytes are `[A-Za-z0-9/._@+-]`.
+    /// A socket exists at this absolute path, whose bytes are `[A-Za-z0-9/._@+-]`.
     Socket(String),
 }
 
-/// What a container may do beyond an engine's default.
+/// Privileges that differ from an engine's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Privileges {
-    /// Capabilities to add, without `CAP_`, upper case.
+    /// Capabilities to add, in upper case, without `CAP_`.
     pub add: BTreeSet<&'static str>,
-    /// It needs none of the default ones.
+    /// Whether all default capabilities can be dropped.
     pub drop_all: bool,
-    /// Devices, absolute.
+    /// Absolute paths of devices.
     #[serde(serialize_with = "escaped_all")]
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub devices: Vec<Vec<u8>>,
-    /// It cannot work otherwise: why.
+    /// Reason for a privileged container, if the service needs one.
     pub privileged: Option<String>,
 }
 
@@ -364,27 +372,27 @@ pub struct Privileges {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SkippedService {
-    /// Its name, escaped.
+    /// Name of the unit, escaped.
     pub unit: String,
-    /// Why.
+    /// Reason for skipping it.
     pub reason: String,
 }
 
-/// How grave a [`CompatibilityIssue`] is; the gravest first.
+/// Severity of a [`CompatibilityIssue`]; the first variant is the most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IssueSeverity {
-    /// It will not work without a change.
+    /// The service cannot work without a change.
     Blocker,
-    /// It may not work, or not as on the machine.
+    /// The service can fail, or behave differently from the machine.
     Warning,
-    /// Worth knowing.
+    /// Information only.
     Info,
 }
 
 impl IssueSeverity {
-    /// The word for people.
+    /// Returns the severity as printed in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             IssueSeverity::Blocker => "blocker",
@@ -455,25 +463,26 @@ pub enum IssueKind {
     UnknownStart,
 }
 
-/// Something about a container that differs from a machine.
+/// A difference between a container and the machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CompatibilityIssue {
-    /// How grave.
+    /// Severity of the issue.
     pub severity: IssueSeverity,
-    /// Which service; none: the machine as a whole.
+    /// Affected service; `None` for the machine as a whole.
     pub service: Option<Name>,
-    /// For programs.
+    /// Kind of the issue for programs.
     pub kind: IssueKind,
-    /// What was seen.
+    /// Observation that led to the issue.
     pub evidence: String,
-    /// What to do.
+    /// Recommended action.
     pub advice: &'static str,
 }
 
-/// Whether `value` means itself in a Dockerfile: at most 4096 bytes, letters and digits of ASCII and `/._:@%+,=-`. There
-/// are no quotes among them, no backslash, no `$`, nothing blank. Environment and working directory of a service that
-/// are not plain are set by its [`Command::Script`]; the image has only plain ones.
+/// Returns whether `value` needs no quoting in a Dockerfile.
+///
+/// A plain value has at most 4096 bytes, only ASCII letters, digits and `/._:@%+,=-`. The image
+/// sets only plain variables and working directories; [`Command::Script`] sets all others.
 pub fn is_plain(value: &[u8]) -> bool {
     value.len() <= 4096
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._:@%+,=-".contains(byte))

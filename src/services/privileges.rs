@@ -1,4 +1,5 @@
-//! What a container may do and use, from the unit and from the process as it was seen. Pure.
+//! Determines a container's capabilities, devices and limits, from the unit and the running
+//! process. Pure.
 
 use super::model::Privileges;
 use super::survey::Candidate;
@@ -7,7 +8,7 @@ use crate::detect::units::amount::Limit;
 use crate::detect::units::exec_settings::Capabilities;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// By number (`include/uapi/linux/capability.h`), without `CAP_`.
+/// Capabilities by number (`include/uapi/linux/capability.h`), without `CAP_`.
 const CAPABILITIES: &[&str] = &[
     "CHOWN",
     "DAC_OVERRIDE",
@@ -51,7 +52,7 @@ const CAPABILITIES: &[&str] = &[
     "BPF",
     "CHECKPOINT_RESTORE",
 ];
-/// What Docker and Podman both grant by themselves.
+/// Capabilities that both Docker and Podman grant by default.
 const DEFAULT: &[&str] = &[
     "CHOWN",
     "DAC_OVERRIDE",
@@ -65,11 +66,11 @@ const DEFAULT: &[&str] = &[
     "SYS_CHROOT",
     "SETFCAP",
 ];
-/// Granted by Docker alone; asking for them changes nothing there.
-const OF_DOCKER: &[&str] = &["NET_RAW", "MKNOD", "AUDIT_WRITE"];
-/// What lets a machine be changed: packagers list it for the whole of a unit, and a container has no use for it. Limits
-/// (`SYS_RESOURCE`) are set by the engine before the program starts.
-const OF_MACHINES: &[&str] =
+/// Capabilities that only Docker grants by default. Docker needs no option for them.
+const DOCKER_DEFAULT: &[&str] = &["NET_RAW", "MKNOD", "AUDIT_WRITE"];
+/// Capabilities that change the machine itself. Packaged units often list them, but services in
+/// containers do not need them. The engine sets limits (`SYS_RESOURCE`) before the process starts.
+const KERNEL_CONTROL: &[&str] =
     &["SYS_ADMIN", "SYS_MODULE", "SYS_BOOT", "SYS_RAWIO", "SYS_RESOURCE", "MAC_ADMIN", "MAC_OVERRIDE"];
 /// Devices that every container has.
 const USUAL_DEVICES: &[&str] = &[
@@ -83,7 +84,8 @@ const USUAL_DEVICES: &[&str] = &[
     "/dev/ptmx",
 ];
 
-/// What a service may do beyond an engine's default. One that does not start as root never needs more than was seen.
+/// Returns the privileges beyond an engine's default. A service that does not start as root gets
+/// only capabilities that its processes have.
 pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges {
     let mut add: BTreeSet<&'static str> = BTreeSet::new();
     let context = candidate.service.as_ref().map(|service| &service.context);
@@ -91,7 +93,7 @@ pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges 
         Some(process) => process.credentials.user.effective == 0,
         None => context.is_none_or(|context| context.user.is_none()),
     };
-    // The bounding set is what it may have at most: of a program that stays root, that is what it has.
+    // The bounding set limits a process. A process that stays root has all of it.
     let sets = context.map(|context| {
         [context.ambient_capabilities.as_ref(), context.capability_bounding_set.as_ref().filter(|_| is_root)]
     });
@@ -107,7 +109,9 @@ pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges 
             CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name),
         );
     }
-    add.retain(|name| !DEFAULT.contains(name) && !OF_DOCKER.contains(name) && !OF_MACHINES.contains(name));
+    add.retain(|name| {
+        !DEFAULT.contains(name) && !DOCKER_DEFAULT.contains(name) && !KERNEL_CONTROL.contains(name)
+    });
     Privileges {
         drop_all: starts_as_user && add.is_empty() && needs_nothing(candidate),
         add,
@@ -116,7 +120,7 @@ pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges 
     }
 }
 
-/// All its processes were seen, and none had any right of root's.
+/// Returns whether every process of the service runs without root's privileges.
 fn needs_nothing(candidate: &Candidate<'_>) -> bool {
     let is_plain = |process: &&Process| {
         let credentials = &process.credentials;
@@ -136,7 +140,7 @@ fn named(name: &[u8]) -> Option<&'static str> {
     CAPABILITIES.iter().find(|known| known.as_bytes() == name).copied()
 }
 
-/// Devices that its processes hold open, and that not every container has.
+/// Returns the devices that the service's processes have open, without those of every container.
 fn devices(candidate: &Candidate<'_>) -> Vec<Vec<u8>> {
     let mut devices = BTreeSet::new();
     for file in candidate.processes.iter().flat_map(|process| &process.files) {
@@ -152,16 +156,16 @@ fn devices(candidate: &Candidate<'_>) -> Vec<Vec<u8>> {
     devices.into_iter().collect()
 }
 
-/// Limits by name, soft and hard; nothing for no limit.
+/// Limits by resource: soft and hard; `None` for unlimited.
 type Ulimits = BTreeMap<&'static str, (Option<u64>, Option<u64>)>;
 
-/// Limits that the unit sets (`Limit*=`).
+/// Returns the limits that the unit sets (`Limit*=`, systemd.exec(5)).
 pub(super) fn ulimits(candidate: &Candidate<'_>) -> Ulimits {
     let limits = candidate.service.iter().flat_map(|service| &service.context.limits);
     limits.map(|limit| (limit.resource, (limit.soft, limit.hard))).collect()
 }
 
-/// A limit in bytes or in number, of a machine that has `whole`.
+/// Returns a limit as an absolute number. `whole` is the machine's total, for a limit in percent.
 pub(super) fn absolute(limit: Option<&Limit>, whole: Option<u64>) -> Option<u64> {
     match limit? {
         Limit::Absolute(value) => Some(*value),

@@ -1,97 +1,99 @@
-//! Entry scripts: what a unit does before its program, and around it, as POSIX shell. Pure.
+//! Writes entry scripts in POSIX shell, which prepare a service and start it. Pure.
 //!
-//! Every word that comes from the machine is quoted here, in one function; a
-//! variable is the only thing that the shell expands.
+//! One function, [`quote`], quotes every word that comes from the machine. The shell expands only
+//! variables.
 
 use super::model::{User, Variable};
 use crate::detect::units::exec::{Piece, Word};
 use crate::model::escape;
 use std::collections::BTreeMap;
 
-/// A command that runs to its end.
+/// A command that the script waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    /// The program and its arguments.
+    /// Executable and arguments.
     pub(super) words: Vec<Word>,
-    /// Its failure does not matter.
+    /// Whether the script ignores a failure.
     pub(super) may_fail: bool,
-    /// It runs as root whoever the service runs as.
+    /// Whether the command runs as root if the service has a user.
     pub(super) as_root: bool,
 }
 
-/// A file of variables.
+/// A file that sets environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EnvironmentFile {
-    /// Absolute.
+    /// Absolute path.
     pub(super) path: Vec<u8>,
-    /// It need not be there.
+    /// Whether the file can be missing.
     pub(super) optional: bool,
-    /// It is a piece of shell rather than lines of `NAME=VALUE`.
+    /// Whether the file is shell code rather than lines of `NAME=VALUE`.
     pub(super) is_shell: bool,
 }
 
-/// What the container is there for.
+/// The command that the container exists for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Main {
-    /// A program that stays in the foreground.
+    /// A command that stays in the foreground.
     Exec(Vec<Word>),
-    /// A command that leaves a daemon behind and ends.
+    /// A command that starts a daemon in the background and exits.
     Daemon {
-        /// The command.
+        /// Command that starts the daemon.
         start: Step,
-        /// What ends it; nothing: the signal.
+        /// Command that stops the daemon; `None` to send the signal.
         stop: Option<Step>,
-        /// Where it writes its number.
+        /// Absolute path of the PID file.
         pid_file: Option<Vec<u8>>,
-        /// The daemon's name (`proc_pid_comm(5)`), for where there is no such file: unlike its program, everybody may read it.
+        /// Process name of the daemon (`proc_pid_comm(5)`), to find it without a PID file. All
+        /// users can read `comm`, but not `exe`.
         name: Vec<u8>,
-        /// The signal that ends it, without `SIG`.
+        /// Stop signal without `SIG`.
         signal: &'static str,
     },
-    /// Commands at times that `systemd-analyze calendar` tells (`systemd.time(7)`).
+    /// Commands at calendar times, computed by `systemd-analyze calendar` (`systemd.time(7)`).
     Calendar {
         /// Calendar expressions.
         times: Vec<Vec<u8>>,
-        /// The commands.
+        /// Commands to run.
         run: Vec<Step>,
     },
-    /// Commands again and again.
+    /// Commands that run repeatedly.
     Repeat {
-        /// Seconds before the first time.
+        /// Seconds before the first run.
         first: u64,
-        /// Seconds between one end and the next start; nothing: once.
+        /// Seconds between the end of a run and the next start; `None` to run once.
         pause: Option<u64>,
-        /// The commands.
+        /// Commands to run.
         run: Vec<Step>,
     },
 }
 
-/// Everything that an entry script does.
+/// An entry script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Script {
-    /// Whose container this is: the unit's name, escaped.
+    /// Name of the unit, escaped.
     pub(super) unit: String,
     /// File mode creation mask.
     pub(super) umask: Option<u16>,
-    /// Variables that whoever starts the container has to give.
+    /// Variables that the operator must set.
     pub(super) required: Vec<Variable>,
-    /// Withheld files that have to be mounted, absolute.
+    /// Absolute paths of withheld files that the operator must mount.
     pub(super) required_files: Vec<Vec<u8>>,
-    /// Variables whose values cannot stand in a Dockerfile.
+    /// Variables whose values need quoting in a Dockerfile.
     pub(super) environment: BTreeMap<Variable, Vec<u8>>,
     /// Files of variables, in order.
     pub(super) environment_files: Vec<EnvironmentFile>,
-    /// Where to run, if not where the image says.
+    /// Working directory, if it is not the image's.
     pub(super) directory: Option<Vec<u8>>,
-    /// What comes first.
+    /// Commands that run before the main command.
     pub(super) before: Vec<Step>,
-    /// The program.
+    /// Main command.
     pub(super) main: Main,
-    /// The container starts as root and becomes this user for everything that is not [`Step::as_root`].
-    pub(super) becomes: Option<User>,
+    /// User for all commands that are not [`Step::as_root`], if the container starts as root.
+    pub(super) run_as: Option<User>,
 }
 
-/// Reads lines of `NAME=VALUE` as `systemd.exec(5)` says for `EnvironmentFile=`.
+/// Shell function that reads lines of `NAME=VALUE` by the rules for `EnvironmentFile=` in
+/// `systemd.exec(5)`.
 const LOAD: &str = r#"
 load() {
   while IFS= read -r line || [ -n "$line" ]; do
@@ -110,7 +112,7 @@ load() {
 "#;
 
 impl Script {
-    /// A script that runs nothing yet.
+    /// Creates a script without commands.
     pub(super) fn new(unit: String) -> Self {
         Script {
             unit,
@@ -122,18 +124,21 @@ impl Script {
             directory: None,
             before: Vec::new(),
             main: Main::Exec(Vec::new()),
-            becomes: None,
+            run_as: None,
         }
     }
 
-    /// The script.
+    /// Returns the script's text.
     pub(super) fn render(&self) -> Vec<u8> {
-        let mut text =
-            format!("#!/bin/sh\n# {}: what it does before its program.\nset -euf\n", self.unit).into_bytes();
+        let mut text = format!(
+            "#!/bin/sh\n# Entry script of {}: prepares the service, then starts it.\nset -euf\n",
+            self.unit
+        )
+        .into_bytes();
         if let Some(umask) = self.umask {
             text.extend(format!("umask {umask:04o}\n").bytes());
         }
-        self.refuse_without(&mut text);
+        self.check_secrets(&mut text);
         for (name, value) in &self.environment {
             line(&mut text, &[format!("export {}=", name.as_str()).as_bytes(), &quote(value)]);
         }
@@ -148,8 +153,9 @@ impl Script {
         text
     }
 
-    /// What is missing is named, all of it at once.
-    fn refuse_without(&self, text: &mut Vec<u8>) {
+    /// Appends the check for missing secrets. It lists all of them, then exits with 78
+    /// (`EX_CONFIG` of sysexits.h).
+    fn check_secrets(&self, text: &mut Vec<u8>) {
         if self.required.is_empty() && self.required_files.is_empty() {
             return;
         }
@@ -162,7 +168,7 @@ impl Script {
             let (path, shown) = (quote(path), quote(escape::escape(path).as_bytes()));
             line(text, &[b"[ -e ", &path, b" ] || missing=$missing' '", &shown]);
         }
-        text.extend(b"[ -z \"$missing\" ] || { echo \"withheld from the image, see SECRETS.todo; give it to this container:$missing\" >&2; exit 78; }\n");
+        text.extend(b"[ -z \"$missing\" ] || {\n  echo \"error: secrets are missing:$missing\" >&2\n  echo 'hint: pass them to this container, see SECRETS.todo' >&2\n  exit 78\n}\n");
     }
 
     fn load_files(&self, text: &mut Vec<u8>) {
@@ -182,15 +188,15 @@ impl Script {
 
     fn step(&self, step: &Step, text: &mut Vec<u8>) {
         if !step.as_root {
-            text.extend(self.becoming());
+            text.extend(self.user_prefix());
         }
         text.extend(command(&step.words));
         text.extend(if step.may_fail { &b" || :\n"[..] } else { b"\n" });
     }
 
-    /// What goes before a command so that it runs as the service's user (`setpriv(1)`).
-    fn becoming(&self) -> Vec<u8> {
-        let Some(user) = &self.becomes else { return Vec::new() };
+    /// Returns the prefix that runs a command as the service's user (`setpriv(1)`).
+    fn user_prefix(&self) -> Vec<u8> {
+        let Some(user) = &self.run_as else { return Vec::new() };
         let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
         let groups = match groups.is_empty() {
             true => "--clear-groups".to_owned(),
@@ -201,7 +207,7 @@ impl Script {
 
     fn main(&self, text: &mut Vec<u8>) {
         match &self.main {
-            Main::Exec(words) => line(text, &[b"exec ", &self.becoming(), &command(words)]),
+            Main::Exec(words) => line(text, &[b"exec ", &self.user_prefix(), &command(words)]),
             Main::Daemon { start, stop, pid_file, name, signal } => {
                 self.step(start, text);
                 find_daemon(pid_file.as_deref(), name, text);
@@ -212,7 +218,7 @@ impl Script {
                 }
                 text.extend(b"  while running; do sleep 0.2; done\n  exit 0\n}\ntrap stop TERM INT\n");
                 text.extend(b"while appears; do\n  while running; do sleep 1 & wait $! || :; done\ndone\n");
-                text.extend(b"echo 'the daemon has ended' >&2\nexit 1\n");
+                text.extend(b"echo 'error: the daemon exited' >&2\nexit 1\n");
             }
             Main::Calendar { times, run } => {
                 self.run_function(run, text);
@@ -229,7 +235,7 @@ impl Script {
                 match pause {
                     Some(pause) => {
                         let again = format!(
-                            "while :; do\n  run || echo 'failed' >&2\n  sleep {pause} & wait $!\ndone\n"
+                            "while :; do\n  run || echo 'error: a scheduled command failed' >&2\n  sleep {pause} & wait $!\ndone\n"
                         );
                         text.extend(again.bytes());
                     }
@@ -249,22 +255,23 @@ impl Script {
     }
 }
 
-/// Waits for the nearest of the times that `next` prints, and runs.
+/// Shell code that waits for the earliest time that `next` prints, then calls `run`.
 const NEXT: &str = r#"} 2>/dev/null
 while :; do
   at=$(next | sed -n 's/^ *(in UTC): *[A-Za-z]* *\(.*\)$/\1/p; s/^ *Next elapse: *[A-Za-z]* *\(.* UTC\)$/\1/p' |
     while read -r time; do date -d "$time" +%s; done | sort -n | head -n 1)
-  [ -n "$at" ] || { echo 'none of the times is ever reached' >&2; exit 0; }
+  [ -n "$at" ] || { echo 'no calendar time is in the future' >&2; exit 0; }
   while now=$(date +%s) && [ "$now" -lt "$at" ]; do
     left=$((at - now))
     [ "$left" -lt 60 ] || left=60
     sleep "$left" & wait $!
   done
-  run || echo 'failed' >&2
+  run || echo 'error: a scheduled command failed' >&2
 done
 "#;
 
-/// The daemon has ten seconds to appear; so has its successor, for a daemon that forks twice is somebody else for a while.
+/// Shell code that waits up to 10 s (50 tries, 0.2 s apart) for the daemon. A daemon that forks
+/// twice changes its PID, so its successor gets the same time.
 const WATCH: &str = r#"appears() {
   tries=0
   until find && running; do
@@ -273,10 +280,10 @@ const WATCH: &str = r#"appears() {
     sleep 0.2 & wait $! || :
   done
 }
-appears || { echo 'the daemon did not stay' >&2; exit 1; }
+appears || { echo 'error: the daemon did not start' >&2; exit 1; }
 "#;
 
-/// Shell functions that know the daemon: `pid`, whether it is running, and whether it comes to run.
+/// Appends the shell functions `find`, which sets `pid`, `running` and `appears`.
 fn find_daemon(pid_file: Option<&[u8]>, name: &[u8], text: &mut Vec<u8>) {
     text.extend(b"pid=\nfind() {\n  pid=\n");
     if let Some(pid_file) = pid_file {
@@ -291,7 +298,7 @@ fn find_daemon(pid_file: Option<&[u8]>, name: &[u8], text: &mut Vec<u8>) {
     let read = b"    comm=; { IFS= read -r comm <\"$file\"; } 2>/dev/null || continue\n";
     line(text, &[&read[..], b"    [ \"$comm\" != ", &quote(name), b" ] || { pid=$number; break; }"]);
     text.extend(b"  done\n  set -f\n  [ -n \"$pid\" ]\n}\n");
-    // A process that nobody waited for is still listed.
+    // A zombie still has a directory in /proc (proc_pid_status(5), State: Z).
     text.extend(b"running() { [ -n \"$pid\" ] && [ -d \"/proc/$pid\" ] && ! grep -q '^State:.*Z' \"/proc/$pid/status\" 2>/dev/null; }\n");
     text.extend(WATCH.bytes());
 }
@@ -299,20 +306,19 @@ fn find_daemon(pid_file: Option<&[u8]>, name: &[u8], text: &mut Vec<u8>) {
 /// A script that the build of a service's image runs as root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preparation {
-    /// Directories: path, permissions, owner, group.
+    /// Directories: path, mode, UID, GID.
     pub(super) directories: Vec<(Vec<u8>, u16, u32, u32)>,
-    /// Log files that become links to the container's output: path, and whether it is that for errors.
+    /// Log files to link to the container's output: path, and whether to standard error.
     pub(super) logs: Vec<(Vec<u8>, bool)>,
 }
 
 impl Preparation {
-    /// The script; nothing if there is nothing to do.
+    /// Returns the script's text, or `None` if there is nothing to prepare.
     pub(super) fn render(&self) -> Option<Vec<u8>> {
         if self.directories.is_empty() && self.logs.is_empty() {
             return None;
         }
-        let mut text =
-            b"# What the service finds on the machine before it starts.\nset -eu\numask 022\n".to_vec();
+        let mut text = b"# Creates the paths that the service needs at start.\nset -eu\numask 022\n".to_vec();
         for (path, mode, uid, gid) in &self.directories {
             let path = quote(path);
             line(&mut text, &[b"mkdir -p -- ", &path]);
@@ -327,13 +333,14 @@ impl Preparation {
     }
 }
 
-/// A command of several words.
+/// Returns a command line.
 fn command(words: &[Word]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words.iter().map(word).collect();
     words.join(&b' ')
 }
 
-/// What the shell makes of a word. A name that no shell knows stands for nothing, as one that is not set.
+/// Returns a word in shell syntax. A variable whose name is invalid in shells expands to nothing,
+/// like an unset one.
 fn word(word: &Word) -> Vec<u8> {
     match word {
         Word::Split(name) => match Variable::new(name) {
@@ -358,7 +365,8 @@ fn piece(piece: &Piece) -> Vec<u8> {
     }
 }
 
-/// One word of shell whatever the bytes are (POSIX 2018, XCU 2.2.2): nothing within single quotes means anything.
+/// Quotes arbitrary bytes as one shell word. Within single quotes, no character is special (POSIX
+/// 2018, XCU 2.2.2).
 pub(super) fn quote(bytes: &[u8]) -> Vec<u8> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(is_plain) {

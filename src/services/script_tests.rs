@@ -1,5 +1,5 @@
-//! Scripts are run by the machine's own shell: what they mean is what it does.
-#![allow(clippy::disallowed_methods, reason = "a shell is what is tested")]
+//! Runs generated scripts with the system's shell and checks what they do.
+#![allow(clippy::disallowed_methods, reason = "the tests run a shell")]
 
 use crate::detect::units::exec::{Piece, Word};
 use crate::services::model::Variable;
@@ -40,7 +40,7 @@ fn run(script: &Script) -> Output {
 }
 
 #[test]
-fn arguments_arrive_as_they_are() {
+fn render_special_characters_reach_the_command_unchanged() {
     let hostile =
         ["", "a b", "$HOME", "`id`", "a'b", "\"", "\\", "*", "-n", "x\ny", "\t", "#x", "~", "!", "a;b|c&d"];
     let line = [&["printf", "[%s]"][..], &hostile].concat();
@@ -52,7 +52,7 @@ fn arguments_arrive_as_they_are() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn any_bytes_survive_the_shell(bytes in proptest::collection::vec(1u8.., 0..40)) {
+    fn quote_any_bytes_survive_the_shell(bytes in proptest::collection::vec(1u8.., 0..40)) {
         let line = [b"printf %s ", &quote(&bytes)[..]].concat();
         let output = Command::new("/bin/sh").arg("-c").arg(std::ffi::OsStr::from_bytes(&line)).output().unwrap();
         prop_assert_eq!(output.stdout, bytes);
@@ -60,7 +60,7 @@ proptest! {
 }
 
 #[test]
-fn variables_come_from_files_as_systemd_reads_them() {
+fn render_environment_files_follow_systemd_syntax() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("env");
     let text = "# comment\nA=one two\n  B=\"quoted # $A\"  \nC='single'\n;no\nexport D=1\nBAD-NAME=x\nE=last";
@@ -85,17 +85,20 @@ fn variables_come_from_files_as_systemd_reads_them() {
 }
 
 #[test]
-fn a_container_without_its_secrets_names_them_and_does_not_start() {
+fn render_missing_secrets_are_listed_and_exit_78() {
     let required = vec![Variable::new(b"DB_PASSWORD").unwrap(), Variable::new(b"TOKEN").unwrap()];
     let required_files = vec![b"/nonexistent/key file".to_vec()];
     let output = run(&Script { required, required_files, ..script(Main::Exec(words(&["echo", "started"]))) });
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(78), "{told}");
-    assert!(told.contains("DB_PASSWORD TOKEN /nonexistent/key file") && output.stdout.is_empty(), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(
+        message.contains("DB_PASSWORD TOKEN /nonexistent/key file") && output.stdout.is_empty(),
+        "{message}"
+    );
 }
 
 #[test]
-fn steps_before_decide_whether_it_starts() {
+fn render_failing_step_prevents_start_unless_ignored() {
     let main = || Main::Exec(words(&["echo", "started"]));
     let failing = Script { before: vec![step(&["false"])], ..script(main()) };
     assert!(!run(&failing).status.success());
@@ -104,13 +107,14 @@ fn steps_before_decide_whether_it_starts() {
     assert_eq!(output.stdout, b"started\n");
 }
 
-/// A process that has ended leaves its directory in /proc only as long as nobody has waited for it.
+/// Returns whether the process exists and is not a zombie, which stays in /proc until its parent
+/// waits for it.
 fn is_running(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 #[test]
-fn a_daemon_in_the_background_is_watched_and_ended() {
+fn render_background_daemon_stops_on_term() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
     let start = format!("sleep 1000 >/dev/null 2>&1 & echo $! >{}", pid_file.display());
@@ -122,16 +126,16 @@ fn a_daemon_in_the_background_is_watched_and_ended() {
         signal: "TERM",
     });
     let mut child = shell(dir.path(), &script).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
+    let start_time = Instant::now();
     let pid = loop {
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_default();
         if pid.ends_with('\n') {
             break pid.trim().to_owned();
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "the daemon was not started");
+        assert!(start_time.elapsed() < Duration::from_secs(20), "the daemon was not started");
         std::thread::sleep(Duration::from_millis(20));
     };
-    // The script has to have found it before it can end it.
+    // The script polls. Give it time to find the daemon before it gets the signal.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(is_running(&pid) && child.try_wait().unwrap().is_none());
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
@@ -140,7 +144,7 @@ fn a_daemon_in_the_background_is_watched_and_ended() {
 }
 
 #[test]
-fn a_daemon_that_forks_twice_is_followed() {
+fn render_daemon_that_forks_twice_is_followed() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
     let file = pid_file.display();
@@ -155,7 +159,7 @@ fn a_daemon_that_forks_twice_is_followed() {
     });
     let mut child = shell(dir.path(), &script).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(4));
-    assert!(child.try_wait().unwrap().is_none(), "it took the first one for the daemon");
+    assert!(child.try_wait().unwrap().is_none(), "the script followed the first process");
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let pid = std::fs::read_to_string(&pid_file).unwrap();
@@ -163,7 +167,7 @@ fn a_daemon_that_forks_twice_is_followed() {
 }
 
 #[test]
-fn a_daemon_that_does_not_stay_is_a_failure() {
+fn render_daemon_that_exits_fails() {
     let script = script(Main::Daemon {
         start: step(&["true"]),
         stop: None,
@@ -173,20 +177,20 @@ fn a_daemon_that_does_not_stay_is_a_failure() {
     });
     let output = run(&script);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("did not stay"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("daemon did not start"));
 }
 
 #[test]
-fn repeated_commands_go_on_after_a_failure() {
+fn render_repeated_command_continues_after_failure() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let line = format!("echo again >>{}; false", log.display());
     let script =
         script(Main::Repeat { first: 0, pause: Some(1), run: vec![step(&["/bin/sh", "-c", &line])] });
     let mut child = shell(dir.path(), &script).stderr(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
+    let start_time = Instant::now();
     while std::fs::read_to_string(&log).unwrap_or_default().lines().count() < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it did not run twice");
+        assert!(start_time.elapsed() < Duration::from_secs(20), "it did not run twice");
         std::thread::sleep(Duration::from_millis(50));
     }
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
@@ -194,7 +198,7 @@ fn repeated_commands_go_on_after_a_failure() {
 }
 
 #[test]
-fn what_is_prepared_is_there() {
+fn preparation_creates_directories_and_log_links() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/my app");
     let log = dir.path().join("error.log");

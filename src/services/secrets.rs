@@ -1,15 +1,16 @@
-//! What in environments and arguments is secret: by its name, else by its looks.
+//! Finds secrets in environment variables and arguments, by name or by form.
 //!
-//! A name is judged first, for it says what its owner meant; a value alone
-//! counts only if nothing but a credential looks like it, because what is
-//! withheld has to be given by hand.
+//! The name comes first because it states the owner's intention. Without a secret name, a value
+//! counts only if its form is that of a credential, because the operator must provide every
+//! withheld value by hand.
 
 use crate::policy::names;
 use memchr::memmem;
 use std::ops::Range;
 
-/// How the values of well-known credentials begin: GitHub, GitLab, AWS, Slack, Stripe, Google, npm, PyPI, JWT.
-const SECRET_BEGINNINGS: &[&str] = &[
+/// Prefixes of well-known credentials: GitHub, GitLab, AWS, Slack, Stripe, Google, npm, PyPI,
+/// JWT.
+const TOKEN_PREFIXES: &[&str] = &[
     "ghp_",
     "gho_",
     "ghs_",
@@ -28,21 +29,23 @@ const SECRET_BEGINNINGS: &[&str] = &[
     "eyJ",
     "-----BEGIN ",
 ];
-/// A credential is no shorter.
-const SHORTEST_BEGINNING: usize = 16;
-/// Shorter values are found everywhere, so that looking for them in files would withhold half the machine.
-const SHORTEST_SEARCHED: usize = 8;
+/// Minimum length of a credential with such a prefix, in bytes.
+const MIN_TOKEN: usize = 16;
+/// Minimum length of a value to search for, in bytes. Shorter values occur in many files by
+/// chance.
+const MIN_SEARCHED: usize = 8;
 
-/// The part of a value that can be nothing but a credential, whatever its name: a URL's password, a well-known token.
+/// Returns the part of a value that is a credential by its form: a password in a URL, or a
+/// well-known token.
 pub(super) fn secret_in_value(value: &[u8]) -> Option<Range<usize>> {
     if let Some(range) = password_in_url(value) {
         return Some(range);
     }
-    let begins = |beginning: &&str| value.starts_with(beginning.as_bytes());
-    (value.len() >= SHORTEST_BEGINNING && SECRET_BEGINNINGS.iter().any(begins)).then_some(0..value.len())
+    let has_prefix = |prefix: &&str| value.starts_with(prefix.as_bytes());
+    (value.len() >= MIN_TOKEN && TOKEN_PREFIXES.iter().any(has_prefix)).then_some(0..value.len())
 }
 
-/// The secret part of a variable's value, if it has one.
+/// Returns the secret part of a variable's value.
 pub(super) fn secret_in_variable(name: &[u8], value: &[u8]) -> Option<Range<usize>> {
     if value.is_empty() {
         return None;
@@ -54,51 +57,57 @@ pub(super) fn secret_in_variable(name: &[u8], value: &[u8]) -> Option<Range<usiz
     }
 }
 
-/// For each word of a command line the part of it that is secret: `--password=X`, `--password X`, `db.password=X`,
-/// `postgres://user:X@host`.
+/// Returns the secret part of each word of a command line: `--password=X`, `--password X`,
+/// `db.password=X`, `postgres://user:X@host`.
 pub(super) fn secrets_in_arguments(words: &[impl AsRef<[u8]>]) -> Vec<Option<Range<usize>>> {
     let mut secrets = Vec::with_capacity(words.len());
-    let mut expected = false;
+    let mut is_value_next = false;
     for (index, word) in words.iter().enumerate() {
         let word = word.as_ref();
-        let named = std::mem::take(&mut expected);
+        let is_secret_value = std::mem::take(&mut is_value_next);
         if index == 0 {
             secrets.push(None);
-        } else if named && !word.starts_with(b"-") && !word.is_empty() && !is_path(word) && !is_switch(word) {
+        } else if is_secret_value
+            && !word.starts_with(b"-")
+            && !word.is_empty()
+            && !is_path(word)
+            && !is_switch(word)
+        {
             secrets.push(Some(0..word.len()));
         } else if let Some(at) = memchr::memchr(b'=', word) {
             let value = secret_in_variable(&word[..at], &word[at + 1..]);
             secrets.push(value.map(|range| at + 1 + range.start..at + 1 + range.end));
         } else {
-            expected = word.starts_with(b"-") && names::is_secret(word);
+            is_value_next = word.starts_with(b"-") && names::is_secret(word);
             secrets.push(secret_in_value(word));
         }
     }
     secrets
 }
 
-/// Whether a secret is so particular that files which hold it must hold it as a secret too.
+/// Returns whether a secret is distinctive enough to search files for it.
 pub(super) fn is_worth_searching(secret: &[u8]) -> bool {
     let classes: [fn(&u8) -> bool; 4] =
         [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit, |byte| {
             !byte.is_ascii_alphanumeric() && !b"/.-_ ".contains(byte)
         }];
+    // A word of one class, such as "postgres", occurs in files that contain no secret.
     let used = classes.iter().filter(|class| secret.iter().any(**class)).count();
-    secret.len() >= SHORTEST_SEARCHED && used >= 2 && !secret.starts_with(b"/")
+    secret.len() >= MIN_SEARCHED && used >= 2 && !secret.starts_with(b"/")
 }
 
-/// Where a secret lies rather than what it is.
+/// Returns whether a value is the path of a secret rather than the secret.
 fn is_path(value: &[u8]) -> bool {
     value.starts_with(b"/") && value[1..].contains(&b'/') && !value.contains(&b' ')
 }
 
-/// What a name that sounds secret is often only switched to.
+/// Returns whether a value is a boolean option, such as `--use-password=yes`.
 fn is_switch(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     matches!(&value[..], b"0" | b"1" | b"yes" | b"no" | b"true" | b"false" | b"on" | b"off" | b"none")
 }
 
-/// The password of `scheme://user:password@host` (RFC 3986, 3.2.1).
+/// Returns the password of `scheme://user:password@host` (RFC 3986, section 3.2.1).
 fn password_in_url(value: &[u8]) -> Option<Range<usize>> {
     let authority = memmem::find(value, b"://")? + 3;
     let end = value[authority..]
@@ -115,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_tell_what_they_are() {
+    fn secret_in_value_each_form_returns_its_secret_part() {
         for (value, secret) in [
             ("postgres://shop:s3cret@db.example.org/shop", Some("s3cret")),
             ("redis://:s3cret@localhost:6379", Some("s3cret")),
@@ -132,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_judged_by_the_option_before_them() {
+    fn secrets_in_arguments_secret_option_returns_its_value() {
         let cases: &[(&[&str], &[Option<&str>])] = &[
             (&["x", "--password=abc"], &[None, Some("abc")]),
             (&["x", "--token", "abc", "more"], &[None, None, Some("abc"), None]),
@@ -155,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn common_words_are_not_searched_for() {
+    fn is_worth_searching_common_word_returns_false() {
         for (secret, worth) in [
             ("postgres", false),
             ("s3cret-99", true),

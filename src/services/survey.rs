@@ -1,4 +1,4 @@
-//! What could become a container: every service that runs or would be started, joined from units, processes and sockets.
+//! Finds every service that can become a container, from units, processes and sockets.
 
 use super::model::{Name, SkippedService};
 use super::system_units;
@@ -19,14 +19,14 @@ use crate::pkg::Catalog;
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which services become containers (`--services`).
+/// Services that become containers (`--services`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All that the machine is there for.
+    /// All application services.
     All,
-    /// None.
+    /// No service.
     None,
-    /// These, by the name of the unit or of the container, whether or not they belong to a machine.
+    /// These services, by unit name or container name. They can also be system services.
     Named(Vec<String>),
 }
 
@@ -42,55 +42,55 @@ impl std::str::FromStr for Selection {
     }
 }
 
-/// A service as the machine has it.
+/// A service of the machine.
 #[derive(Clone, Debug)]
 pub struct Candidate<'a> {
-    /// The unit's name; without a unit the program's.
+    /// Name of the unit, or of the executable if there is no unit.
     pub unit: Vec<u8>,
-    /// The unit.
+    /// Systemd unit.
     pub service: Option<ServiceUnit>,
-    /// The files that define it, relative to the root.
+    /// Files that define the service, relative to the root.
     pub sources: Vec<Vec<u8>>,
-    /// What it is without systemd.
+    /// Definition of another service manager.
     pub other: Option<OtherService>,
-    /// Its processes; the first is the main one.
+    /// Processes; the first is the main process.
     pub processes: Vec<&'a Process>,
-    /// Sockets that systemd opens for it.
+    /// Sockets that systemd opens for the service.
     pub sockets: Vec<SocketUnit>,
-    /// The timer that starts it.
+    /// Timer that starts the service.
     pub timer: Option<TimerUnit>,
 }
 
-/// Everything that was found.
+/// All services, jobs and accounts of the machine.
 #[derive(Debug)]
 pub struct Survey<'a> {
-    /// What becomes containers, by unit.
+    /// Services that become containers, sorted by unit.
     pub candidates: Vec<Candidate<'a>>,
-    /// What does not.
+    /// Services that do not, with reasons.
     pub skipped: Vec<SkippedService>,
-    /// Units that belong to the machine, for what they may hold.
-    pub machines: Vec<Candidate<'a>>,
-    /// Jobs of cron that no package ships.
+    /// Services that stay on the machine. Their units can contain secrets.
+    pub system_services: Vec<Candidate<'a>>,
+    /// Unpackaged cron and at jobs.
     pub jobs: Cron,
-    /// What is made at every boot: the file and its line.
+    /// Lines of `tmpfiles.d`, each with its file.
     pub tmpfiles: Vec<(Vec<u8>, Line)>,
     /// Users and groups.
     pub accounts: Accounts,
-    /// Files in `/run` that hold a process's number, absolute.
+    /// Absolute paths of PID files in `/run`, by PID.
     pub pid_files: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Survey<'_> {
-    /// The file with the number of a service's main process.
+    /// Returns the PID file of a service's main process.
     pub fn pid_file(&self, candidate: &Candidate<'_>) -> Option<Vec<u8>> {
         self.pid_files.get(&candidate.main()?.pid).cloned()
     }
 }
 
-/// Daemons that only start others at times.
-const CRONS: &[&str] = &["cron.service", "crond.service", "cronie.service", "atd.service"];
+/// Daemons that do nothing but run jobs.
+const JOB_DAEMONS: &[&str] = &["cron.service", "crond.service", "cronie.service", "atd.service"];
 
-/// Looks at the machine; `catalog` tells whose a file is.
+/// Finds the services of the machine. `catalog` tells packaged cron jobs from local ones.
 pub fn survey<'a>(
     root: &Root,
     live: Option<&'a RuntimeState>,
@@ -105,7 +105,7 @@ pub fn survey<'a>(
     let survey = Survey {
         candidates: Vec::new(),
         skipped: Vec::new(),
-        machines: Vec::new(),
+        system_services: Vec::new(),
         jobs,
         tmpfiles: tmpfiles::load(root, &host, findings),
         accounts: Accounts::load(root),
@@ -123,6 +123,7 @@ pub fn survey<'a>(
     surveyor.finish()
 }
 
+/// The survey while it is incomplete, and its sources.
 struct Surveyor<'a, 'r> {
     root: &'r Root,
     live: Option<&'a RuntimeState>,
@@ -134,15 +135,15 @@ struct Surveyor<'a, 'r> {
 }
 
 impl<'a> Surveyor<'a, '_> {
-    /// Units that have processes.
+    /// Adds units that have processes.
     fn running(&mut self, findings: &mut Findings) {
         let Some(live) = self.live else { return };
         let unit_of = cgroup::units(&live.processes, &BTreeMap::new());
         let mut by_unit: BTreeMap<&[u8], Vec<&'a Process>> = BTreeMap::new();
-        // What looks at the machine is no part of it.
-        let own = std::process::id();
-        let is_machines = |process: &&Process| process.pid != own && process.parent != own;
-        for process in live.processes.iter().filter(is_machines) {
+        // This program and the processes that it starts are not services of the machine.
+        let own_pid = std::process::id();
+        let is_other = |process: &&Process| process.pid != own_pid && process.parent != own_pid;
+        for process in live.processes.iter().filter(is_other) {
             let unit = unit_of.get(&process.pid).filter(|unit| unit.ends_with(b".service"));
             if let Some(unit) = unit {
                 by_unit.entry(unit).or_default().push(process);
@@ -157,27 +158,32 @@ impl<'a> Surveyor<'a, '_> {
         }
     }
 
-    /// The unit of this name, without processes.
+    /// Loads the unit with this name, without processes.
     fn load(&self, name: &[u8], findings: &mut Findings) -> Candidate<'a> {
         let mut candidate = Candidate::named(name);
         if let Some(loaded) = self.units.load(name, findings).filter(|loaded| loaded.path.is_some()) {
             candidate.service = Some(ServiceUnit::new(&loaded, &self.host, findings));
             candidate.sources = sources(&loaded);
         } else {
-            findings.note(findings::Kind::Unit, b"", format!("{} has no unit file", escape::escape(name)));
+            findings.note(
+                findings::Kind::Unit,
+                b"",
+                format!("{}: unit file not found", escape::escape(name)),
+            );
         }
         candidate
     }
 
-    /// Services that systemd opens sockets for.
+    /// Adds services that systemd opens sockets for.
     fn sockets(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".socket") {
             let socket = SocketUnit::new(loaded, &self.host, findings);
-            if system_units::belongs(&socket.name).is_some() && !self.is_named(&socket.name) {
+            if system_units::system_unit_reason(&socket.name).is_some() && !self.is_named(&socket.name) {
                 continue;
             }
             let service = match names::template(&socket.service).is_some() || socket.accept {
-                // Each connection is an instance: all of them are one service.
+                // With Accept=yes, each connection is an instance (systemd.socket(5)). All of
+                // them are one service.
                 true => names::with_instance(&socket.service, b"connection"),
                 false => self.units.resolve(&socket.service),
             };
@@ -195,13 +201,14 @@ impl<'a> Surveyor<'a, '_> {
         }
     }
 
-    /// Services that a timer starts.
+    /// Adds services that a timer starts.
     fn timers(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".timer") {
             let timer = TimerUnit::new(loaded, &self.host, findings);
-            let reason = system_units::belongs(&timer.name).or_else(|| system_units::belongs(&timer.unit));
+            let reason = system_units::system_unit_reason(&timer.name)
+                .or_else(|| system_units::system_unit_reason(&timer.unit));
             if let Some(reason) = reason.filter(|_| !self.is_named(&timer.unit)) {
-                self.leave_out(&timer.name, reason);
+                self.skip(&timer.name, reason);
                 continue;
             }
             let service = self.units.resolve(&timer.unit);
@@ -212,19 +219,22 @@ impl<'a> Surveyor<'a, '_> {
         }
     }
 
-    /// Services that systemd starts when a file changes: nothing watches for that in a container.
+    /// Skips services that systemd starts when a file changes, because no process watches files
+    /// in a container.
     fn paths(&mut self, enabled: &[Enabled]) {
         for loaded in of_type(enabled, b".path") {
-            let reason = system_units::belongs(&loaded.name);
-            self.leave_out(
+            let reason = system_units::system_unit_reason(&loaded.name);
+            self.skip(
                 &loaded.name,
-                reason.unwrap_or("started when a file changes, which nothing watches in a container"),
+                reason.unwrap_or("started by file changes, which containers do not watch"),
             );
         }
     }
 
-    /// Services that a boot starts. On a running machine those that have ended are not what it is there for; a machine
-    /// that is off has no other.
+    /// Adds services that are enabled but have no process.
+    ///
+    /// On a running machine, an enabled service without a process has ended, so it stays on the
+    /// machine. On a stopped machine, all services are of this kind.
     fn not_running(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".service") {
             if self.found.contains_key(&loaded.name) || self.is_connection(&loaded.name) {
@@ -232,16 +242,17 @@ impl<'a> Surveyor<'a, '_> {
             }
             let candidate = self.load(&loaded.name, findings);
             let kind = candidate.service.as_ref().map(|service| service.kind);
-            let is_machines = system_units::belongs(&loaded.name).is_some() || self.live.is_some();
-            if is_machines && !self.is_named(&loaded.name) {
-                self.survey.machines.push(candidate);
+            let is_system_service =
+                system_units::system_unit_reason(&loaded.name).is_some() || self.live.is_some();
+            if is_system_service && !self.is_named(&loaded.name) {
+                self.survey.system_services.push(candidate);
             } else if kind.is_some_and(|kind| kind != Type::Oneshot) {
                 self.found.insert(loaded.name.clone(), candidate);
             }
         }
     }
 
-    /// Whether the unit is what a socket starts for each connection.
+    /// Returns whether a socket starts the unit, one instance per connection.
     fn is_connection(&self, unit: &[u8]) -> bool {
         let accepting =
             self.found.values().flat_map(|candidate| &candidate.sockets).filter(|socket| socket.accept);
@@ -249,7 +260,8 @@ impl<'a> Surveyor<'a, '_> {
         unit.contains(&b'@') && prefixes.any(|prefix| prefix == names::prefix(unit))
     }
 
-    /// Services of other managers, where systemd does not run: by their pid files, and by the programs they name.
+    /// Adds services of other service managers if systemd does not run: by PID file and by
+    /// executable.
     fn without_systemd(&mut self, findings: &mut Findings) {
         if self.live.is_some() && !self.found.is_empty() {
             return;
@@ -265,26 +277,27 @@ impl<'a> Surveyor<'a, '_> {
             }
             return;
         };
-        let pids = |other: &OtherService| {
+        let pid_of = |other: &OtherService| {
             let text = self.root.read(other.pid_file.as_deref()?.strip_prefix(b"/")?).ok()?;
             std::str::from_utf8(text.trim_ascii()).ok()?.parse::<u32>().ok()
         };
         let by_pid: BTreeMap<u32, Box<[u8]>> =
-            others.iter().filter_map(|other| Some((pids(other)?, other.name.clone().into()))).collect();
+            others.iter().filter_map(|other| Some((pid_of(other)?, other.name.clone().into()))).collect();
         let unit_of = cgroup::units(&live.processes, &by_pid);
         for other in others {
             let mut candidate = Candidate::other(&other.name.clone(), other);
-            let is_its = |process: &&'a Process| {
+            let is_member = |process: &&'a Process| {
                 unit_of.get(&process.pid).is_some_and(|unit| **unit == *candidate.unit)
             };
-            candidate.processes = live.processes.iter().filter(is_its).collect();
+            candidate.processes = live.processes.iter().filter(is_member).collect();
             if !candidate.processes.is_empty() {
                 self.found.insert(candidate.unit.clone(), candidate);
             }
         }
     }
 
-    /// Processes that listen and that no manager started: by hand, or by a script at boot.
+    /// Adds listening processes that no service manager started: started by hand, or by a script
+    /// at boot.
     fn without_unit(&mut self) {
         let Some(live) = self.live else { return };
         let known: BTreeSet<u32> = self
@@ -301,10 +314,10 @@ impl<'a> Surveyor<'a, '_> {
                 process.pid != 1 && !known.contains(&process.pid) && !unit_of.contains_key(&process.pid);
             let program = process.exe.as_ref().map_or(&process.comm, |exe| &exe.path);
             let program = crate::model::tree::file_name(program);
-            // Who is logged in has a server of his own.
+            // OpenSSH runs one sshd process per login session. It is not a service.
             if !is_new
                 || process.contained.is_some()
-                || system_units::belongs(program).is_some()
+                || system_units::system_unit_reason(program).is_some()
                 || program.starts_with(b"sshd")
             {
                 continue;
@@ -313,21 +326,22 @@ impl<'a> Surveyor<'a, '_> {
             while self.found.contains_key(&unit) {
                 unit.push(b'+');
             }
-            let family = live
+            let descendants = live
                 .processes
                 .iter()
                 .filter(|other| live.processes.ancestors(other.pid).any(|above| above.pid == process.pid));
-            let processes = std::iter::once(process).chain(family).collect();
+            let processes = std::iter::once(process).chain(descendants).collect();
             self.found.insert(unit.clone(), Candidate { processes, ..Candidate::named(&unit) });
         }
     }
 
+    /// Separates services that become containers from those that do not.
     fn finish(mut self) -> Survey<'a> {
         for (unit, candidate) in std::mem::take(&mut self.found) {
-            match self.why_not(&unit) {
+            match self.skip_reason(&unit) {
                 Some(reason) => {
-                    self.leave_out(&unit, &reason);
-                    self.survey.machines.push(candidate);
+                    self.skip(&unit, &reason);
+                    self.survey.system_services.push(candidate);
                 }
                 None => self.survey.candidates.push(candidate),
             }
@@ -337,23 +351,24 @@ impl<'a> Surveyor<'a, '_> {
         self.survey
     }
 
-    /// Why a unit does not become a container.
-    fn why_not(&self, unit: &[u8]) -> Option<String> {
+    /// Returns the reason why a unit does not become a container.
+    fn skip_reason(&self, unit: &[u8]) -> Option<String> {
         match self.selection {
             Selection::None => Some("--services none".to_owned()),
-            Selection::Named(_) => (!self.is_named(unit)).then(|| "not named by --services".to_owned()),
-            Selection::All if CRONS.iter().any(|cron| unit == cron.as_bytes()) => {
+            Selection::Named(_) => (!self.is_named(unit)).then(|| "not selected by --services".to_owned()),
+            Selection::All if JOB_DAEMONS.iter().any(|cron| unit == cron.as_bytes()) => {
                 let is_idle = if unit.starts_with(b"at") {
                     self.survey.jobs.at.is_empty()
                 } else {
                     self.survey.jobs.jobs.is_empty()
                 };
-                is_idle.then(|| "it has no job but those that packages ship to keep a machine".to_owned())
+                is_idle.then(|| "no local jobs, only packaged maintenance jobs".to_owned())
             }
-            Selection::All => system_units::belongs(unit).map(str::to_owned),
+            Selection::All => system_units::system_unit_reason(unit).map(str::to_owned),
         }
     }
 
+    /// Returns whether `--services` selects the unit.
     fn is_named(&self, unit: &[u8]) -> bool {
         let Selection::Named(names) = self.selection else { return false };
         let stem = unit.strip_suffix(b".service").unwrap_or(unit);
@@ -362,7 +377,8 @@ impl<'a> Surveyor<'a, '_> {
         })
     }
 
-    fn leave_out(&mut self, unit: &[u8], reason: &str) {
+    /// Records that a unit does not become a container.
+    fn skip(&mut self, unit: &[u8], reason: &str) {
         self.survey.skipped.push(SkippedService { unit: escape::escape(unit), reason: reason.to_owned() });
     }
 }
@@ -384,17 +400,17 @@ impl<'a> Candidate<'a> {
         Candidate { sources: vec![other.script.clone()], other: Some(other), ..Candidate::named(unit) }
     }
 
-    /// The unit's name without its ending.
+    /// Returns the unit's name without `.service`.
     pub fn stem(&self) -> &[u8] {
         self.unit.strip_suffix(b".service").unwrap_or(&self.unit)
     }
 
-    /// The process that the others come from.
+    /// Returns the main process.
     pub fn main(&self) -> Option<&'a Process> {
         self.processes.first().copied()
     }
 
-    /// File name of the program, as far as it is known.
+    /// Returns the file name of the executable, if known.
     pub fn program(&self) -> Option<&[u8]> {
         let exe = self.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
         let started = || {
@@ -404,20 +420,22 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// Returns the enabled units of a type.
 fn of_type<'e>(enabled: &'e [Enabled], ending: &'e [u8]) -> impl Iterator<Item = &'e Loaded> {
     enabled.iter().map(|enabled| &enabled.loaded).filter(move |loaded| loaded.name.ends_with(ending))
 }
 
-/// Files named `*.pid` in `/run` and the directories there.
+/// Returns the PID files in `/run` and its subdirectories, by PID.
 fn pid_files(root: &Root) -> BTreeMap<u32, Vec<u8>> {
-    let mut places = vec![b"run".to_vec()];
-    places.extend(
+    let mut directories = vec![b"run".to_vec()];
+    directories.extend(
         root.list(b"run").unwrap_or_default().iter().map(|name| crate::model::tree::join(b"run", name)),
     );
     let mut files = BTreeMap::new();
-    for place in places {
-        let names = root.list(&place).unwrap_or_default().into_iter().filter(|name| name.ends_with(b".pid"));
-        for path in names.map(|name| crate::model::tree::join(&place, &name)) {
+    for directory in directories {
+        let names =
+            root.list(&directory).unwrap_or_default().into_iter().filter(|name| name.ends_with(b".pid"));
+        for path in names.map(|name| crate::model::tree::join(&directory, &name)) {
             let text = root.read(&path).unwrap_or_default();
             let number = text.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
             if let Some(pid) = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()) {
@@ -428,6 +446,7 @@ fn pid_files(root: &Root) -> BTreeMap<u32, Vec<u8>> {
     files
 }
 
+/// Returns the unit file and its drop-in files.
 fn sources(loaded: &Loaded) -> Vec<Vec<u8>> {
     loaded.path.iter().chain(&loaded.dropins).cloned().collect()
 }

@@ -1,13 +1,14 @@
-//! Which units belong to a machine rather than to what it is there for: a table with reasons.
+//! Table of units that belong to the operating system, with reasons.
 
 use crate::glob::GlobSet;
 use std::sync::LazyLock;
 
-/// The table: pattern, reason.
+/// Rows of pattern and reason.
 const ROWS: &str = include_str!("system_units.tsv");
 
-/// Why a unit belongs to the machine, if it does; `unit` may have its ending (`.service`, `.timer`, `.socket`).
-pub(super) fn belongs(unit: &[u8]) -> Option<&'static str> {
+/// Returns the reason why a unit belongs to the operating system. Ignores the type suffix
+/// (`.service`, `.timer`, ...).
+pub(super) fn system_unit_reason(unit: &[u8]) -> Option<&'static str> {
     let endings: [&[u8]; 4] = [b".service", b".timer", b".socket", b".path"];
     let stem = endings.iter().find_map(|ending| unit.strip_suffix(*ending)).unwrap_or(unit);
     static TABLE: LazyLock<(GlobSet, Vec<&str>)> = LazyLock::new(|| {
@@ -28,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_a_pattern_and_a_reason() {
+    fn rows_table_has_unique_patterns_with_reasons() {
         let lines = ROWS.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
         assert_eq!(rows().count(), lines);
         assert!(
@@ -38,11 +39,11 @@ mod tests {
         let mut patterns: Vec<_> = rows().map(|(pattern, _)| pattern).collect();
         patterns.sort_unstable();
         patterns.dedup();
-        assert_eq!(patterns.len(), lines, "a pattern stands twice");
+        assert_eq!(patterns.len(), lines, "duplicate pattern");
     }
 
     #[test]
-    fn what_a_machine_is_there_for_stays() {
+    fn system_unit_reason_application_unit_returns_none() {
         for unit in [
             "nginx.service",
             "postgresql@15-main.service",
@@ -56,7 +57,7 @@ mod tests {
             "tick.timer",
             "gettysburg.service",
         ] {
-            assert_eq!(belongs(unit.as_bytes()), None, "{unit}");
+            assert_eq!(system_unit_reason(unit.as_bytes()), None, "{unit}");
         }
         for unit in [
             "systemd-journald.service",
@@ -65,7 +66,7 @@ mod tests {
             "apt-daily.timer",
             "docker.socket",
         ] {
-            assert!(belongs(unit.as_bytes()).is_some(), "{unit}");
+            assert!(system_unit_reason(unit.as_bytes()).is_some(), "{unit}");
         }
     }
 }

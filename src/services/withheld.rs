@@ -1,6 +1,7 @@
-//! Secrets that processes were given: their values, the files that give them, and every file that holds one.
+//! Finds the secrets of units and processes, the files that define them, and all files that
+//! contain one.
 //!
-//! Nothing here is ever printed; `Debug` shows counts.
+//! No secret is printed: `Debug` shows only counts.
 
 use super::secrets::{is_worth_searching, secret_in_variable, secrets_in_arguments};
 use super::survey::{Candidate, Survey};
@@ -19,25 +20,25 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 
-/// Bytes of a file that are searched at a time.
+/// Number of bytes searched at a time.
 const CHUNK: usize = 1 << 20;
-/// Longer values are searched for by their beginning.
-const LONGEST: usize = 4096;
+/// Maximum length to search for, in bytes. A longer value is searched by its start.
+const MAX_LENGTH: usize = 4096;
 
-/// What is known to be secret.
+/// Secrets of the machine's services.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// Values that no file of the context may hold.
+    /// Values that no file of the context may contain.
     values: BTreeSet<Vec<u8>>,
-    /// Files that give secrets to services, relative to the root.
+    /// Files that pass secrets to services, relative to the root.
     pub files: BTreeSet<Vec<u8>>,
 }
 
 impl Secrets {
-    /// The secrets in units, in files of variables, and in the processes as they are.
+    /// Collects the secrets of units, environment files, cron jobs and running processes.
     pub fn of(root: &Root, survey: &Survey<'_>, live: Option<&RuntimeState>) -> Self {
         let mut secrets = Secrets::default();
-        for candidate in survey.candidates.iter().chain(&survey.machines) {
+        for candidate in survey.candidates.iter().chain(&survey.system_services) {
             secrets.unit(root, candidate);
         }
         for job in &survey.jobs.jobs {
@@ -54,35 +55,37 @@ impl Secrets {
         secrets
     }
 
+    /// Collects the secrets of a unit and of its environment files.
     fn unit(&mut self, root: &Root, candidate: &Candidate<'_>) {
         let Some(service) = &candidate.service else { return };
-        let mut holds = false;
+        let mut has_secret = false;
         for (name, value) in service.context.environment.iter() {
-            holds |= self.variable(name, value);
+            has_secret |= self.variable(name, value);
         }
         let commands =
             [&service.exec_start_pre, &service.exec_start, &service.exec_start_post, &service.exec_stop];
         for exec in commands.into_iter().flatten() {
             let mut words = vec![exec.program.clone()];
             words.extend(exec.words.iter().map(|word| Word::literal(word).unwrap_or_default()));
-            holds |= self.arguments(&words);
+            has_secret |= self.arguments(&words);
         }
-        if holds {
+        if has_secret {
             self.files.extend(candidate.sources.iter().cloned());
         }
         for file in &service.context.environment_files {
             let path = file.path.strip_prefix(b"/").unwrap_or(&file.path);
             let variables = environment::parse_file(&root.read(path).unwrap_or_default());
-            let mut secret = false;
+            let mut has_secret = false;
             for (name, value) in variables.iter() {
-                secret |= self.variable(name, value);
+                has_secret |= self.variable(name, value);
             }
-            if secret {
+            if has_secret {
                 self.files.insert(path.to_vec());
             }
         }
     }
 
+    /// Collects the secret of a variable. Returns whether there is one.
     fn variable(&mut self, name: &[u8], value: &[u8]) -> bool {
         let range = secret_in_variable(name, value);
         if let Some(range) = range.clone() {
@@ -91,6 +94,7 @@ impl Secrets {
         range.is_some()
     }
 
+    /// Collects the secrets of a command line. Returns whether there are any.
     fn arguments(&mut self, words: &[impl AsRef<[u8]>]) -> bool {
         let mut any = false;
         for (word, range) in words.iter().zip(secrets_in_arguments(words)) {
@@ -104,13 +108,14 @@ impl Secrets {
 
     fn value(&mut self, value: &[u8]) {
         if is_worth_searching(value) {
-            self.values.insert(value[..value.len().min(LONGEST)].to_vec());
+            self.values.insert(value[..value.len().min(MAX_LENGTH)].to_vec());
         }
     }
 
-    /// Which of the tree's files hold a secret, of those that no layer below gives: by index.
+    /// Returns the indexes of files that contain a secret, except files that the lower layers
+    /// provide.
     ///
-    /// A file that cannot be read counts as one that holds some; there is a finding.
+    /// An unreadable file counts as one that contains a secret, and becomes a finding.
     pub fn holders(
         &self,
         root: &Root,
@@ -132,9 +137,8 @@ impl Secrets {
                 Ok(false) => {}
                 Ok(true) => drop(holders.insert(index)),
                 Err(cause) => {
-                    let why = format!(
-                        "withheld: it could not be searched for secrets that processes have: {cause}"
-                    );
+                    let why =
+                        format!("withheld, because it cannot be searched for secrets of processes: {cause}");
                     findings.loss(findings::Kind::Unreadable, &found.node.path, why);
                     holders.insert(index);
                 }
@@ -144,9 +148,10 @@ impl Secrets {
     }
 }
 
+/// Returns whether a file contains one of the values.
 fn holds(root: &Root, path: &[u8], finders: &[Finder<'_>]) -> std::io::Result<bool> {
     let mut file = CacheNeutralReader::new(File::from(root.open_file(path)?));
-    let mut buffer = vec![0; CHUNK + LONGEST];
+    let mut buffer = vec![0; CHUNK + MAX_LENGTH];
     let mut kept = 0;
     loop {
         let got = file.read(&mut buffer[kept..])?;
@@ -157,8 +162,8 @@ fn holds(root: &Root, path: &[u8], finders: &[Finder<'_>]) -> std::io::Result<bo
         if got == 0 {
             return Ok(false);
         }
-        // A value may lie across two reads.
-        let keep = filled.min(LONGEST);
+        // A value can cross the boundary between two reads.
+        let keep = filled.min(MAX_LENGTH);
         buffer.copy_within(filled - keep..filled, 0);
         kept = keep;
     }
@@ -175,12 +180,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_found_wherever_it_lies() {
+    fn holds_value_at_any_offset_returns_true() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let secret = b"S3cret-value-of-42";
         let finder = [Finder::new(secret)];
-        for at in [0, 1, CHUNK - 5, CHUNK + LONGEST - 9, 3 * CHUNK] {
+        for at in [0, 1, CHUNK - 5, CHUNK + MAX_LENGTH - 9, 3 * CHUNK] {
             let mut content = vec![b'x'; at];
             content.extend_from_slice(secret);
             content.extend_from_slice(b"yyy");
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn debugging_shows_no_value() {
+    fn debug_with_values_shows_only_counts() {
         let mut secrets = Secrets::default();
         assert!(secrets.variable(b"DB_PASSWORD", b"S3cret-value"));
         assert!(secrets.arguments(&["x", "--token=T0ken-value"]));
