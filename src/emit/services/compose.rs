@@ -1,6 +1,6 @@
-//! `compose.yaml` (Compose specification). Pure.
+//! Writes `compose.yaml` (Compose specification). Pure.
 //!
-//! What an image can say (who runs it, its command, signal and health) only the image says.
+//! The file leaves out what the image defines: user, command, stop signal and health check.
 
 use super::groups::{self, Group};
 use super::{image, yaml};
@@ -13,14 +13,14 @@ struct Compose<'a> {
     name: &'a str,
     services: BTreeMap<&'a str, Container<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    volumes: BTreeMap<&'a str, Nothing>,
+    volumes: BTreeMap<&'a str, DefaultVolume>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     secrets: BTreeMap<&'a str, SecretSource>,
 }
 
-/// A volume with all defaults.
+/// A volume with default settings.
 #[derive(Serialize)]
-struct Nothing {}
+struct DefaultVolume {}
 
 #[derive(Serialize)]
 struct SecretSource {
@@ -46,7 +46,8 @@ struct Container<'a> {
     ports: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     depends_on: BTreeMap<&'a str, Condition>,
-    /// A process with the number 1 gets no signal that it does not ask for, and has to look after orphans.
+    /// Whether a minimal init runs as PID 1. Without it, the service gets no default signal
+    /// action (pid_namespaces(7)) and must reap orphans.
     init: bool,
     restart: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,14 +138,14 @@ struct Limits {
     pids: Option<u64>,
 }
 
-/// The file, for a system image of this name.
+/// Returns the file's text. `system` is the name of the system image.
 pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> String {
     let dependencies = groups::dependencies(workload);
     let groups = groups::by_network(workload);
     let mut services = BTreeMap::new();
     for group in &groups {
         if group.network.is_some() {
-            services.insert(group.name.as_str(), owner(group, system));
+            services.insert(group.name.as_str(), network_container(group, system));
         }
         for service in &group.members {
             let mut container = container(workload, service, system);
@@ -164,7 +165,7 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
             services.insert(service.name.as_str(), container);
         }
     }
-    let volumes = workload.volumes.iter().map(|volume| (volume.name.as_str(), Nothing {}));
+    let volumes = workload.volumes.iter().map(|volume| (volume.name.as_str(), DefaultVolume {}));
     let secrets = workload
         .secret_files
         .iter()
@@ -173,12 +174,12 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
     yaml::document(&Compose { name: project.as_str(), services, volumes, secrets })
 }
 
-/// The container whose network the members of a group use. It does nothing and never ends.
-fn owner<'a>(group: &'a Group<'_>, system: &str) -> Container<'a> {
+/// Returns the container that owns the network namespace of a group. It only sleeps.
+fn network_container<'a>(group: &'a Group<'_>, system: &str) -> Container<'a> {
     let aliases = group.members.iter().map(|service| service.name.as_str()).collect();
     Container {
         image: system.to_owned(),
-        // It is built here; no registry has it.
+        // Only the local build provides the image.
         pull_policy: Some("never"),
         command: &["sleep", "infinity"],
         hostname: Some(group.name.as_str()),
@@ -203,7 +204,7 @@ fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) 
         let secret = workload.secret_files.get(*index)?;
         Some(Secret { source: secret.name.as_str(), target: literal(groups::text(&secret.path)?) })
     };
-    let own = service.sysctls.iter().filter(|(name, _)| !is_of_network(name));
+    let own_sysctls = service.sysctls.iter().filter(|(name, _)| !is_network_sysctl(name));
     let privileges = &service.privileges;
     Container {
         build: Some(Build {
@@ -229,7 +230,7 @@ fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) 
         cap_drop: if privileges.drop_all { vec!["ALL"] } else { Vec::new() },
         devices: devices(service).map(|path| format!("{path}:{path}")).collect(),
         privileged: privileges.privileged.is_some(),
-        sysctls: own.map(|(name, value)| (name.as_str(), literal(value))).collect(),
+        sysctls: own_sysctls.map(|(name, value)| (name.as_str(), literal(value))).collect(),
         deploy: deploy(service),
         ..Container::default()
     }
@@ -246,7 +247,7 @@ fn mounts<'a>(workload: &'a Workload, service: &'a Service) -> Vec<Mount<'a>> {
     volumes.chain(memory).collect()
 }
 
-/// The devices whose names are nothing else to an engine.
+/// Returns the devices whose paths need no escaping.
 pub(super) fn devices(service: &Service) -> impl Iterator<Item = &str> {
     service.privileges.devices.iter().filter_map(|path| groups::plain_path(path))
 }
@@ -259,12 +260,13 @@ fn published(ports: &BTreeSet<(u16, Protocol)>) -> Vec<String> {
 }
 
 fn network_sysctls(service: &Service) -> impl Iterator<Item = (&str, String)> {
-    let its = service.sysctls.iter().filter(|(name, _)| is_of_network(name));
-    its.map(|(name, value)| (name.as_str(), literal(value)))
+    let network = service.sysctls.iter().filter(|(name, _)| is_network_sysctl(name));
+    network.map(|(name, value)| (name.as_str(), literal(value)))
 }
 
-/// Settings of the network namespace, which whoever joins another's cannot have.
-pub(super) fn is_of_network(sysctl: &str) -> bool {
+/// Returns whether a kernel parameter belongs to the network namespace. A container that joins
+/// another's namespace cannot set it.
+pub(super) fn is_network_sysctl(sysctl: &str) -> bool {
     sysctl.starts_with("net.")
 }
 
@@ -275,14 +277,14 @@ fn limit((soft, hard): (Option<u64>, Option<u64>)) -> Limit {
 fn deploy(service: &Service) -> Option<Deploy> {
     let limits = Limits {
         cpus: service.cpu_millis.map(super::cpus),
-        memory: service.memory.map(|bytes| format!("{}b", bytes.max(super::LEAST_MEMORY))),
+        memory: service.memory.map(|bytes| format!("{}b", bytes.max(super::MIN_MEMORY))),
         pids: service.tasks,
     };
     let is_some = limits.cpus.is_some() || limits.memory.is_some() || limits.pids.is_some();
     is_some.then_some(Deploy { resources: Resources { limits } })
 }
 
-/// `text` where a `$` begins a variable.
+/// Escapes `$`, because Compose expands variables.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }

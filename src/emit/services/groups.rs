@@ -1,4 +1,5 @@
-//! Which services share what, for formats that have to know. Pure.
+//! Groups services that share a network namespace, and checks which values the formats can
+//! express. Pure.
 
 use crate::services::model::{
     Mount, Name, Port, Protocol, Purpose, Service, SharedNetwork, Volume, Workload, is_plain,
@@ -7,27 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Services in one network namespace.
 pub(super) struct Group<'a> {
-    /// Unique among groups, and no service has it unless it is the only one of the group.
+    /// Name, unique among the groups. A group of several services has no service's name.
     pub name: Name,
-    /// What they share; nothing for a service by itself.
+    /// Shared network; `None` for a single service.
     pub network: Option<&'a SharedNetwork>,
-    /// At least one, by name.
+    /// Services of the group, at least one, sorted by name.
     pub members: Vec<&'a Service>,
-    /// What is published. A port can be published once: the first group has it.
+    /// Published ports. Only the first group with a port publishes it.
     pub published: BTreeSet<(u16, Protocol)>,
 }
 
-/// All services: each by itself or with those it shares a network with, in the order of the workload.
+/// Groups all services by network, in the order of the workload.
 pub(super) fn by_network(workload: &Workload) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut taken: BTreeSet<Name> = workload.services.iter().map(|service| service.name.clone()).collect();
     let mut published = BTreeSet::new();
     for service in &workload.services {
-        let is_its = |network: &&SharedNetwork| Some(&network.name) == service.network.as_ref();
-        let network = workload.networks.iter().find(is_its);
+        let is_own = |network: &&SharedNetwork| Some(&network.name) == service.network.as_ref();
+        let network = workload.networks.iter().find(is_own);
         let known = groups.iter().position(|group| group.network.is_some() && group.network == network);
         let index = known.unwrap_or_else(|| {
-            let name = network.map_or(service.name.clone(), |network| free(&network.name, &mut taken));
+            let name = network.map_or(service.name.clone(), |network| unique_name(&network.name, &mut taken));
             groups.push(Group { name, network, members: Vec::new(), published: BTreeSet::new() });
             groups.len() - 1
         });
@@ -38,20 +39,20 @@ pub(super) fn by_network(workload: &Workload) -> Vec<Group<'_>> {
     groups
 }
 
-/// `name`, or with a number if somebody has it.
-fn free(name: &Name, taken: &mut BTreeSet<Name>) -> Name {
+/// Returns `name`, or the first numbered variant that is not taken.
+fn unique_name(name: &Name, taken: &mut BTreeSet<Name>) -> Name {
     let numbered = (2..).map(|number| name.numbered(number));
     let mut names = std::iter::once(name.clone()).chain(numbered);
-    names.find(|name| taken.insert(name.clone())).expect("there are always more numbers")
+    names.find(|name| taken.insert(name.clone())).expect("the range of numbers is unlimited")
 }
 
-/// What others than the machine itself reach.
+/// Returns the ports that other machines can reach.
 pub(super) fn public_ports(service: &Service) -> BTreeSet<(u16, Protocol)> {
     let public = service.ports.iter().filter(|port| port.public);
     public.map(|Port { number, protocol, .. }| (*number, *protocol)).collect()
 }
 
-/// `tcp` or `udp`.
+/// Returns `tcp` or `udp`.
 pub(super) fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
@@ -59,7 +60,8 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Who waits for whom, without circles: engines refuse them. Of a circle the link that would close it is left out.
+/// Returns for each service the services to start first. Engines refuse cycles, so a dependency
+/// that would close one is left out.
 pub(super) fn dependencies(workload: &Workload) -> BTreeMap<&Name, BTreeSet<&Name>> {
     let mut links: BTreeMap<&Name, BTreeSet<&Name>> =
         workload.services.iter().map(|service| (&service.name, BTreeSet::new())).collect();
@@ -85,7 +87,7 @@ fn reaches<'a>(links: &BTreeMap<&'a Name, BTreeSet<&'a Name>>, from: &'a Name, t
     false
 }
 
-/// The volumes of a service that can be written down: names of the files are text, and so have paths to be.
+/// Returns a service's volumes and mount points. Leaves out paths that are not text.
 pub(super) fn mounts<'a>(
     workload: &'a Workload,
     service: &'a Service,
@@ -96,28 +98,29 @@ pub(super) fn mounts<'a>(
     })
 }
 
-/// What a service needs in memory and can be written down.
+/// Returns a service's tmpfs directories. Leaves out paths that are not text.
 pub(super) fn memory_directories(service: &Service) -> impl Iterator<Item = &str> {
     service.memory_directories.iter().filter_map(|path| text(path))
 }
 
-/// Whether what is in the volume outlives the machine's run.
-pub(super) fn stays(volume: &Volume) -> bool {
+/// Returns whether the content of a volume must be kept.
+pub(super) fn is_persistent(volume: &Volume) -> bool {
     volume.purpose != Purpose::Sockets
 }
 
-/// `bytes` where a text is needed: UTF-8 without a zero byte.
+/// Returns `bytes` as text if they are UTF-8 without NUL.
 pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
-/// A path that means itself where colons and commas separate.
+/// Returns a path without characters that the formats use as separators.
 pub(super) fn plain_path(path: &[u8]) -> Option<&str> {
-    let is_one = path.starts_with(b"/") && is_plain(path) && !path.iter().any(|byte| b":,".contains(byte));
-    if is_one { text(path) } else { None }
+    let is_separator_free =
+        path.starts_with(b"/") && is_plain(path) && !path.iter().any(|byte| b":,".contains(byte));
+    if is_separator_free { text(path) } else { None }
 }
 
-/// Whole seconds to end in, as all formats can have them.
+/// Returns the stop timeout in whole seconds, limited to 2³¹ - 1, which all formats accept.
 pub(super) fn stop_seconds(service: &Service) -> u64 {
     let grace = service.stop_grace;
     let seconds = grace.as_secs().saturating_add(u64::from(grace.subsec_nanos() > 0));

@@ -1,7 +1,8 @@
-//! `services/NAME/`: what an engine builds a service's image from. Pure.
+//! Writes `services/NAME/`, the build context of a service's image. Pure.
 //!
-//! The Dockerfile has numbers, words of this program, values that mean themselves ([`is_plain`]) and one list in JSON. A line
-//! may have 64 KiB (BuildKit and Buildah read lines into a buffer of that size), and no variable is replaced in `CMD`.
+//! The Dockerfile contains numbers, fixed words, plain values ([`is_plain`]) and one JSON list. A
+//! line has at most 64 KiB, because BuildKit and Buildah read lines into a buffer of that size.
+//! Engines expand no variables in `CMD`.
 
 use super::groups;
 use crate::context::MOUNT;
@@ -9,13 +10,14 @@ use crate::services::model::{Command, Health, Service, Workload, is_plain};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The script that a container runs if its command needs one. In the root directory, for no link can lead elsewhere from there.
+/// Path of the entry script. It is in the root directory, because no symbolic link can redirect
+/// it there.
 pub(super) const ENTRY: &str = "/vm2docker-entry";
 
-/// A longer list of words becomes a script.
-const LONGEST_LINE: usize = 32 << 10;
+/// Maximum size of a command in JSON, in bytes. A longer command becomes a script.
+const MAX_COMMAND: usize = 32 << 10;
 
-/// The Dockerfile of a service's image, built from `system`.
+/// Returns the Dockerfile of a service's image, based on `system`.
 pub(super) fn dockerfile(workload: &Workload, service: &Service, system: &str) -> String {
     let mut text = format!("ARG SYSTEM={system}\nFROM ${{SYSTEM}}\n");
     if entry(service).is_some() {
@@ -43,7 +45,7 @@ pub(super) fn dockerfile(workload: &Workload, service: &Service, system: &str) -
     if !ports.is_empty() {
         let _ = writeln!(text, "EXPOSE{ports}");
     }
-    for path in kept(workload, service) {
+    for path in persistent_directories(workload, service) {
         let _ = writeln!(text, "VOLUME {path}");
     }
     let _ = writeln!(text, "STOPSIGNAL {}", service.stop_signal.0);
@@ -54,21 +56,24 @@ pub(super) fn dockerfile(workload: &Workload, service: &Service, system: &str) -
     text + &format!("ENTRYPOINT []\nCMD {}\n", json(&command(service)))
 }
 
-/// The directories that a container keeps even if nobody names a volume for them.
-fn kept<'a>(workload: &'a Workload, service: &'a Service) -> impl Iterator<Item = &'a str> {
-    let kept = groups::mounts(workload, service).filter(|(volume, _)| groups::stays(volume));
-    kept.filter_map(|(_, path)| groups::plain_path(path.as_bytes()))
+/// Returns the directories that must be volumes even if the user mounts none.
+fn persistent_directories<'a>(workload: &'a Workload, service: &'a Service) -> impl Iterator<Item = &'a str> {
+    let persistent_directories =
+        groups::mounts(workload, service).filter(|(volume, _)| groups::is_persistent(volume));
+    persistent_directories.filter_map(|(_, path)| groups::plain_path(path.as_bytes()))
 }
 
-/// The variables that the image has.
+/// Returns the variables that the image sets.
 pub(super) fn environment(service: &Service) -> impl Iterator<Item = (&str, &str)> {
     let plain = service.environment.iter().filter(|(_, value)| is_plain(value));
     plain.filter_map(|(name, value)| Some((name.as_str(), groups::text(value)?)))
 }
 
-/// What asks whether a service serves; words without anything from the machine but numbers and a checked path.
+/// Returns the command of a health check. It contains only a port number or a checked path of the
+/// machine.
 pub(super) fn check(health: &Health) -> [String; 3] {
-    // Local address, foreign address, state (proc_net(5)); 0A is LISTEN. A machine without IPv6 has no tcp6.
+    // Fields: local address, remote address, state (proc_net(5)). 0A is LISTEN. Without IPv6,
+    // tcp6 does not exist.
     let script = match health {
         Health::Tcp(port) => {
             format!(
@@ -83,7 +88,7 @@ pub(super) fn check(health: &Health) -> [String; 3] {
     ["/bin/sh".to_owned(), "-c".to_owned(), script]
 }
 
-/// What the container runs, as words.
+/// Returns the command of the image.
 fn command(service: &Service) -> Vec<&str> {
     match &service.command {
         Command::Exec(words) if entry(service).is_none() => words.iter().map(String::as_str).collect(),
@@ -91,11 +96,11 @@ fn command(service: &Service) -> Vec<&str> {
     }
 }
 
-/// The script that it runs, if it needs one.
+/// Returns the entry script, if the command needs one.
 pub(super) fn entry(service: &Service) -> Option<Cow<'_, [u8]>> {
     match &service.command {
         Command::Script(script) => Some(Cow::Borrowed(script)),
-        Command::Exec(words) => (json(words).len() > LONGEST_LINE).then(|| {
+        Command::Exec(words) => (json(words).len() > MAX_COMMAND).then(|| {
             let quoted = words.iter().map(|word| format!(" '{}'", word.replace('\'', "'\\''")));
             Cow::Owned(format!("exec{}\n", quoted.collect::<String>()).into_bytes())
         }),
@@ -103,5 +108,5 @@ pub(super) fn entry(service: &Service) -> Option<Cow<'_, [u8]>> {
 }
 
 fn json(words: &[impl serde::Serialize]) -> String {
-    serde_json::to_string(words).expect("a list of strings has a form in JSON")
+    serde_json::to_string(words).expect("strings can be serialized")
 }

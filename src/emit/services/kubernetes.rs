@@ -1,6 +1,7 @@
-//! `kubernetes/`: one file an object, and `kustomization.yaml` for all of them. Pure.
+//! Writes `kubernetes/`: one file per object, and `kustomization.yaml`. Pure.
 //!
-//! A pod that keeps data is a stateful set, so that there are never two at the same data; any other is a deployment.
+//! A pod with persistent data is a StatefulSet, so that two pods never use the same data. Other
+//! pods are Deployments.
 
 use super::pods::{Pod, environment, pods, secret_file};
 use super::{groups, image, yaml};
@@ -8,14 +9,14 @@ use crate::services::model::{Name, Service, Volume, Workload};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The files by their names in the directory.
+/// Returns the files by name.
 pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec<u8>> {
     let mut objects = Vec::new();
     for pod in pods(workload) {
         objects.extend(of_pod(workload, &pod, project));
     }
-    let kept = workload.volumes.iter().filter(|volume| groups::stays(volume));
-    objects.extend(kept.map(|volume| claim(volume, project)));
+    let persistent = workload.volumes.iter().filter(|volume| groups::is_persistent(volume));
+    objects.extend(persistent.map(|volume| claim(volume, project)));
     for secret in &workload.secret_files {
         let name = secret_file(secret.name.as_str());
         objects.push(secret_object(&name, json!({"content": ""}), project));
@@ -23,7 +24,7 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     let mut files: BTreeMap<String, Vec<u8>> = objects.into_iter().map(file).collect();
     let images = workload.services.iter().map(|service| {
         let tag = super::tag(service);
-        let (name, tag) = tag.rsplit_once(':').expect("the tag is part of it");
+        let (name, tag) = tag.rsplit_once(':').expect("the tag contains a colon");
         json!({"name": name, "newName": name, "newTag": tag})
     });
     let kustomization = json!({
@@ -36,9 +37,9 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     files
 }
 
-/// The object's file: named after it and its kind.
+/// Returns the file of an object, named after the object and its kind.
 fn file(object: Value) -> (String, Vec<u8>) {
-    let object = without_nothing(object);
+    let object = without_empty_fields(object);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let kind = text(&object["kind"]).to_lowercase();
     (format!("{}.{kind}.yaml", text(&object["metadata"]["name"])), yaml::document(&object).into_bytes())
@@ -75,7 +76,7 @@ fn of_pod(workload: &Workload, pod: &Pod<'_>, project: &Name) -> Vec<Value> {
     objects
 }
 
-/// What others reach the service by, under its own name.
+/// Returns the Service object for a service's published ports.
 fn service_object(service: &Service, selector: &Value, project: &Name) -> Option<Value> {
     let ports = groups::public_ports(service);
     let ports: Vec<Value> = ports
@@ -90,7 +91,7 @@ fn service_object(service: &Service, selector: &Value, project: &Name) -> Option
     (!ports.is_empty()).then(|| object("v1", "Service", &name, project, spec))
 }
 
-/// Twice what is there now, in whole GiB.
+/// Returns a claim for twice the current size, in whole GiB.
 fn claim(volume: &Volume, project: &Name) -> Value {
     let gibibytes = volume.bytes.saturating_mul(2).div_ceil(1 << 30).max(1);
     let spec = json!({
@@ -121,25 +122,25 @@ fn labels(name: &Name, project: &Name) -> Value {
     })
 }
 
-/// A service's name begins with a letter (RFC 1035).
+/// Returns the name of a Service object, which must begin with a letter (RFC 1035).
 fn service_name(name: &str) -> String {
-    let is_one = name.starts_with(|first: char| first.is_ascii_alphabetic());
-    if is_one {
+    let is_valid = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if is_valid {
         name.to_owned()
     } else {
         format!("s--{}", name.chars().take(Name::MAX - 3).collect::<String>())
     }
 }
 
-/// `value` without fields that say nothing: null and empty lists.
-fn without_nothing(value: Value) -> Value {
-    let says_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+/// Removes null fields and empty lists from `value`.
+fn without_empty_fields(value: Value) -> Value {
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     match value {
         Value::Object(fields) => {
-            let fields = fields.into_iter().filter(|(_, value)| !says_nothing(value));
-            Value::Object(fields.map(|(key, value)| (key, without_nothing(value))).collect())
+            let fields = fields.into_iter().filter(|(_, value)| !is_empty(value));
+            Value::Object(fields.map(|(key, value)| (key, without_empty_fields(value))).collect())
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nothing).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_empty_fields).collect()),
         scalar => scalar,
     }
 }

@@ -1,4 +1,4 @@
-//! What a pod of Kubernetes has in it. Pure.
+//! Writes pod templates for Kubernetes. Pure.
 
 use super::groups::{self, Group};
 use super::image;
@@ -7,20 +7,22 @@ use petgraph::unionfind::UnionFind;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Services that have to be on one node: those that share a network, sockets or data. They were on one machine, so their
-/// ports do not collide.
+/// Services that must run on one node because they share a network, sockets or data. Their ports
+/// cannot collide, because they ran on one machine.
 pub(super) struct Pod<'a> {
-    /// Unique among pods; short enough for the labels that Kubernetes makes of it.
+    /// Name, unique among the pods and at most [`MAX_NAME`] bytes.
     pub name: Name,
-    /// At least one.
+    /// Services of the pod, at least one.
     pub members: Vec<&'a Service>,
 }
 
-/// Kubernetes adds a hyphen and ten digits to the names of stateful sets, and labels have 63 bytes.
-const LONGEST: usize = 52;
+/// Maximum length of a pod name in bytes. Kubernetes appends up to 11 bytes to the name of a
+/// StatefulSet to form a label of at most 63 bytes.
+const MAX_NAME: usize = 52;
 
-/// Gives volumes what the image has under their paths, if they are empty, and owners and modes to them and to secret
-/// files. Arguments, four at a time: from, to, owner and group, mode. Without `$(`, which is Kubernetes' own.
+/// Script of the init container: copies the image's files to empty volumes and sets owners and
+/// modes. Each four arguments are source, target, owner with group, and mode. It contains no
+/// `$(`, because Kubernetes expands `$(VAR)` in commands.
 const FILL: &str = r#"set -eu
 umask 077
 while [ "$#" -gt 0 ]; do
@@ -35,31 +37,32 @@ while [ "$#" -gt 0 ]; do
 done
 "#;
 
-/// Where the container that fills has the pod's volumes.
-const FILLED: &str = "/vm2docker";
-/// The pod's volume of withheld files as Kubernetes has them, and as services need them. No [`Name`] has two hyphens.
+/// Directory where the init container mounts the pod's volumes.
+const FILL_DIRECTORY: &str = "/vm2docker";
+/// Volumes with the withheld files: as Kubernetes provides them, and with owners and modes set.
+/// Their names are unique, because no [`Name`] contains two hyphens in a row.
 const SECRET_SOURCE: &str = "secret--source";
 const SECRET_FILES: &str = "secret--files";
 
-/// All pods.
+/// Returns all pods.
 pub(super) fn pods(workload: &Workload) -> Vec<Pod<'_>> {
     let groups = groups::by_network(workload);
-    let mut together = UnionFind::<usize>::new(groups.len());
+    let mut sets = UnionFind::<usize>::new(groups.len());
     let mut first_with: BTreeMap<&Name, usize> = BTreeMap::new();
     for (index, group) in groups.iter().enumerate() {
         for mount in group.members.iter().flat_map(|service| &service.mounts) {
-            together.union(*first_with.entry(&mount.volume).or_insert(index), index);
+            sets.union(*first_with.entry(&mount.volume).or_insert(index), index);
         }
     }
     let mut parts: BTreeMap<usize, Vec<&Group<'_>>> = BTreeMap::new();
-    for (label, group) in together.into_labeling().into_iter().zip(&groups) {
+    for (label, group) in sets.into_labeling().into_iter().zip(&groups) {
         parts.entry(label).or_default().push(group);
     }
     let pod = |(number, parts): (usize, Vec<&Group<'_>>)| {
         let named = parts.iter().find(|group| group.network.is_some()).unwrap_or(&parts[0]);
         let name = match named.name.as_str() {
-            long if long.len() > LONGEST => {
-                Name::from_bytes(&long.as_bytes()[..LONGEST - 8]).numbered(number)
+            long if long.len() > MAX_NAME => {
+                Name::from_bytes(&long.as_bytes()[..MAX_NAME - 8]).numbered(number)
             }
             _ => named.name.clone(),
         };
@@ -76,12 +79,12 @@ pub(super) fn pods(workload: &Workload) -> Vec<Pod<'_>> {
 }
 
 impl<'a> Pod<'a> {
-    /// The volumes that its services mount and that have to stay.
+    /// Returns the names of the mounted volumes whose content must be kept.
     pub(super) fn claims(&self, workload: &'a Workload) -> BTreeSet<&'a str> {
         let volumes = self.volumes(workload);
         volumes
             .into_iter()
-            .filter(|volume| groups::stays(volume))
+            .filter(|volume| groups::is_persistent(volume))
             .map(|volume| volume.name.as_str())
             .collect()
     }
@@ -95,7 +98,7 @@ impl<'a> Pod<'a> {
         workload.volumes.iter().filter(|volume| mounted.contains(volume.name.as_str())).collect()
     }
 
-    /// The `spec` of its template.
+    /// Returns the `spec` of the pod template.
     pub(super) fn spec(&self, workload: &Workload) -> Value {
         let mut memory = Vec::new();
         let containers: Vec<Value> =
@@ -113,7 +116,8 @@ impl<'a> Pod<'a> {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "hostname": self.name,
-            // Its first process looks after orphans, and daemons are not the first, which signals do not end.
+            // The pause process becomes PID 1: it reaps orphans, and signals have their default
+            // action in daemons.
             "shareProcessNamespace": true,
             "terminationGracePeriodSeconds": grace,
             "securityContext": {"supplementalGroups": groups, "sysctls": sysctls},
@@ -195,12 +199,12 @@ fn probe(health: &Health, period: u32, failures: u32) -> Value {
     })
 }
 
-/// Little is asked for: how much is used, only the machine's monitoring knows.
+/// Returns limits and small requests. The machine does not show how much a service needs.
 fn resources(service: &Service) -> Value {
     const CPU_MILLIS: u64 = 50;
     const MEMORY: u64 = 64 << 20;
-    let cpu = service.cpu_millis.map(|millis| millis.max(super::LEAST_CPU_MILLIS));
-    let memory = service.memory.map(|bytes| bytes.max(super::LEAST_MEMORY));
+    let cpu = service.cpu_millis.map(|millis| millis.max(super::MIN_CPU_MILLIS));
+    let memory = service.memory.map(|bytes| bytes.max(super::MIN_MEMORY));
     let mut limits = Map::new();
     limits.extend(cpu.map(|millis| ("cpu".to_owned(), json!(format!("{millis}m")))));
     limits.extend(memory.map(|bytes| ("memory".to_owned(), json!(bytes.to_string()))));
@@ -221,7 +225,7 @@ fn security(service: &Service) -> Value {
     if privileges.drop_all || !privileges.add.is_empty() {
         context.insert("capabilities".to_owned(), json!({"add": privileges.add, "drop": drop}));
     }
-    // Kubernetes refuses it together with what it would prevent.
+    // Kubernetes rejects it for privileged containers and with CAP_SYS_ADMIN.
     if privileges.drop_all && privileges.add.is_empty() && privileges.privileged.is_none() {
         context.insert("allowPrivilegeEscalation".to_owned(), json!(false));
     }
@@ -232,7 +236,7 @@ fn security(service: &Service) -> Value {
     Value::Object(context)
 }
 
-/// The container that fills a service's volumes before anything starts; it has the same image, as root.
+/// Returns the init container that fills a service's volumes, as root in the service's image.
 fn filler(workload: &Workload, service: &Service) -> Option<Value> {
     let mut arguments: Vec<String> = Vec::new();
     let mut volume_mounts = Vec::new();
@@ -242,19 +246,19 @@ fn filler(workload: &Workload, service: &Service) -> Option<Value> {
         arguments.extend([from.to_owned(), to, names.unwrap_or_default(), mode.unwrap_or_default()]);
     };
     for (volume, path) in mounts(workload, service) {
-        let place = format!("{FILLED}/{}", volume.name);
-        volume_mounts.push(json!({"name": volume.name, "mountPath": place}));
-        fill(path, place, volume.owner);
+        let target = format!("{FILL_DIRECTORY}/{}", volume.name);
+        volume_mounts.push(json!({"name": volume.name, "mountPath": target}));
+        fill(path, target, volume.owner);
     }
     let mut secrets = secret_files(workload, service).peekable();
     if secrets.peek().is_some() {
         for name in [SECRET_SOURCE, SECRET_FILES] {
-            volume_mounts.push(json!({"name": name, "mountPath": format!("{FILLED}/{name}")}));
+            volume_mounts.push(json!({"name": name, "mountPath": format!("{FILL_DIRECTORY}/{name}")}));
         }
     }
     for (secret, _) in secrets {
-        let place = |volume: &str| format!("{FILLED}/{volume}/{}", secret.name);
-        fill(&place(SECRET_SOURCE), place(SECRET_FILES), Some(secret.owner));
+        let path = |volume: &str| format!("{FILL_DIRECTORY}/{volume}/{}", secret.name);
+        fill(&path(SECRET_SOURCE), path(SECRET_FILES), Some(secret.owner));
     }
     let command = ["/bin/sh", "-c", FILL, "fill"].map(str::to_owned).into_iter().chain(arguments);
     (!volume_mounts.is_empty()).then(|| {
@@ -269,18 +273,19 @@ fn filler(workload: &Workload, service: &Service) -> Option<Value> {
     })
 }
 
-/// A colon in a path is refused.
+/// Returns a service's volumes and mount points. Kubernetes rejects colons in mount points.
 fn mounts<'a>(workload: &'a Workload, service: &'a Service) -> impl Iterator<Item = (&'a Volume, &'a str)> {
     let all = groups::mounts(workload, service);
     all.filter(|(_, path)| groups::plain_path(path.as_bytes()).is_some())
 }
 
-/// The name of the objects with a service's variables. No [`Name`] has two hyphens, so none of them is called the same.
+/// Returns the name of the objects with a service's variables. It is unique, because no [`Name`]
+/// contains two hyphens in a row.
 pub(super) fn environment(service: &Name) -> String {
     format!("{service}--environment")
 }
 
-/// The name of the object with a withheld file.
+/// Returns the name of the object with a withheld file.
 pub(super) fn secret_file(name: &str) -> String {
     format!("file--{name}")
 }

@@ -1,6 +1,8 @@
-//! `quadlet/`: units from which Podman 5 makes services of systemd (`podman-systemd.unit(5)`). Pure.
+//! Writes `quadlet/`: units for Podman 5, which become systemd services
+//! (`podman-systemd.unit(5)`). Pure.
 //!
-//! Every name begins with the project's: a unit that is called as one of the host's own would take its place.
+//! Each name begins with the project's name. Without this prefix, a unit could replace a unit of
+//! the host.
 
 use super::groups::{self, Group};
 use super::unit::Unit;
@@ -8,10 +10,10 @@ use super::{compose, image};
 use crate::services::model::{Name, Restart, Service, Workload};
 use std::collections::BTreeMap;
 
-/// Podman ends by itself; systemd waits a little longer.
-const SECONDS_MORE: u64 = 15;
+/// Seconds that systemd waits after Podman's own stop timeout.
+const EXTRA_STOP_SECONDS: u64 = 15;
 
-/// The files by their names in the directory.
+/// Returns the files by name.
 pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut network = Unit::default();
@@ -47,7 +49,7 @@ fn pod(group: &Group<'_>, project: &Name) -> Vec<u8> {
         .members
         .iter()
         .flat_map(|service| &service.sysctls)
-        .filter(|(name, _)| compose::is_of_network(name))
+        .filter(|(name, _)| compose::is_network_sysctl(name))
         .collect();
     let sysctls = sysctls.iter().map(|(name, value)| format!("--sysctl={name}={value}"));
     unit.list("PodmanArgs", [format!("--hostname={}", group.name)].into_iter().chain(sysctls));
@@ -55,7 +57,7 @@ fn pod(group: &Group<'_>, project: &Name) -> Vec<u8> {
     unit.into_bytes()
 }
 
-/// What whoever has a network namespace says about it.
+/// Adds the settings of a network namespace.
 fn network(unit: &mut Unit, group: &Group<'_>, project: &Name) {
     unit.set("Network", format!("{project}.network"));
     for service in &group.members {
@@ -91,8 +93,8 @@ fn container(workload: &Workload, group: &Group<'_>, service: &Service, project:
             network(&mut unit, group, project);
         }
     }
-    files_of(&mut unit, workload, service, project);
-    rights(&mut unit, service);
+    storage(&mut unit, workload, service, project);
+    security(&mut unit, service);
     arguments(&mut unit, group, service);
     unit.section("Service");
     let restart = match service.restart {
@@ -101,13 +103,13 @@ fn container(workload: &Workload, group: &Group<'_>, service: &Service, project:
         Restart::Always => "always",
     };
     unit.set("Restart", restart);
-    unit.set("TimeoutStopSec", (groups::stop_seconds(service) + SECONDS_MORE).to_string());
+    unit.set("TimeoutStopSec", (groups::stop_seconds(service) + EXTRA_STOP_SECONDS).to_string());
     install(&mut unit);
     unit.into_bytes()
 }
 
-/// Variables, volumes and secrets.
-fn files_of(unit: &mut Unit, workload: &Workload, service: &Service, project: &Name) {
+/// Adds variables, volumes and secrets.
+fn storage(unit: &mut Unit, workload: &Workload, service: &Service, project: &Name) {
     for (name, value) in image::environment(service) {
         unit.set("Environment", format!("{name}={value}"));
     }
@@ -141,8 +143,8 @@ fn files_of(unit: &mut Unit, workload: &Workload, service: &Service, project: &N
     }
 }
 
-/// Groups, limits, capabilities, devices.
-fn rights(unit: &mut Unit, service: &Service) {
+/// Adds groups, limits, capabilities and devices.
+fn security(unit: &mut Unit, service: &Service) {
     for group in service.user.iter().flat_map(|user| &user.groups) {
         unit.set("GroupAdd", group.to_string());
     }
@@ -163,13 +165,14 @@ fn rights(unit: &mut Unit, service: &Service) {
     }
 }
 
-/// What Podman 5.0 has no keys for, and kernel settings: their key cannot have values with quotes.
+/// Adds options for settings without a key in Podman 5.0. Kernel parameters are also options,
+/// because their key cannot contain quoted values.
 fn arguments(unit: &mut Unit, group: &Group<'_>, service: &Service) {
-    let memory = service.memory.map(|bytes| format!("--memory={}b", bytes.max(super::LEAST_MEMORY)));
+    let memory = service.memory.map(|bytes| format!("--memory={}b", bytes.max(super::MIN_MEMORY)));
     let cpus = service.cpu_millis.map(|millis| format!("--cpus={}", super::cpus(millis)));
     let adjustment = service.oom_score_adj.map(|score| format!("--oom-score-adj={score}"));
     let privileged = service.privileges.privileged.is_some().then(|| "--privileged".to_owned());
-    let is_own = |name: &str| group.network.is_none() || !compose::is_of_network(name);
+    let is_own = |name: &str| group.network.is_none() || !compose::is_network_sysctl(name);
     let sysctls = service.sysctls.iter().filter(|(name, _)| is_own(name));
     let sysctls = sysctls.map(|(name, value)| format!("--sysctl={name}={value}"));
     unit.list("PodmanArgs", [memory, cpus, adjustment, privileged].into_iter().flatten().chain(sysctls));

@@ -1,4 +1,4 @@
-//! What `README.md` says about services. Pure.
+//! Writes the sections about services in `README.md`. Pure.
 
 use super::groups;
 use crate::emit::text::cell;
@@ -7,7 +7,7 @@ use crate::model::size::bytes;
 use crate::services::model::{Name, Purpose, Volume, Workload};
 use std::fmt::Write;
 
-/// The sections; nothing if there is nothing to say.
+/// Returns the sections, or an empty string.
 pub(super) fn readme(workload: &Workload, project: &Name) -> String {
     let mut text = String::new();
     if !workload.services.is_empty() {
@@ -15,15 +15,15 @@ pub(super) fn readme(workload: &Workload, project: &Name) -> String {
         text += &start(project);
         text += &data(workload, project);
         text += &withheld(workload);
-        text += &unwritable(workload);
+        text += &unsupported_paths(workload);
     }
-    text += &fit(workload);
+    text += &issues(workload);
     text += &skipped(workload);
     text
 }
 
 fn services(workload: &Workload) -> String {
-    let mut text = "\n## Services\n\nEvery service is a container with an image of its own, made from the machine's: `services/NAME`.\n\n\
+    let mut text = "\n## Services\n\nEach service runs in a container. `services/NAME` builds its image from the machine's image.\n\n\
          | service | unit | ports | volumes | network |\n|---|---|---|---|---|\n"
         .to_owned();
     for service in &workload.services {
@@ -44,7 +44,7 @@ fn services(workload: &Workload) -> String {
         );
     }
     if !workload.networks.is_empty() {
-        text += "\nServices share a network, where `127.0.0.1` is the same to all of them:\n\n";
+        text += "\nThese services share a network namespace, so that `127.0.0.1` is the same for all of them:\n\n";
         for network in &workload.networks {
             let reasons = network.reasons.iter().map(|reason| cell(reason));
             let _ = writeln!(text, "- `{}`: {}", network.name, list(reasons));
@@ -55,16 +55,16 @@ fn services(workload: &Workload) -> String {
 
 fn start(project: &Name) -> String {
     format!(
-        "\nAfter `./build.sh`, volumes filled and secrets given (below), with one of:\n\n    \
+        "\nRun `./build.sh`, fill the volumes and provide the secrets (see below). Then use one of these:\n\n    \
          docker compose up -d\n\n    \
-         # Podman 5; then reboot or systemctl start {project}-NAME\n    \
+         # Podman 5; then reboot, or run systemctl start {project}-NAME\n    \
          cp quadlet/* /etc/containers/systemd/ && systemctl daemon-reload\n\n    \
-         # after the images were pushed to a registry that kustomization.yaml names\n    \
+         # push the images to a registry first, and set it in kustomization.yaml\n    \
          kubectl apply -k kubernetes\n\n\
-         `COMPLETE` has the digests of these files: put changes into `compose.override.yaml` or into a copy.\n\
-         Limits of memory and processors are the machine's; Docker refuses more processors than its host has.\n\
-         Kubernetes knows no limits of open files and of tasks, no devices and no `oom_score_adj`: its nodes have to be set up for those. \
-         They also have to allow the kernel settings (`sysctls`).\n"
+         `COMPLETE` contains the digests of these files: make changes in `compose.override.yaml` or in a copy.\n\
+         Memory and CPU limits are those of the machine. Docker rejects more CPUs than its host has.\n\
+         Kubernetes pods cannot set limits of open files and tasks, devices and `oom_score_adj`: configure the nodes. \
+         The nodes must also allow the `sysctls`.\n"
     )
 }
 
@@ -75,11 +75,11 @@ fn data(workload: &Workload, project: &Name) -> String {
         let name = &volume.name;
         let _ = write!(
             text,
-            "\n### Volume `{name}`\n\n{}, {}: {}\n\n    # on the machine, its services stopped\n    tar -C {} --numeric-owner -cpf {name}.tar .\n    \
-             # where it goes, one of\n    \
+            "\n### Volume `{name}`\n\n{}, {}: {}\n\n    # on the machine, after stopping its services\n    tar -C {} --numeric-owner -cpf {name}.tar .\n    \
+             # on the container host, one of\n    \
              docker compose create && docker run --rm -i -v {project}_{name}:/volume vm2docker/machine tar -C /volume --numeric-owner -xpf - < {name}.tar\n    \
              podman volume create {project}_{name} && podman run --rm -i -v {project}_{name}:/volume vm2docker/machine tar -C /volume --numeric-owner -xpf - < {name}.tar\n",
-            code_of(&volume.path),
+            code(&volume.path),
             bytes(volume.bytes),
             cell(&volume.reason),
             escape::shell_word(&volume.path),
@@ -89,17 +89,17 @@ fn data(workload: &Workload, project: &Name) -> String {
         text
     } else {
         format!(
-            "\n## Data\n\nThe image has no live data. Fill each volume before its services start. On Kubernetes, mount its \
-             claim (`kubernetes/`) into a pod of the machine's image and send it the same archive with `kubectl exec -i`.\n{text}"
+            "\n## Data\n\nThe image contains no live data. Fill each volume before its services start. On Kubernetes, mount its \
+             claim (`kubernetes/`) in a pod of the machine's image and send the same archive with `kubectl exec -i`.\n{text}"
         )
     };
     let mut rest = String::new();
     for volume in workload.volumes.iter().filter(|volume| !is_live(volume)) {
-        let _ = writeln!(rest, "- `{}`, {}: {}", volume.name, code_of(&volume.path), cell(&volume.reason));
+        let _ = writeln!(rest, "- `{}`, {}: {}", volume.name, code(&volume.path), cell(&volume.reason));
     }
     if !rest.is_empty() {
         rest = format!(
-            "\n## Other volumes\n\nThese fill themselves from the image, or hold only sockets:\n\n{rest}"
+            "\n## Other volumes\n\nEngines fill these from the image, or they contain only sockets:\n\n{rest}"
         );
     }
     live + &rest
@@ -107,20 +107,20 @@ fn data(workload: &Workload, project: &Name) -> String {
 
 fn withheld(workload: &Workload) -> String {
     let mut text = String::new();
-    let withholding = workload.services.iter().filter(|service| !service.secrets.is_empty());
-    for service in withholding {
+    let with_secrets = workload.services.iter().filter(|service| !service.secrets.is_empty());
+    for service in with_secrets {
         let names = service.secrets.iter().map(|name| format!("`{}`", name.as_str()));
         let _ = writeln!(text, "- `{}` needs the variables {}", service.name, list(names));
     }
     if !text.is_empty() {
-        text += "\nfor Compose in a file `.env` here, for Podman each with `podman secret create SERVICE--VARIABLE FILE`, for Kubernetes in \
+        text += "\nFor Compose, set them in a file `.env` in this directory. For Podman, run `podman secret create SERVICE--VARIABLE FILE` for each. For Kubernetes, set them in \
                  `kubernetes/SERVICE--environment.secret.yaml`.\n";
     }
     if !workload.secret_files.is_empty() {
-        text += "\nFiles, with the owner and mode that they have on the machine:\n\n";
+        text += "\nFiles, with owner and mode as on the machine:\n\n";
         for secret in &workload.secret_files {
             let (uid, gid, mode) = secret.owner;
-            let (name, path) = (&secret.name, code_of(&secret.path));
+            let (name, path) = (&secret.name, code(&secret.path));
             let _ = writeln!(
                 text,
                 "- {path}: for Compose `install -D -o {uid} -g {gid} -m {mode:04o} FILE secrets/{name}`, for Podman \
@@ -132,12 +132,14 @@ fn withheld(workload: &Workload) -> String {
     if text.is_empty() {
         text
     } else {
-        format!("\n## Secrets\n\nNot in the images; the services do not start without:\n\n{text}")
+        format!(
+            "\n## Secrets\n\nThese secrets are not in the images. The services do not start without them:\n\n{text}"
+        )
     }
 }
 
-/// What some format cannot hold: names that are no text, or have characters that mean something else there.
-fn unwritable(workload: &Workload) -> String {
+/// Returns the paths that some formats cannot express: not text, or with separator characters.
+fn unsupported_paths(workload: &Workload) -> String {
     let mut text = String::new();
     for service in &workload.services {
         let paths = service.mounts.iter().map(|mount| &mount.path).chain(&service.memory_directories);
@@ -147,32 +149,31 @@ fn unwritable(workload: &Workload) -> String {
         let devices = service.privileges.devices.iter().map(|path| (path, ""));
         for (path, place) in paths.chain(devices).filter(|(path, _)| groups::plain_path(path).is_none()) {
             let place = if groups::text(path).is_none() { "" } else { place };
-            let _ = writeln!(text, "- `{}`: {} {place}", service.name, code_of(path));
+            let _ = writeln!(text, "- `{}`: {} {place}", service.name, code(path));
         }
     }
-    let head = "\n## Paths that have to be mounted by hand\n\nTheir names are no text, or mean something else to an engine:\n\n";
+    let head = "\n## Paths to mount by hand\n\nThese paths are not valid text, or contain characters that engines read as separators:\n\n";
     if text.is_empty() { text } else { format!("{head}{text}") }
 }
 
-fn fit(workload: &Workload) -> String {
+fn issues(workload: &Workload) -> String {
     let mut text = String::new();
     for issue in &workload.compatibility {
-        let severity = format!("{:?}", issue.severity).to_lowercase();
+        let severity = issue.severity.as_str();
         let service = issue.service.as_ref().map_or(String::new(), |name| format!("`{name}`"));
         let _ =
             writeln!(text, "| {severity} | {service} | {} | {} |", cell(&issue.evidence), cell(issue.advice));
     }
-    let head =
-        "\n## What is different in a container\n\n| | service | seen | what to do |\n|---|---|---|---|\n";
+    let head = "\n## Differences in containers\n\n| | service | observation | action |\n|---|---|---|---|\n";
     if text.is_empty() { text } else { format!("{head}{text}") }
 }
 
 fn skipped(workload: &Workload) -> String {
     let mut text = String::new();
-    for skipped in &workload.skipped {
-        let _ = writeln!(text, "| {} | {} |", cell(&skipped.unit), cell(&skipped.reason));
+    for unit in &workload.skipped {
+        let _ = writeln!(text, "| {} | {} |", cell(&unit.unit), cell(&unit.reason));
     }
-    let head = "\n## What does not become a container\n\n| unit | why |\n|---|---|\n";
+    let head = "\n## Units without a container\n\n| unit | reason |\n|---|---|\n";
     if text.is_empty() { text } else { format!("{head}{text}") }
 }
 
@@ -180,6 +181,6 @@ fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn code_of(path: &[u8]) -> String {
+fn code(path: &[u8]) -> String {
     format!("`{}`", escape::escape(path).replace('`', "'").replace('|', "\\|"))
 }

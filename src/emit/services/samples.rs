@@ -149,13 +149,14 @@ fn unbound() -> Service {
     }
 }
 
-/// A web server with its application behind a socket, a database with live data, and a lone name server.
+/// Returns a workload with all features: a web server and its application, a database with live
+/// data, a DNS server.
 pub(super) fn full() -> Workload {
     Workload {
         services: vec![nginx(), php(), postgresql(), unbound()],
         networks: vec![SharedNetwork {
             name: name("web"),
-            reasons: vec!["nginx asks 127.0.0.1:9000".to_owned()],
+            reasons: vec!["nginx connects to 127.0.0.1:9000".to_owned()],
         }],
         volumes: vec![
             volume("run-php", "/run/php", Purpose::Sockets, 0, Some((33, 33, 0o755))),
@@ -175,14 +176,14 @@ pub(super) fn full() -> Workload {
         }],
         skipped: vec![SkippedService {
             unit: "cron.service".to_owned(),
-            reason: "runs others' programs by the clock".to_owned(),
+            reason: "runs scheduled jobs".to_owned(),
         }],
         compatibility: vec![CompatibilityIssue {
             severity: IssueSeverity::Warning,
             service: Some(name("unbound")),
             kind: IssueKind::PortCollision,
             evidence: "port 53".to_owned(),
-            advice: "hosts often have a name server of their own there",
+            advice: "check that the host has no DNS server on this port",
         }],
     }
 }
@@ -235,7 +236,7 @@ fn bad() -> Service {
     }
 }
 
-/// Everything that the guest may choose, chosen badly.
+/// Returns a workload whose values try to break each format.
 pub(super) fn hostile() -> Workload {
     let long = "x".repeat(40_000);
     let machine = Service {

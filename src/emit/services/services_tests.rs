@@ -1,4 +1,5 @@
-//! What is written for the workload with everything, pinned, and for the one with everything that could go wrong.
+//! Compares the files of a complete workload with expected files, and checks those of a hostile
+//! workload.
 
 use crate::emit::services::samples::{full, hostile, mount, port, service, volume};
 use crate::emit::services::*;
@@ -13,7 +14,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
 }
 
 #[test]
-fn the_files_are_those_that_were_read_by_people() {
+fn files_full_workload_matches_expected_files() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/services-expected");
     let mut files = files(&full(), SYSTEM, "web01.example.org");
     files.insert("README-services.md".to_owned(), readme(&full(), "web01.example.org").into_bytes());
@@ -29,13 +30,13 @@ fn the_files_are_those_that_were_read_by_people() {
 }
 
 #[test]
-fn without_services_nothing_is_written() {
+fn files_without_services_returns_none() {
     assert!(files(&Workload::default(), SYSTEM, "x").is_empty());
     assert_eq!(readme(&Workload::default(), "x"), "");
 }
 
 #[test]
-fn no_line_of_a_dockerfile_is_the_guests() {
+fn dockerfile_hostile_values_add_no_line() {
     let files = files(&hostile(), SYSTEM, "x");
     let dockerfile = text(&files, "services/bad/Dockerfile");
     let words: Vec<&str> = dockerfile.lines().map(|line| line.split(' ').next().unwrap()).collect();
@@ -48,7 +49,7 @@ fn no_line_of_a_dockerfile_is_the_guests() {
 }
 
 #[test]
-fn a_command_too_long_for_a_line_is_a_script() {
+fn dockerfile_long_command_runs_entry_script() {
     let files = files(&hostile(), SYSTEM, "x");
     let dockerfile = text(&files, "services/machine/Dockerfile");
     assert!(dockerfile.ends_with("CMD [\"/bin/sh\",\"/vm2docker-entry\"]\n"), "{dockerfile}");
@@ -56,7 +57,7 @@ fn a_command_too_long_for_a_line_is_a_script() {
 }
 
 #[test]
-fn what_a_compose_file_says_comes_back() {
+fn compose_hostile_values_are_parsed_unchanged() {
     let files = files(&hostile(), SYSTEM, "Web 01: #{}");
     let compose: Value = yaml_serde::from_slice(&files["compose.yaml"]).unwrap();
     assert_eq!(compose["name"], "web-01");
@@ -71,7 +72,8 @@ fn what_a_compose_file_says_comes_back() {
     assert_eq!(bad["ports"], serde_json::json!(["1:1/tcp"]));
     let limits = &bad["deploy"]["resources"]["limits"];
     assert_eq!(*limits, serde_json::json!({"cpus": "0.010", "memory": "6291456b"}));
-    // The network's owner has not the name of a service, a published port is published once, nobody waits in a circle.
+    // The network container has no service's name, each port is published once, and there is no
+    // cycle.
     assert_eq!(compose["services"]["bad-2"]["ports"], Value::Null);
     let machine = &compose["services"]["machine"];
     assert_eq!(machine["network_mode"], "service:bad-2");
@@ -81,11 +83,11 @@ fn what_a_compose_file_says_comes_back() {
 }
 
 #[test]
-fn all_objects_of_kubernetes_are_listed_and_have_names_that_it_accepts() {
+fn kubernetes_all_objects_are_listed_and_have_valid_names() {
     for workload in [full(), hostile()] {
         let files = files(&workload, SYSTEM, "x");
-        let of_kubernetes = |name: &str| name.strip_prefix("kubernetes/").map(str::to_owned);
-        let mut names: Vec<String> = files.keys().filter_map(|name| of_kubernetes(name)).collect();
+        let object_file = |name: &str| name.strip_prefix("kubernetes/").map(str::to_owned);
+        let mut names: Vec<String> = files.keys().filter_map(|name| object_file(name)).collect();
         names.retain(|name| name != "kustomization.yaml");
         let list: Value = yaml_serde::from_slice(&files["kubernetes/kustomization.yaml"]).unwrap();
         assert_eq!(list["resources"], serde_json::json!(names));
@@ -103,7 +105,7 @@ fn all_objects_of_kubernetes_are_listed_and_have_names_that_it_accepts() {
 }
 
 #[test]
-fn services_that_share_sockets_or_data_are_one_pod() {
+fn pods_shared_sockets_or_data_returns_one_pod() {
     let mut workload = full();
     for service in &mut workload.services {
         service.network = None;
@@ -124,7 +126,7 @@ fn services_that_share_sockets_or_data_are_one_pod() {
 }
 
 #[test]
-fn long_names_and_names_that_begin_with_a_digit_are_made_to_fit() {
+fn kubernetes_long_name_with_digit_gets_valid_names() {
     let long = "3".repeat(63);
     let mut service = service(&long, &["/bin/x"]);
     service.ports.insert(port(65535, Protocol::Udp, "::"));
@@ -143,7 +145,7 @@ fn long_names_and_names_that_begin_with_a_digit_are_made_to_fit() {
 }
 
 #[test]
-fn no_line_of_a_unit_is_the_guests() {
+fn quadlet_hostile_values_add_no_line() {
     let files = files(&hostile(), SYSTEM, "x");
     let keys = |name: &str| -> Vec<String> {
         let text = text(&files, &format!("quadlet/{name}"));
@@ -181,7 +183,7 @@ fn no_line_of_a_unit_is_the_guests() {
 }
 
 #[test]
-fn the_readme_names_what_cannot_be_written() {
+fn readme_unsupported_paths_are_listed() {
     let text = readme(&hostile(), "x");
     for line in [
         "- `bad`: `/\\xff` \n",
@@ -195,7 +197,7 @@ fn the_readme_names_what_cannot_be_written() {
 }
 
 #[test]
-fn what_is_plain_means_itself() {
+fn is_plain_special_characters_returns_false() {
     for plain in ["", "/usr/bin:/bin", "a=b,c@d-e_f+g%h", "0"] {
         assert!(is_plain(plain.as_bytes()), "{plain}");
     }
@@ -206,7 +208,7 @@ fn what_is_plain_means_itself() {
 }
 
 #[test]
-fn a_health_check_asks_the_kernel_and_no_client() {
+fn check_each_kind_reads_kernel_tables() {
     let script = |health| image::check(&health)[2].clone();
     let tcp = "grep -qsE '^ *[0-9]+: [0-9A-F]+:0050 [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6";
     assert_eq!(script(Health::Tcp(80)), tcp);

@@ -1,13 +1,13 @@
-//! Unit files as Quadlet and systemd read them (`systemd.syntax(7)`, `podman-systemd.unit(5)`).
+//! Writes unit files for Quadlet and systemd (`systemd.syntax(7)`, `podman-systemd.unit(5)`).
 
 use std::fmt::Write;
 
-/// A unit file under construction. Sections and keys are this program's own words.
+/// A unit file under construction. The machine has no influence on sections and keys.
 #[derive(Default)]
 pub(super) struct Unit(String);
 
 impl Unit {
-    /// Begins a section.
+    /// Starts a section.
     pub(super) fn section(&mut self, name: &'static str) {
         if !self.0.is_empty() {
             self.0.push('\n');
@@ -15,12 +15,12 @@ impl Unit {
         let _ = writeln!(self.0, "[{name}]");
     }
 
-    /// One line: `value` as one word.
+    /// Adds a line with `value` as one word.
     pub(super) fn set(&mut self, key: &'static str, value: impl AsRef<str>) {
         let _ = writeln!(self.0, "{key}={}", word(value.as_ref()));
     }
 
-    /// One line of several words, if there are any.
+    /// Adds a line with several words, or nothing if there are none.
     pub(super) fn list(&mut self, key: &'static str, words: impl IntoIterator<Item = String>) {
         let words: Vec<String> = words.into_iter().map(|each| word(&each)).collect();
         if !words.is_empty() {
@@ -28,14 +28,14 @@ impl Unit {
         }
     }
 
-    /// The file.
+    /// Returns the file's content.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0.into_bytes()
     }
 }
 
-/// `text` as one word: `%` begins a specifier of units and `$` a variable of commands, and Quadlet passes both on to
-/// systemd; what is not plain is in double quotes with the escapes of C.
+/// Quotes `text` as one word. `%` starts a specifier and `$` a variable, and Quadlet passes both
+/// to systemd. A word that is not plain gets double quotes and C escapes.
 fn word(text: &str) -> String {
     let text = text.replace('%', "%%").replace('$', "$$");
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._:@%+,=$-".contains(&byte);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_stays_one_word_on_one_line() {
+    fn word_special_characters_are_escaped() {
         for (text, expected) in [
             ("a", "a"),
             ("", "\"\""),
