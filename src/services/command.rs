@@ -225,27 +225,27 @@ impl Run {
     /// Sets the user that the service runs as, and the user's variables.
     fn identity(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
         let accounts = &survey.accounts;
-        let context = candidate.service.as_ref().map(|service| &service.context);
+        let settings = candidate.service.as_ref().map(|service| &service.settings);
         let process_user = candidate.main().map(|process| {
             let credentials = &process.credentials;
             let gid = credentials.group.effective;
             let groups = credentials.groups.iter().copied().filter(|group| *group != gid).collect();
             User { uid: credentials.user.effective, gid, groups }
         });
-        let named = context.and_then(|context| context.user.as_deref());
+        let named = settings.and_then(|settings| settings.user.as_deref());
         let named = named.or_else(|| candidate.other.as_ref().and_then(|other| other.user.as_deref()));
         let account = named.and_then(|name| accounts.user(name));
         let user = match account {
             Some(account) => {
-                let group = context
-                    .and_then(|context| context.group.as_deref())
+                let group = settings
+                    .and_then(|settings| settings.group.as_deref())
                     .and_then(|name| accounts.group(name));
                 let gid = group.unwrap_or(account.gid);
                 let mut groups = accounts.groups_of(&account.name);
                 groups.extend(
-                    context
+                    settings
                         .into_iter()
-                        .flat_map(|context| &context.supplementary_groups)
+                        .flat_map(|settings| &settings.supplementary_groups)
                         .filter_map(|name| accounts.group(name)),
                 );
                 groups.insert(account.gid);
@@ -258,7 +258,7 @@ impl Run {
                 Some(User { uid: account.uid, gid, groups })
             }
             // A dynamic user has no account. If no process runs, use the overflow UID (65534).
-            None if context.is_some_and(|context| context.dynamic_user) => {
+            None if settings.is_some_and(|settings| settings.dynamic_user) => {
                 process_user.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
             }
             // Without User=, systemd starts the service as root and the service changes its user
@@ -291,16 +291,16 @@ impl Run {
             let cwd = candidate.main().and_then(|process| process.cwd.as_deref());
             return self.set_directory(cwd.filter(|cwd| *cwd != b"/").map(<[u8]>::to_vec));
         };
-        let context = &service.context;
+        let settings = &service.settings;
         // 0022 is the default in units and in containers (systemd.exec(5)).
-        self.script.umask = context.umask.filter(|umask| *umask != 0o022);
-        for (name, value) in context.directory_variables() {
+        self.script.umask = settings.umask.filter(|umask| *umask != 0o022);
+        for (name, value) in settings.directory_variables() {
             self.set(name.as_bytes(), &value);
         }
-        for (name, value) in context.environment.iter() {
+        for (name, value) in settings.environment.iter() {
             self.set(name, value);
         }
-        for file in &context.environment_files {
+        for file in &settings.environment_files {
             let path = [b"/", file.path.strip_prefix(b"/").unwrap_or(&file.path)].concat();
             self.script.environment_files.push(EnvironmentFile {
                 path,
@@ -308,10 +308,10 @@ impl Run {
                 is_shell: false,
             });
         }
-        let directory = context.working_directory.as_ref().map(|directory| match &directory.path {
+        let directory = settings.working_directory.as_ref().map(|directory| match &directory.path {
             Some(path) => path.clone(),
             None => {
-                let user = context.user.as_deref().and_then(|name| survey.accounts.user(name));
+                let user = settings.user.as_deref().and_then(|name| survey.accounts.user(name));
                 user.map_or_else(|| b"/root".to_vec(), |user| user.home.clone())
             }
         });
@@ -481,7 +481,7 @@ fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) 
     if accept {
         words.push(b"--accept".to_vec());
     }
-    if service.context.standard_input.as_deref() == Some(b"socket") {
+    if service.settings.standard_input.as_deref() == Some(b"socket") {
         words.push(b"--inetd".to_vec());
     }
     for listen in sockets.iter().flat_map(|socket| &socket.listen) {
@@ -498,7 +498,7 @@ fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) 
         words.extend([b"--listen".to_vec(), address]);
     }
     let mut names: BTreeSet<Vec<u8>> =
-        service.context.environment.iter().map(|(name, _)| name.to_vec()).collect();
+        service.settings.environment.iter().map(|(name, _)| name.to_vec()).collect();
     names.extend([b"HOME".to_vec(), b"LOGNAME".to_vec()]);
     for name in names.into_iter().filter(|name| Variable::new(name).is_some()) {
         words.extend([b"--setenv".to_vec(), name]);

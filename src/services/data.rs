@@ -135,8 +135,8 @@ fn uids(candidate: &Candidate<'_>) -> BTreeSet<u32> {
 
 /// Returns the directories that systemd creates for the unit, absolute.
 fn unit_directories(candidate: &Candidate<'_>, kinds: &[DirectoryKind]) -> BTreeSet<Vec<u8>> {
-    let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
-    let wanted = directories.filter(|directory| kinds.contains(&directory.place));
+    let directories = candidate.service.iter().flat_map(|service| &service.settings.directories);
+    let wanted = directories.filter(|directory| kinds.contains(&directory.kind));
     wanted.map(|directory| [b"/", &directory.path[..]].concat()).collect()
 }
 
@@ -146,7 +146,7 @@ pub(super) fn writable(candidate: &Candidate<'_>, service_files: &ServiceFiles<'
         candidate,
         &[DirectoryKind::Runtime, DirectoryKind::State, DirectoryKind::Cache, DirectoryKind::Logs],
     );
-    let named = candidate.service.iter().flat_map(|service| &service.context.read_write_paths);
+    let named = candidate.service.iter().flat_map(|service| &service.settings.read_write_paths);
     paths.extend(named.map(|path| canonical(path.strip_prefix(b"-").unwrap_or(path))));
     paths.retain(|path| {
         let is_directory = service_files.node(path).is_some_and(|node| node.kind == Kind::Directory);
@@ -206,15 +206,15 @@ pub(super) fn preparation(
     logs: bool,
 ) -> Preparation {
     let mut directories: BTreeMap<Vec<u8>, (u16, u32, u32)> = BTreeMap::new();
-    let user = candidate.service.as_ref().and_then(|service| service.context.user.as_deref());
+    let user = candidate.service.as_ref().and_then(|service| service.settings.user.as_deref());
     let account = user.and_then(|name| survey.accounts.user(name));
     let (uid, gid) = account.map_or((0, 0), |account| (account.uid, account.gid));
     if let Some(service) = &candidate.service {
         for directory in service
-            .context
+            .settings
             .directories
             .iter()
-            .filter(|directory| directory.place != DirectoryKind::Configuration)
+            .filter(|directory| directory.kind != DirectoryKind::Configuration)
         {
             directories.insert([b"/", &directory.path[..]].concat(), (directory.mode, uid, gid));
         }

@@ -92,7 +92,7 @@ fn drafts<'a>(
 /// if it is a local file.
 fn texts(candidate: &Candidate<'_>, run: &Run, service_files: &ServiceFiles<'_>) -> Vec<Text> {
     let mut names: BTreeSet<Vec<u8>> = data::names(candidate).into_iter().map(<[u8]>::to_vec).collect();
-    let directories = candidate.service.iter().flat_map(|service| &service.context.directories);
+    let directories = candidate.service.iter().flat_map(|service| &service.settings.directories);
     names.extend(directories.map(|directory| tree::file_name(&directory.path).to_vec()));
     let packages = data::packages(candidate, service_files);
     let mut paths: BTreeSet<Vec<u8>> = candidate.sources.iter().cloned().collect();
@@ -216,14 +216,14 @@ fn service(
 ) -> Service {
     let (candidate, run) = (draft.candidate, &draft.run);
     let unit = candidate.service.as_ref();
-    let context = unit.map(|unit| &unit.context);
+    let settings = unit.map(|unit| &unit.settings);
     let logs = run.daemon.is_some_and(|daemon| daemon.logs_to_output);
     // In a container, /proc/meminfo shows the host's memory. The cgroup limit can be smaller.
     let memory =
         live.map(|live| live.hardware.limits.memory.unwrap_or(u64::MAX).min(live.hardware.memory.total));
     let cpus = live.map(|live| live.hardware.processors.online as u64).filter(|count| *count > 0);
     // systemd.exec(5): with ProtectSystem=strict, the entire file system is read-only.
-    let is_strict = context.is_some_and(|context| context.protect_system == ProtectSystem::Strict);
+    let is_strict = settings.is_some_and(|settings| settings.protect_system == ProtectSystem::Strict);
     Service {
         name: draft.name.clone(),
         unit: escape::escape(&candidate.unit),
@@ -251,18 +251,18 @@ fn service(
         depends_on: BTreeSet::new(),
         network: None,
         ulimits: privileges::ulimits(candidate),
-        oom_score_adj: context
-            .and_then(|context| context.oom_score_adjust)
+        oom_score_adj: settings
+            .and_then(|settings| settings.oom_score_adjust)
             .map(|score| score.clamp(-1000, 1000) as i16),
         privileges: privileges::of(candidate, run.user.is_some()),
-        memory: context
-            .and_then(|context| privileges::absolute(context.memory_max.as_ref(), memory))
+        memory: settings
+            .and_then(|settings| privileges::absolute(settings.memory_max.as_ref(), memory))
             .or(memory),
-        cpu_millis: context
-            .and_then(|context| context.cpu_quota)
+        cpu_millis: settings
+            .and_then(|settings| settings.cpu_quota)
             .map(|quota| u64::from(quota) / 10)
             .or(cpus.map(|count| count * 1000)),
-        tasks: context.and_then(|context| privileges::absolute(context.tasks_max.as_ref(), None)),
+        tasks: settings.and_then(|settings| privileges::absolute(settings.tasks_max.as_ref(), None)),
         sysctls: live.map(|live| sysctls(live, service_files)).unwrap_or_default(),
     }
 }

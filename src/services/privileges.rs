@@ -88,14 +88,17 @@ const USUAL_DEVICES: &[&str] = &[
 /// only capabilities that its processes have.
 pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges {
     let mut add: BTreeSet<&'static str> = BTreeSet::new();
-    let context = candidate.service.as_ref().map(|service| &service.context);
+    let settings = candidate.service.as_ref().map(|service| &service.settings);
     let is_root = match candidate.main() {
         Some(process) => process.credentials.user.effective == 0,
-        None => context.is_none_or(|context| context.user.is_none()),
+        None => settings.is_none_or(|settings| settings.user.is_none()),
     };
     // The bounding set limits a process. A process that stays root has all of it.
-    let sets = context.map(|context| {
-        [context.ambient_capabilities.as_ref(), context.capability_bounding_set.as_ref().filter(|_| is_root)]
+    let sets = settings.map(|settings| {
+        [
+            settings.ambient_capabilities.as_ref(),
+            settings.capability_bounding_set.as_ref().filter(|_| is_root),
+        ]
     });
     for set in sets.into_iter().flatten().flatten() {
         if let Capabilities::Only(names) = set {
@@ -161,7 +164,7 @@ type Ulimits = BTreeMap<&'static str, (Option<u64>, Option<u64>)>;
 
 /// Returns the limits that the unit sets (`Limit*=`, systemd.exec(5)).
 pub(super) fn ulimits(candidate: &Candidate<'_>) -> Ulimits {
-    let limits = candidate.service.iter().flat_map(|service| &service.context.limits);
+    let limits = candidate.service.iter().flat_map(|service| &service.settings.limits);
     limits.map(|limit| (limit.resource, (limit.soft, limit.hard))).collect()
 }
 

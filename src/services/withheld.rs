@@ -59,7 +59,7 @@ impl Secrets {
     fn unit(&mut self, root: &Root, candidate: &Candidate<'_>) {
         let Some(service) = &candidate.service else { return };
         let mut has_secret = false;
-        for (name, value) in service.context.environment.iter() {
+        for (name, value) in service.settings.environment.iter() {
             has_secret |= self.variable(name, value);
         }
         let commands =
@@ -72,7 +72,7 @@ impl Secrets {
         if has_secret {
             self.files.extend(candidate.sources.iter().cloned());
         }
-        for file in &service.context.environment_files {
+        for file in &service.settings.environment_files {
             let path = file.path.strip_prefix(b"/").unwrap_or(&file.path);
             let variables = environment::parse_file(&root.read(path).unwrap_or_default());
             let mut has_secret = false;

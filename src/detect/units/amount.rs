@@ -1,18 +1,19 @@
-//! Time spans, sizes and limits as unit files write them (`systemd.time(7)`, `systemd.resource-control(5)`).
+//! Parses time spans, sizes and limits of unit files (`systemd.time(7)`,
+//! `systemd.resource-control(5)`).
 
 use std::time::Duration;
 
-/// How long something may take or lies apart.
+/// A time span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSpan {
-    /// So long.
+    /// A finite duration.
     Finite(Duration),
     /// `infinity`.
     Infinite,
 }
 
 impl TimeSpan {
-    /// The length, or `None` for infinity.
+    /// Returns the duration, or `None` for `infinity`.
     pub fn finite(self) -> Option<Duration> {
         match self {
             TimeSpan::Finite(duration) => Some(duration),
@@ -21,7 +22,7 @@ impl TimeSpan {
     }
 }
 
-/// The names of units of time, with microseconds in each. A month is a twelfth of 365.25 days.
+/// Names of time units, with microseconds per unit. A month is a twelfth of 365.25 days.
 const TIME_UNITS: &[(&[&str], u64)] = &[
     (&["us", "usec", "µs", "μs"], 1),
     (&["ms", "msec"], 1_000),
@@ -34,7 +35,7 @@ const TIME_UNITS: &[(&[&str], u64)] = &[
     (&["y", "year", "years"], 31_557_600_000_000),
 ];
 
-/// `5min 20s`, `1.5h`, `90` (seconds), `infinity`; `None` if it is none.
+/// Parses `5min 20s`, `1.5h`, `90` (seconds) or `infinity`. Returns `None` for other text.
 pub fn time_span(text: &[u8]) -> Option<TimeSpan> {
     let mut rest = std::str::from_utf8(text).ok()?.trim_ascii();
     if rest == "infinity" {
@@ -57,10 +58,10 @@ pub fn time_span(text: &[u8]) -> Option<TimeSpan> {
     Some(TimeSpan::Finite(Duration::from_micros(micros)))
 }
 
-/// A decimal number times a whole one, rounded down.
+/// Multiplies a decimal number by an integer and rounds down.
 fn scaled(number: &str, factor: u64) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // Digits beyond these are far below a microsecond.
+    // More digits are far below a microsecond and could overflow.
     let fraction = fraction.get(..fraction.len().min(15))?;
     if whole.is_empty() && fraction.is_empty() {
         return None;
@@ -71,18 +72,19 @@ fn scaled(number: &str, factor: u64) -> Option<u128> {
     Some(value.checked_mul(u128::from(factor))? / scale)
 }
 
-/// A limit of memory, processes or the like.
+/// A limit of memory, processes or other resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// So many bytes, or so many of what is counted.
+    /// An absolute limit, in bytes or as a count.
     Absolute(u64),
-    /// A share of what the machine has, in hundredths of a percent.
+    /// A share of the machine's total, in hundredths of a percent.
     Share(u32),
     /// `infinity`.
     Infinite,
 }
 
-/// A limit: a number with `K`, `M`, `G`, `T`, `P` or `E` (powers of 1024), a percentage, or `infinity`.
+/// Parses a limit: a number with `K`, `M`, `G`, `T`, `P` or `E` (powers of 1024), a percentage,
+/// or `infinity`.
 pub fn limit(text: &[u8]) -> Option<Limit> {
     match text {
         b"infinity" => Some(Limit::Infinite),
@@ -91,7 +93,7 @@ pub fn limit(text: &[u8]) -> Option<Limit> {
     }
 }
 
-/// A number of bytes with a suffix to the base 1024; `B` may follow.
+/// Parses a number of bytes with a suffix to the base 1024, optionally followed by `B`.
 pub fn size(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     let text = text.strip_suffix('B').unwrap_or(text);
@@ -100,34 +102,34 @@ pub fn size(text: &[u8]) -> Option<u64> {
     u64::try_from(scaled(number.trim_ascii(), 1 << (10 * power))?).ok()
 }
 
-/// Hundredths of a percent out of what stands before the `%`.
+/// Parses a percentage without its `%`. Returns hundredths of a percent.
 pub fn percent(text: &[u8]) -> Option<u32> {
     u32::try_from(scaled(std::str::from_utf8(text).ok()?.trim_ascii(), 100)?).ok()
 }
 
-/// An octal mode of at most four digits.
+/// Parses an octal mode of at most four digits.
 pub fn mode(text: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(text).ok()?;
     u16::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777 && !text.starts_with('+'))
 }
 
-/// A number in decimal.
+/// Parses a decimal number.
 pub fn integer<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.trim_ascii().parse().ok()
 }
 
-/// A limit of the kernel (`setrlimit(2)`).
+/// A resource limit of the kernel (`setrlimit(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceLimit {
-    /// The resource in lower case, as Docker's `--ulimit` has it: `nofile`.
+    /// Resource in lower case, as in Docker's `--ulimit`: `nofile`.
     pub resource: &'static str,
-    /// What holds; `None` is no limit.
+    /// Soft limit; `None` means unlimited.
     pub soft: Option<u64>,
-    /// Up to where the process may raise it; `None` is no limit.
+    /// Hard limit, up to which a process can raise the soft limit; `None` means unlimited.
     pub hard: Option<u64>,
 }
 
-/// How the values of a resource are written.
+/// Notation of a resource's values.
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
     Number,
@@ -137,7 +139,7 @@ enum Scale {
     Nice,
 }
 
-/// The keys of a section with the resource of each ("PROCESS PROPERTIES" in `systemd.exec(5)`).
+/// Keys of a unit file with their resources ("PROCESS PROPERTIES" in `systemd.exec(5)`).
 const RESOURCES: &[(&str, &str, Scale)] = &[
     ("LimitAS", "as", Scale::Bytes),
     ("LimitCORE", "core", Scale::Bytes),
@@ -158,12 +160,12 @@ const RESOURCES: &[(&str, &str, Scale)] = &[
 ];
 
 impl ResourceLimit {
-    /// The keys under which limits are set.
+    /// Returns the keys that set limits.
     pub fn keys() -> impl Iterator<Item = &'static str> {
         RESOURCES.iter().map(|(key, ..)| *key)
     }
 
-    /// The value of one of [`ResourceLimit::keys`]: a limit, or `soft:hard`.
+    /// Parses the value of one of [`ResourceLimit::keys`]: a limit, or `soft:hard`.
     pub fn parse(key: &str, value: &[u8]) -> Option<Self> {
         let &(_, resource, scale) = RESOURCES.iter().find(|(known, ..)| *known == key)?;
         let (soft, hard) = match memchr::memchr(b':', value) {
@@ -177,7 +179,7 @@ impl ResourceLimit {
 }
 
 impl Scale {
-    /// The kernel's number; the inner `None` is no limit.
+    /// Returns the kernel's number; the inner `None` means unlimited.
     fn read(self, text: &[u8]) -> Option<Option<u64>> {
         if text == b"infinity" {
             return Some(None);
@@ -185,14 +187,15 @@ impl Scale {
         let number = match self {
             Scale::Number => integer(text)?,
             Scale::Bytes => size(text)?,
-            // A bare number of microseconds is one; time spans count as elsewhere.
+            // A number without unit is in microseconds here, but in seconds in other time spans.
             Scale::Microseconds if text.iter().all(u8::is_ascii_digit) => integer(text)?,
             Scale::Microseconds => u64::try_from(time_span(text)?.finite()?.as_micros()).ok()?,
-            // The kernel counts seconds, so a part of one is rounded up.
+            // The kernel counts whole seconds, so fractions are rounded up.
             Scale::Seconds => {
                 u64::try_from(time_span(text)?.finite()?.as_micros().div_ceil(1_000_000)).ok()?
             }
-            // With a sign it is a nice level, for which the kernel has 20 minus it.
+            // A signed number is a nice level. The kernel stores 20 minus the level
+            // (setrlimit(2)).
             Scale::Nice if matches!(text.first(), Some(b'+' | b'-')) => {
                 let level: i64 = integer(text)?;
                 u64::try_from(20i64.checked_sub(level)?).ok()?

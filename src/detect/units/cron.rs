@@ -1,4 +1,4 @@
-//! What cron runs (`crontab(5)`, `cron(8)`, `run-parts(8)`).
+//! Reads the jobs of cron and at (`crontab(5)`, `cron(8)`, `run-parts(8)`, `at(1)`).
 
 use super::environment::Variables;
 use super::load::{list, read};
@@ -8,39 +8,40 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::fmt;
 
-/// What a machine runs at times by cron, and what waits for its time with at.
+/// The cron and at jobs of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cron {
-    /// The jobs, by file and in its order. `/etc/crontab` often has a line that runs the scripts of
-    /// `/etc/cron.daily` and its like: these are jobs of their own as well.
+    /// Cron jobs, by file and in the order of the file. They include the scripts of
+    /// `/etc/cron.daily` and similar directories, which a line of `/etc/crontab` often starts.
     pub jobs: Vec<Job>,
-    /// Jobs of `at(1)`, as paths relative to the root. They run once; their content is not read.
+    /// Paths of at jobs, relative to the root. They run once, so their content is not read.
     pub at: Vec<Vec<u8>>,
 }
 
-/// When a job runs.
+/// The time of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schedule {
-    /// Minute, hour, day of the month, month, day of the week, as written.
+    /// Minute, hour, day of month, month and day of week, as written.
     Fields([Vec<u8>; 5]),
-    /// `@daily`, `@reboot`; scripts of `/etc/cron.daily` have `@daily`.
+    /// `@daily` or `@reboot`. Scripts of `/etc/cron.daily` have `@daily`.
     Word(Vec<u8>),
 }
 
-/// A line of a crontab, or a script of a directory. The debugging form shows neither command nor input.
+/// A line of a crontab, or a script of a directory. Commands can contain secrets, so `Debug`
+/// omits command and input.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Job {
-    /// When.
+    /// Time of the job.
     pub schedule: Schedule,
-    /// As whom.
+    /// User that runs the job.
     pub user: Vec<u8>,
-    /// What the shell is given.
+    /// Command line for the shell.
     pub command: Vec<u8>,
-    /// What stands on its standard input: the text after the first `%`.
+    /// Standard input: the text after the first `%`.
     pub input: Option<Vec<u8>>,
-    /// The file that says so, relative to the root.
+    /// File that defines the job, relative to the root.
     pub file: Vec<u8>,
-    /// What the lines before it set.
+    /// Variables that preceding lines set.
     pub environment: Variables,
 }
 
@@ -51,7 +52,7 @@ impl fmt::Debug for Job {
     }
 }
 
-/// Directories whose scripts run at times, and when; the last ones are Alpine's.
+/// Directories of scripts and their times. The last ones exist on Alpine.
 const SCRIPTS: &[(&str, &str)] = &[
     ("etc/cron.hourly", "@hourly"),
     ("etc/cron.daily", "@daily"),
@@ -64,12 +65,12 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("etc/periodic/weekly", "@weekly"),
     ("etc/periodic/monthly", "@monthly"),
 ];
-/// Where users' crontabs lie on Debian, SUSE, Alpine and RPM systems.
+/// Directories of users' crontabs on Debian, SUSE, Alpine and RPM systems.
 const USERS: &[&str] = &["var/spool/cron/crontabs", "var/spool/cron/tabs", "etc/crontabs", "var/spool/cron"];
-/// Where at's jobs lie.
+/// Directories of at jobs.
 const AT: &[&str] = &["var/spool/cron/atjobs", "var/spool/at", "var/spool/atjobs"];
 
-/// Everything that cron and at of the machine would run.
+/// Reads all cron and at jobs of the machine.
 pub fn load(root: &Root, findings: &mut Findings) -> Cron {
     let mut cron = Cron::default();
     let is_debian = root.open_file(b"etc/debian_version").is_ok();
@@ -111,22 +112,24 @@ pub fn load(root: &Root, findings: &mut Findings) -> Cron {
     cron
 }
 
-/// The files of a directory whose names count; another name is a note, for the administrator may have meant it.
+/// Returns the files of a directory that cron runs. Reports other files as notes, because they
+/// can be a mistake.
 fn entries(root: &Root, directory: &str, is_debian: bool, findings: &mut Findings) -> Vec<Vec<u8>> {
     let mut paths = Vec::new();
     for name in list(root, directory.as_bytes(), findings) {
         let path = tree::join(directory.as_bytes(), &name);
-        if counts(&name, is_debian) {
+        if is_accepted(&name, is_debian) {
             paths.push(path);
         } else if !name.starts_with(b".") {
-            findings.note(findings::Kind::Cron, &path, "cron passes over files of such a name");
+            findings.note(findings::Kind::Cron, &path, "not run: cron ignores file names of this form");
         }
     }
     paths
 }
 
-/// Whether cron and run-parts look at a file: Debian's take letters, digits, `_` and `-`, others all that is no backup.
-pub fn counts(name: &[u8], is_debian: bool) -> bool {
+/// Returns whether cron and run-parts accept a file name. Debian accepts letters, digits, `_` and
+/// `-`; other systems accept all names except backups.
+pub fn is_accepted(name: &[u8], is_debian: bool) -> bool {
     if is_debian {
         return name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
     }
@@ -141,7 +144,7 @@ fn is_executable(root: &Root, path: &[u8], findings: &mut Findings) -> bool {
     match mode {
         Ok(mode) if mode & 0o111 != 0 => true,
         Ok(_) => {
-            findings.note(findings::Kind::Cron, path, "not executable, so it is not run");
+            findings.note(findings::Kind::Cron, path, "not run: file is not executable");
             false
         }
         Err(cause) => {
@@ -152,7 +155,7 @@ fn is_executable(root: &Root, path: &[u8], findings: &mut Findings) -> bool {
 }
 
 fn script(path: Vec<u8>, time: &str) -> Job {
-    let (schedule, _) = schedule(time.as_bytes()).expect("the table has valid times");
+    let (schedule, _) = schedule(time.as_bytes()).expect("the table contains valid times");
     let command = [b"/", path.as_slice()].concat();
     Job {
         schedule,
@@ -164,7 +167,7 @@ fn script(path: Vec<u8>, time: &str) -> Job {
     }
 }
 
-/// The jobs of a crontab; without `user` each line names one, as in `/etc/crontab`.
+/// Parses a crontab. If `user` is `None`, each line names its user, as in `/etc/crontab`.
 pub fn parse(text: &[u8], file: &[u8], user: Option<&[u8]>) -> (Vec<Job>, Vec<Problem>) {
     let (mut jobs, mut problems) = (Vec::new(), Vec::new());
     let mut environment = Variables::default();
@@ -178,7 +181,7 @@ pub fn parse(text: &[u8], file: &[u8], user: Option<&[u8]>) -> (Vec<Job>, Vec<Pr
             continue;
         }
         let Some((schedule, rest)) = schedule(line) else {
-            note(&mut problems, index + 1, "neither a time nor an assignment");
+            note(&mut problems, index + 1, "neither a schedule nor an assignment");
             continue;
         };
         let (user, command) = match user {
@@ -186,7 +189,7 @@ pub fn parse(text: &[u8], file: &[u8], user: Option<&[u8]>) -> (Vec<Job>, Vec<Pr
             None => word(rest),
         };
         if user.is_empty() || command.is_empty() {
-            note(&mut problems, index + 1, "a time without a command");
+            note(&mut problems, index + 1, "schedule without a command");
             continue;
         }
         let (command, input) = input(command);
@@ -196,7 +199,7 @@ pub fn parse(text: &[u8], file: &[u8], user: Option<&[u8]>) -> (Vec<Job>, Vec<Pr
     (jobs, problems)
 }
 
-/// `NAME = value`; quotes around either are removed.
+/// Parses `NAME = value` and removes quotes around name and value.
 fn assignment(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = memchr::memchr(b'=', line)?;
     let unquote = |text: &'_ [u8]| -> (usize, usize) {
@@ -214,15 +217,15 @@ fn assignment(line: &[u8]) -> Option<(&[u8], &[u8])> {
         .then_some((name, &value[from..to]))
 }
 
-/// The first word and what follows it.
+/// Splits the first word from the rest.
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
     (&text[..end], text[end..].trim_ascii_start())
 }
 
-/// The time at the beginning of a line, and what follows it.
+/// Splits the time from the rest of a line.
 fn schedule(line: &[u8]) -> Option<(Schedule, &[u8])> {
-    // cronie's sign for a job that is not to be logged.
+    // In cronie, a leading `-` disables logging of the job.
     let line = line.strip_prefix(b"-").unwrap_or(line);
     if line.starts_with(b"@") {
         let (name, rest) = word(line);
@@ -247,13 +250,14 @@ fn schedule(line: &[u8]) -> Option<(Schedule, &[u8])> {
     Some((Schedule::Fields(fields), rest))
 }
 
-/// Command and input: a `%` ends the command, later ones are ends of lines, `\%` is one.
+/// Splits command and input: the first `%` ends the command, further ones become newlines, `\%`
+/// is a literal `%`.
 fn input(text: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     let mut parts = vec![Vec::new()];
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        let part = parts.last_mut().expect("there is a first part");
+        let part = parts.last_mut().expect("parts starts with one element");
         match (byte, tail) {
             (b'\\', [b'%', tail @ ..]) => {
                 part.push(b'%');

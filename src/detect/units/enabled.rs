@@ -1,6 +1,7 @@
-//! What a boot starts: everything that `default.target` pulls in.
+//! Determines the units that start at boot: all that `default.target` pulls in.
 //!
-//! Conditions and the state of the machine are not looked at: a unit here is one that systemd would try to start.
+//! Ignores conditions (`Condition*=`) and the current state. The result is the set of units that
+//! systemd tries to start.
 
 use super::load::{Loaded, Units};
 use super::names;
@@ -13,32 +14,33 @@ use super::timer::TimerUnit;
 use crate::model::findings::{self, Findings};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Where a boot goes to; the others only if there is no link for it.
+/// Boot targets. The other targets apply only if there is no `default.target`.
 const TARGETS: &[&str] = &["default.target", "multi-user.target", "graphical.target"];
-/// More units than this are not looked at: no machine has a tenth of them.
+/// Maximum number of units, more than ten times that of large machines.
 const MAX_UNITS: usize = 20_000;
 
-/// A unit that a boot starts, or gets ready to be started.
+/// A unit that starts at boot, or that a started unit can activate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enabled {
     /// The unit.
     pub loaded: Loaded,
-    /// The unit that pulls it in, the first one found from the target; `None` for the target itself.
+    /// Unit that pulls it in, the first one found from the target; `None` for the target itself.
     pub by: Option<Vec<u8>>,
-    /// How it does.
+    /// Reason for its start.
     pub how: How,
 }
 
-/// How a unit comes to be started.
+/// The reason for a unit's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
-    /// At boot.
+    /// It starts at boot.
     Boot,
-    /// When the socket, timer or path that was started at boot has a reason to.
+    /// A socket, timer or path unit activates it.
     Activated,
 }
 
-/// The units that a boot starts, by name; masked ones and those that no file defines are not among them.
+/// Returns the units that start at boot, by name. Leaves out masked units and units without a
+/// file.
 pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<Enabled> {
     let target = TARGETS.iter().map(|name| name.as_bytes()).find(|name| units.has(name));
     let Some(target) = target else {
@@ -49,7 +51,7 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
     let mut todo = VecDeque::from([Pull { name: target.to_vec(), by: None, how: How::Boot }]);
     while let Some(Pull { name, by, how }) = todo.pop_front() {
         let name = units.resolve(&name);
-        // What a socket starts may be started at boot as well, and boot counts more.
+        // A unit can start at boot and through a socket. The start at boot takes precedence.
         if seen.get(&name).is_some_and(|&known| known <= how) {
             continue;
         }
@@ -57,13 +59,13 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
             findings.loss(
                 findings::Kind::Unit,
                 b"",
-                format!("more than {MAX_UNITS} units pull each other in, the rest is left out"),
+                format!("more than {MAX_UNITS} units start at boot; the others are ignored"),
             );
             break;
         }
         seen.insert(name.clone(), how);
         let Some(loaded) = units.load(&name, findings).filter(|loaded| !loaded.masked) else { continue };
-        todo.extend(pulled(&loaded, how, host, findings));
+        todo.extend(pulls(&loaded, how, host, findings));
         if loaded.path.is_some() {
             found.insert(name, Enabled { loaded, by, how });
         }
@@ -71,15 +73,15 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
     found.into_values().collect()
 }
 
-/// A name to be looked at.
+/// A unit that is not yet visited.
 struct Pull {
     name: Vec<u8>,
     by: Option<Vec<u8>>,
     how: How,
 }
 
-/// What a unit pulls in.
-fn pulled(loaded: &Loaded, how: How, host: &Host, findings: &mut Findings) -> Vec<Pull> {
+/// Returns the units that a unit pulls in.
+fn pulls(loaded: &Loaded, how: How, host: &Host, findings: &mut Findings) -> Vec<Pull> {
     let (relations, activates) = match names::unit_type(&loaded.name) {
         Some("socket") => {
             let unit = SocketUnit::new(loaded, host, findings);

@@ -1,6 +1,6 @@
-//! Environments of services ("ENVIRONMENT" in `systemd.exec(5)`).
+//! Parses environments of services ("ENVIRONMENT" in `systemd.exec(5)`).
 //!
-//! Values may be secret: they leave a [`Variables`] only through [`Variables::get`] and [`Variables::iter`].
+//! Values can be secret. Only [`Variables::get`] and [`Variables::iter`] return them.
 
 use super::load;
 use super::specifiers::Specifiers;
@@ -11,12 +11,12 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::fmt;
 
-/// Environment variables in the order of their first assignment; the debugging form shows only names.
+/// Environment variables in the order of their first assignment. `Debug` shows only names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Variables(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Variables {
-    /// Sets a variable; a later value takes the place of an earlier one.
+    /// Sets a variable and replaces its previous value.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = value.to_vec(),
@@ -24,7 +24,7 @@ impl Variables {
         }
     }
 
-    /// Sets what `NAME=value` says, if that is the form of it.
+    /// Sets the variable of `NAME=value`. Returns whether the assignment is valid.
     pub fn assign(&mut self, assignment: &[u8]) -> bool {
         let Some(equals) = memchr::memchr(b'=', assignment) else { return false };
         let (name, value) = (&assignment[..equals], &assignment[equals + 1..]);
@@ -35,7 +35,8 @@ impl Variables {
         is_valid
     }
 
-    /// Removes the variable `NAME`, or only if it has that value for `NAME=value` (`UnsetEnvironment=`).
+    /// Removes the variable `NAME`. For `NAME=value`, removes it only if it has this value
+    /// (`UnsetEnvironment=`).
     pub fn unset(&mut self, what: &[u8]) {
         match memchr::memchr(b'=', what) {
             Some(at) => self.0.retain(|(name, value)| name != &what[..at] || value != &what[at + 1..]),
@@ -43,22 +44,22 @@ impl Variables {
         }
     }
 
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
     }
 
-    /// All names with their values.
+    /// Returns all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
-    /// Sets everything that `other` has.
+    /// Sets all variables of `other`.
     pub fn extend(&mut self, other: &Variables) {
         other.iter().for_each(|(name, value)| self.set(name, value));
     }
 
-    /// Whether no variable is set.
+    /// Returns whether no variable is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -70,16 +71,17 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// A name that systemd passes on: letters, digits and `_`, no digit first.
+/// Returns whether systemd accepts the name: letters, digits and `_`, not starting with a digit.
 fn is_name(name: &[u8]) -> bool {
     let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     name.first().is_some_and(|first| !first.is_ascii_digit()) && name.iter().all(is_valid)
 }
 
-/// Sets what one value of `Environment=` says; the number of words that are no assignment is returned.
+/// Sets the variables of one `Environment=` value. Returns the number of words that are not
+/// assignments.
 ///
 /// # Errors
-/// A quote is not closed: nothing of it counts.
+/// Returns an error if a quote is not closed. Then no variable is set.
 pub fn assignments(
     value: &[u8],
     specifiers: &mut Specifiers<'_>,
@@ -92,21 +94,22 @@ pub fn assignments(
 /// One value of `EnvironmentFile=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentFile {
-    /// Relative to the root; the last component may be a pattern.
+    /// Path relative to the root. Its last component can be a pattern.
     pub path: Vec<u8>,
-    /// `-`: it need not be there.
+    /// Whether the file can be missing (prefix `-`).
     pub optional: bool,
 }
 
 impl EnvironmentFile {
-    /// Parses the value, after specifiers; `None` if it is no absolute path.
+    /// Parses the value after expansion of specifiers. Returns `None` if the path is not
+    /// absolute.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (optional, path) = value.strip_prefix(b"-").map_or((false, value), |path| (true, path));
         Some(EnvironmentFile { path: path.strip_prefix(b"/")?.to_vec(), optional })
     }
 
-    /// Reads the file, or all that the pattern matches by name. One that is not there and has to be is a note:
-    /// the service would not start on the machine either.
+    /// Reads the file, or all files that match the pattern. A missing required file is a note,
+    /// because the service cannot start on the machine either.
     pub fn load(&self, root: &Root, findings: &mut Findings) -> Variables {
         let mut variables = Variables::default();
         let paths = if !glob::is_literal(&self.path) {
@@ -122,7 +125,7 @@ impl EnvironmentFile {
             findings.note(
                 findings::Kind::Environment,
                 &self.path,
-                "a service needs this file, and it is not there",
+                "file not found, but a service requires it",
             );
         }
         for path in paths {
@@ -133,7 +136,7 @@ impl EnvironmentFile {
                         findings.note(
                             findings::Kind::Environment,
                             &path,
-                            "a service needs this file, and it is not there",
+                            "file not found, but a service requires it",
                         );
                     }
                 }
@@ -141,7 +144,7 @@ impl EnvironmentFile {
                     findings.loss(
                         findings::Kind::Unreadable,
                         &path,
-                        format!("a service's environment is not known: {cause}"),
+                        format!("cannot read the environment of a service: {cause}"),
                     );
                 }
             }
@@ -150,11 +153,12 @@ impl EnvironmentFile {
     }
 }
 
-/// The variables of an environment file. Specifiers and other variables mean nothing in it.
+/// Parses an environment file. Specifiers and variables are not expanded.
 ///
-/// As systemd's own reader (`env-file.c`): quotes count at the beginning of a value and after a closing quote,
-/// within double quotes a backslash takes only `"`, `\`, `` ` ``, `$` and the end of the line, and a backslash at the
-/// end of a comment continues the comment.
+/// The rules are those of systemd's parser (`env-file.c`):
+/// - Quotes are special at the start of a value and after a closing quote.
+/// - Within double quotes, a backslash escapes only `"`, `\`, `` ` ``, `$` and newline.
+/// - A backslash at the end of a comment continues the comment.
 pub fn parse_file(text: &[u8]) -> Variables {
     let mut reader = FileReader { variables: Variables::default(), rest: text };
     while let Some(&first) = reader.rest.first() {
@@ -207,7 +211,7 @@ impl FileReader<'_> {
         }
     }
 
-    /// What stands before the end of the line, or at the beginning and after each closing quote.
+    /// Reads the value up to the end of the line.
     fn take_value(&mut self) -> Vec<u8> {
         let mut value = Vec::new();
         while let Some(byte) = self.next() {
@@ -245,7 +249,7 @@ impl FileReader<'_> {
         }
     }
 
-    /// The rest of the line without the white space at its end, unless a backslash took it.
+    /// Reads the rest of the line without trailing white space, unless it is escaped.
     fn take_plain(&mut self, first: u8, value: &mut Vec<u8>) {
         let mut byte = Some(first);
         let mut kept = value.len();

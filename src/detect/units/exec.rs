@@ -1,8 +1,8 @@
-//! Command lines of services ("COMMAND LINES" in `systemd.service(5)`).
+//! Parses command lines of services ("COMMAND LINES" in `systemd.service(5)`).
 //!
-//! A line is split into words first, then specifiers are replaced in each, and
-//! variables only when the service starts: so a value never becomes a quote, a
-//! separator or a specifier.
+//! A line is split into words first. Then specifiers are expanded in each word. Variables are
+//! expanded only when the service starts. Therefore no value can become a quote, a separator or a
+//! specifier.
 
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
@@ -10,69 +10,70 @@ use std::fmt;
 
 /// One command of an `Exec*=` line.
 ///
-/// Arguments may hold passwords, so the debugging form shows only the program.
+/// Arguments can contain passwords, so `Debug` shows only the executable.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Exec {
-    /// What is run: an absolute path, or a name that is looked for in the search path.
+    /// Executable: an absolute path, or a name to look up in the search path.
     pub program: Vec<u8>,
-    /// `@`: what the program is told as its name, in place of its path.
+    /// `argv[0]` of the process, if it is not the path (prefix `@`).
     pub argv0: Option<Vec<u8>>,
-    /// The arguments after the name.
+    /// Arguments after `argv[0]`.
     pub words: Vec<Word>,
-    /// What the prefixes say.
+    /// Prefixes of the command.
     pub flags: Flags,
 }
 
 /// The prefixes of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// `-`: a failure is recorded, and is none.
+    /// Whether a failure is ignored (`-`).
     pub ignore_failure: bool,
-    /// `:`: variables are not replaced.
+    /// Whether variables are not expanded (`:`).
     pub no_expand: bool,
-    /// `+`: as root, without any restriction of the service.
+    /// Whether the command runs as root without the service's restrictions (`+`).
     pub full_privileges: bool,
-    /// `!` or `!!`: without the service's user and group, with its other restrictions.
+    /// Whether the command runs without the service's user and group, but with its other
+    /// restrictions (`!` or `!!`).
     pub no_setuid: bool,
-    /// `|`: through the user's shell.
+    /// Whether the command runs through the user's shell (`|`).
     pub shell: bool,
 }
 
-/// An argument, before variables are replaced.
+/// An argument before variables are expanded.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Word {
-    /// `$NAME` alone: as many arguments as the value has words, none if it is not set.
+    /// A word `$NAME`: one argument per word of the value, none if the variable is not set.
     Split(Vec<u8>),
-    /// One argument, even if it comes out empty.
+    /// One argument, even if it expands to the empty string.
     Joined(Vec<Piece>),
 }
 
 /// A part of an argument.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Bytes as they are.
+    /// Literal bytes.
     Literal(Vec<u8>),
-    /// `${NAME}`: the value as it is, nothing if it is not set.
+    /// `${NAME}`: the unchanged value, or nothing if the variable is not set.
     Variable(Vec<u8>),
 }
 
-/// Why a line cannot be run; systemd refuses the unit for it.
+/// The reason why a command line is invalid. Systemd then refuses the unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// A quote is not closed.
     Unbalanced,
-    /// A command without a program.
+    /// A command has no executable.
     NoProgram,
-    /// The program is a directory, or has a control character.
+    /// The executable is a directory, or contains a control character.
     BadProgram,
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Malformed::Unbalanced => "a quote is not closed",
-            Malformed::NoProgram => "a command without a program",
-            Malformed::BadProgram => "the program is no path of a file",
+            Malformed::Unbalanced => "unclosed quote",
+            Malformed::NoProgram => "command without an executable",
+            Malformed::BadProgram => "executable is not the path of a file",
         })
     }
 }
@@ -83,10 +84,10 @@ impl From<Unbalanced> for Malformed {
     }
 }
 
-/// The commands of one `Exec*=` value; `;` as a word of its own parts them.
+/// Parses the commands of one `Exec*=` value. A word `;` separates commands.
 ///
 /// # Errors
-/// The line is malformed: no command of it counts.
+/// Returns an error if the line is malformed. Then none of its commands is valid.
 pub fn parse(line: &[u8], specifiers: &mut Specifiers<'_>) -> Result<Vec<Exec>, Malformed> {
     let mut commands = Vec::new();
     let mut rest = line.trim_ascii();
@@ -102,7 +103,7 @@ pub fn parse(line: &[u8], specifiers: &mut Specifiers<'_>) -> Result<Vec<Exec>, 
 
 fn parse_one(rest: &mut &[u8], specifiers: &mut Specifiers<'_>) -> Result<Exec, Malformed> {
     let first = words::next(rest)?.ok_or(Malformed::NoProgram)?;
-    let (flags, names_itself, program) = prefixes(&first);
+    let (flags, has_argv0, program) = prefixes(&first);
     let program = specifiers.expand(program);
     if program.is_empty() {
         return Err(Malformed::NoProgram);
@@ -120,21 +121,22 @@ fn parse_one(rest: &mut &[u8], specifiers: &mut Specifiers<'_>) -> Result<Exec, 
         }
     }
     let mut arguments = arguments.into_iter();
-    let argv0 = if names_itself { Some(arguments.next().ok_or(Malformed::NoProgram)?) } else { None };
+    let argv0 = if has_argv0 { Some(arguments.next().ok_or(Malformed::NoProgram)?) } else { None };
     let words = arguments.map(|word| Word::parse(word, flags.no_expand)).collect();
     Ok(Exec { program, argv0, words, flags })
 }
 
-/// The flags, whether `@` is among them, and the program; each prefix counts once, as in systemd.
+/// Returns the flags, whether `@` is among the prefixes, and the executable. Each prefix is
+/// accepted once, as in systemd.
 fn prefixes(word: &[u8]) -> (Flags, bool, &[u8]) {
     let mut flags = Flags::default();
-    let mut names_itself = false;
+    let mut has_argv0 = false;
     let mut marks = 0;
     let mut program = word;
     while let Some((&byte, tail)) = program.split_first() {
         match byte {
             b'-' if !flags.ignore_failure => flags.ignore_failure = true,
-            b'@' if !names_itself => names_itself = true,
+            b'@' if !has_argv0 => has_argv0 = true,
             b':' if !flags.no_expand => flags.no_expand = true,
             b'|' if !flags.shell => flags.shell = true,
             b'+' if !flags.full_privileges && !flags.no_setuid => flags.full_privileges = true,
@@ -146,14 +148,14 @@ fn prefixes(word: &[u8]) -> (Flags, bool, &[u8]) {
         }
         program = tail;
     }
-    (flags, names_itself, program)
+    (flags, has_argv0, program)
 }
 
-/// What follows `token` if it stands at the beginning as a word of its own.
+/// Returns the text after `token`, if the text starts with this token as a separate word.
 fn strip_token<'a>(text: &'a [u8], token: &[u8]) -> Option<&'a [u8]> {
     let tail = text.strip_prefix(token)?;
-    let is_whole = tail.first().is_none_or(u8::is_ascii_whitespace);
-    is_whole.then(|| tail.trim_ascii_start())
+    let is_separate = tail.first().is_none_or(u8::is_ascii_whitespace);
+    is_separate.then(|| tail.trim_ascii_start())
 }
 
 impl Word {
@@ -165,7 +167,7 @@ impl Word {
         }
     }
 
-    /// The argument if no variable is in it.
+    /// Returns the argument, if it contains no variable.
     pub fn literal(&self) -> Option<Vec<u8>> {
         let Word::Joined(pieces) = self else { return None };
         let literals = pieces.iter().map(|piece| match piece {
@@ -175,7 +177,7 @@ impl Word {
         Some(literals.collect::<Option<Vec<_>>>()?.concat())
     }
 
-    /// The names of the variables in it.
+    /// Returns the names of the variables in the argument.
     pub fn variables(&self) -> Vec<&[u8]> {
         match self {
             Word::Split(name) => vec![name],
@@ -193,7 +195,7 @@ impl Piece {
     }
 }
 
-/// `$$` is a dollar, `${NAME}` a variable, any other dollar itself.
+/// Splits a word into parts: `$$` is a literal `$`, `${NAME}` a variable, any other `$` literal.
 fn pieces(word: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut literal = Vec::new();
@@ -213,7 +215,7 @@ fn pieces(word: &[u8]) -> Vec<Piece> {
                     pieces.push(Piece::Variable(tail[..end].to_vec()));
                     rest = &tail[end + 1..];
                 }
-                // Looking for the brace again at every dollar would take quadratic time.
+                // Searching for the brace again at every `$` would take quadratic time.
                 None => {
                     literal.push(b'$');
                     literal.extend(undouble(&mut rest));
@@ -228,7 +230,7 @@ fn pieces(word: &[u8]) -> Vec<Piece> {
     pieces
 }
 
-/// The rest of a word that has no closing brace: only `$$` means anything there.
+/// Returns the rest of a word without a closing brace, with `$$` replaced by `$`.
 fn undouble(rest: &mut &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(rest.len());
     while let Some((&byte, tail)) = rest.split_first() {
@@ -239,9 +241,9 @@ fn undouble(rest: &mut &[u8]) -> Vec<u8> {
 }
 
 impl Exec {
-    /// All arguments, the name the program is told first; `lookup` gives the values of variables.
+    /// Returns all arguments, starting with `argv[0]`. `lookup` returns the values of variables.
     ///
-    /// The result may hold secrets.
+    /// The result can contain secrets.
     pub fn arguments<'e>(&self, lookup: impl Fn(&[u8]) -> Option<&'e [u8]>) -> Vec<Vec<u8>> {
         let mut arguments = vec![self.argv0.as_ref().unwrap_or(&self.program).clone()];
         for word in &self.words {

@@ -1,4 +1,5 @@
-//! Under whom, where and within which bounds the programs of a unit run (`systemd.exec(5)`, `systemd.resource-control(5)`).
+//! Parses the execution settings of a unit: user, directories, limits, capabilities
+//! (`systemd.exec(5)`, `systemd.resource-control(5)`).
 
 use super::amount::{self, Limit, ResourceLimit};
 use super::environment::{self, EnvironmentFile, Variables};
@@ -6,19 +7,19 @@ use super::section::Section;
 use super::words;
 use std::collections::BTreeSet;
 
-/// Where the program starts (`WorkingDirectory=`).
+/// The working directory of a service (`WorkingDirectory=`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkingDirectory {
-    /// The directory; `None` is the user's home (`~`).
+    /// Directory; `None` means the user's home directory (`~`).
     pub path: Option<Vec<u8>>,
-    /// `-`: if it is not there, the program starts in `/`.
+    /// Whether the service starts in `/` if the directory does not exist (prefix `-`).
     pub optional: bool,
 }
 
-/// Where directories of a service lie.
+/// The kind of a service's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DirectoryKind {
-    /// `RuntimeDirectory=`, below `/run`: made at every start.
+    /// `RuntimeDirectory=`, below `/run`, created at every start.
     Runtime,
     /// `StateDirectory=`, below `/var/lib`.
     State,
@@ -26,7 +27,7 @@ pub enum DirectoryKind {
     Cache,
     /// `LogsDirectory=`, below `/var/log`.
     Logs,
-    /// `ConfigurationDirectory=`, below `/etc`; not given to the service's user.
+    /// `ConfigurationDirectory=`, below `/etc`, not owned by the service's user.
     Configuration,
 }
 
@@ -39,7 +40,7 @@ impl DirectoryKind {
         (DirectoryKind::Configuration, "ConfigurationDirectory", "CONFIGURATION_DIRECTORY"),
     ];
 
-    /// The directory that it lies in, relative to the root.
+    /// Returns the parent directory, relative to the root.
     pub fn base(self) -> &'static str {
         match self {
             DirectoryKind::Runtime => "run",
@@ -51,60 +52,60 @@ impl DirectoryKind {
     }
 }
 
-/// A directory that systemd makes for a service before it starts.
+/// A directory that systemd creates before a service starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceDirectory {
-    /// Where.
-    pub place: DirectoryKind,
-    /// Relative to the root.
+    /// Kind of the directory.
+    pub kind: DirectoryKind,
+    /// Path relative to the root.
     pub path: Vec<u8>,
-    /// Its permissions.
+    /// Mode of the directory.
     pub mode: u16,
-    /// Links to it, relative to the root (`name:link`).
+    /// Symbolic links to the directory, relative to the root (`name:link`).
     pub links: Vec<Vec<u8>>,
 }
 
 /// A set of capabilities (`capabilities(7)`), by names such as `CAP_NET_ADMIN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capabilities {
-    /// These.
+    /// Only these capabilities.
     Only(BTreeSet<Vec<u8>>),
-    /// All that the kernel has, without these.
+    /// All capabilities of the kernel except these.
     AllBut(BTreeSet<Vec<u8>>),
 }
 
-/// How much of the file system is read-only (`ProtectSystem=`).
+/// The part of the file system that is read-only (`ProtectSystem=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtectSystem {
-    /// Nothing.
+    /// None.
     No,
     /// `/usr` and the boot loader.
     Yes,
-    /// And `/etc`.
+    /// `/usr`, the boot loader and `/etc`.
     Full,
-    /// Everything but `/dev`, `/proc`, `/sys`.
+    /// Everything except `/dev`, `/proc` and `/sys`.
     Strict,
 }
 
 /// A line of `DeviceAllow=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// A path, or a group such as `char-pts`.
+    /// A path, or a device group such as `char-pts`.
     pub name: Vec<u8>,
     /// Letters of `rwm`; all of them if the line has none.
     pub access: Vec<u8>,
 }
 
-/// Under whom, where and within which bounds a program runs.
+/// The execution settings of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecContext {
-    /// `User=`, a name or a number.
+pub struct ExecSettings {
+    /// `User=`, a name or a UID.
     pub user: Option<Vec<u8>>,
     /// `Group=`.
     pub group: Option<Vec<u8>>,
     /// `SupplementaryGroups=`.
     pub supplementary_groups: Vec<Vec<u8>>,
-    /// `DynamicUser=`: the user is made for the service.
+    /// Whether systemd allocates a user for the service (`DynamicUser=`).
     pub dynamic_user: bool,
     /// `WorkingDirectory=`.
     pub working_directory: Option<WorkingDirectory>,
@@ -120,31 +121,31 @@ pub struct ExecContext {
     pub limits: Vec<ResourceLimit>,
     /// `Environment=`.
     pub environment: Variables,
-    /// `EnvironmentFile=`; they count more than `Environment=`.
+    /// `EnvironmentFile=`, which overrides `Environment=`.
     pub environment_files: Vec<EnvironmentFile>,
-    /// `PassEnvironment=`: names.
+    /// Names of `PassEnvironment=`.
     pub pass_environment: Vec<Vec<u8>>,
-    /// `UnsetEnvironment=`: names or assignments; they count last.
+    /// Names or assignments of `UnsetEnvironment=`, applied last.
     pub unset_environment: Vec<Vec<u8>>,
-    /// `RuntimeDirectory=` and its like.
+    /// Directories of the service (`RuntimeDirectory=` and others).
     pub directories: Vec<ServiceDirectory>,
-    /// `CapabilityBoundingSet=`; `None` is no bound.
+    /// `CapabilityBoundingSet=`; `None` means all capabilities.
     pub capability_bounding_set: Option<Capabilities>,
     /// `AmbientCapabilities=`.
     pub ambient_capabilities: Option<Capabilities>,
     /// `ProtectSystem=`.
     pub protect_system: ProtectSystem,
-    /// `ReadWritePaths=`, with their prefixes `-` and `+`.
+    /// `ReadWritePaths=`, with the prefixes `-` and `+`.
     pub read_write_paths: Vec<Vec<u8>>,
-    /// `PrivateTmp=`.
+    /// Whether the service has its own `/tmp` (`PrivateTmp=`).
     pub private_tmp: bool,
     /// `StandardInput=`, as written.
     pub standard_input: Option<Vec<u8>>,
     /// `StandardOutput=`.
     pub standard_output: Option<Vec<u8>>,
-    /// `MemoryMax=`, or its old form `MemoryLimit=`.
+    /// `MemoryMax=`, or `MemoryLimit=` in older units.
     pub memory_max: Option<Limit>,
-    /// `CPUQuota=` in hundredths of a percent of one processor.
+    /// `CPUQuota=` in hundredths of a percent of one CPU.
     pub cpu_quota: Option<u32>,
     /// `TasksMax=`.
     pub tasks_max: Option<Limit>,
@@ -154,16 +155,20 @@ pub struct ExecContext {
     pub slice: Option<Vec<u8>>,
 }
 
-impl ExecContext {
-    /// The variables that tell a program its directories, absolute, with colons between (`systemd.exec(5)`,
-    /// "$RUNTIME_DIRECTORY").
+impl ExecSettings {
+    /// Returns the variables with the service's directories, absolute and separated by colons
+    /// (`systemd.exec(5)`, "$RUNTIME_DIRECTORY").
     pub fn directory_variables(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let of = |place: DirectoryKind| {
-            let own = self.directories.iter().filter(|directory| directory.place == place);
-            own.map(|directory| [b"/", &directory.path[..]].concat()).collect::<Vec<_>>()
-        };
-        let named = DirectoryKind::ALL.map(|(place, _, name)| (name, of(place).join(&b':')));
-        named.into_iter().filter(|(_, paths)| !paths.is_empty()).collect()
+        let mut variables = Vec::new();
+        for (kind, _, name) in DirectoryKind::ALL {
+            let directories = self.directories.iter().filter(|directory| directory.kind == kind);
+            let paths: Vec<Vec<u8>> =
+                directories.map(|directory| [b"/", &directory.path[..]].concat()).collect();
+            if !paths.is_empty() {
+                variables.push((name, paths.join(&b':')));
+            }
+        }
+        variables
     }
 
     pub(super) fn read(section: &mut Section<'_>) -> Self {
@@ -172,7 +177,7 @@ impl ExecContext {
         let limits = limits.collect();
         let protect = section.parsed("ProtectSystem", ProtectSystem::parse);
         let memory = section.parsed("MemoryMax", amount::limit);
-        ExecContext {
+        ExecSettings {
             user: section.text("User"),
             group: section.text("Group"),
             supplementary_groups: section.words("SupplementaryGroups"),
@@ -213,8 +218,8 @@ fn read_environment(section: &mut Section<'_>) -> Variables {
         }
         match environment::assignments(value, section.specifiers(), &mut variables) {
             Ok(0) => {}
-            Ok(_) => section.mistake("Environment", "a word that is no assignment"),
-            Err(cause) => section.mistake("Environment", &cause.to_string()),
+            Ok(_) => section.invalid("Environment", "word is not an assignment"),
+            Err(cause) => section.invalid("Environment", &cause.to_string()),
         }
     }
     variables
@@ -225,7 +230,7 @@ fn read_environment_files(section: &mut Section<'_>) -> Vec<EnvironmentFile> {
     for line in section.lines("EnvironmentFile") {
         match EnvironmentFile::parse(&line) {
             Some(file) => files.push(file),
-            None => section.mistake("EnvironmentFile", "no absolute path"),
+            None => section.invalid("EnvironmentFile", "path is not absolute"),
         }
     }
     files
@@ -233,29 +238,29 @@ fn read_environment_files(section: &mut Section<'_>) -> Vec<EnvironmentFile> {
 
 fn read_directories(section: &mut Section<'_>) -> Vec<ServiceDirectory> {
     let mut directories = Vec::new();
-    for (place, key, _) in DirectoryKind::ALL {
+    for (kind, key, _) in DirectoryKind::ALL {
         let mode = section.parsed(&format!("{key}Mode"), amount::mode).unwrap_or(0o755);
         for word in section.words(key) {
             let mut parts = word.split(|&byte| byte == b':');
             let name = parts.next().unwrap_or_default();
-            let beneath = |name: &[u8]| [place.base().as_bytes(), b"/", name].concat();
-            if !is_beneath(name) {
-                section.mistake(key, "a directory that is not beneath its place");
+            let full_path = |name: &[u8]| [kind.base().as_bytes(), b"/", name].concat();
+            if !is_relative(name) {
+                section.invalid(key, "invalid directory path");
                 continue;
             }
-            let links = parts.filter(|link| is_beneath(link)).map(beneath).collect();
-            directories.push(ServiceDirectory { place, path: beneath(name), mode, links });
+            let links = parts.filter(|link| is_relative(link)).map(full_path).collect();
+            directories.push(ServiceDirectory { kind, path: full_path(name), mode, links });
         }
     }
     directories
 }
 
-/// A relative path without `..`.
-fn is_beneath(path: &[u8]) -> bool {
+/// Returns whether the path is relative and contains no `..`.
+fn is_relative(path: &[u8]) -> bool {
     !path.is_empty() && path.split(|&byte| byte == b'/').all(|part| !part.is_empty() && part != b"..")
 }
 
-/// `PrivateTmp=` is a boolean, or `disconnected` since systemd 257.
+/// Parses `PrivateTmp=`: a boolean, or `disconnected` since systemd 257.
 fn private(text: &[u8]) -> Option<bool> {
     if text == b"disconnected" { Some(true) } else { super::parse::boolean(text) }
 }
@@ -293,13 +298,14 @@ impl Device {
 }
 
 impl Capabilities {
-    /// Lists add up, those with `~` are taken away; the first one says whether the set starts empty or full.
+    /// Merges the lists of a key. A `~` subtracts a list. The first list determines whether the
+    /// set starts empty or full.
     fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
         let mut set: Option<Capabilities> = None;
         for value in section.values(key) {
             let (inverted, list) = value.strip_prefix(b"~").map_or((false, value), |list| (true, list));
             let Ok(words) = words::split(list) else {
-                section.mistake(key, "a quote is not closed");
+                section.invalid(key, "unclosed quote");
                 continue;
             };
             let list: BTreeSet<Vec<u8>> = words.iter().map(|word| word.to_ascii_uppercase()).collect();

@@ -1,4 +1,4 @@
-//! Command lines, case by case.
+//! Checks command lines.
 
 use crate::detect::units::environment::Variables;
 use crate::detect::units::exec::{self, Exec, Malformed};
@@ -19,7 +19,7 @@ fn environment() -> Variables {
     environment
 }
 
-/// Program and arguments of each command, as lists of text.
+/// Returns executable and arguments of each command as text.
 fn run(line: &str) -> Vec<Vec<String>> {
     let environment = environment();
     let commands = parse(line.as_bytes()).unwrap();
@@ -32,8 +32,8 @@ fn run(line: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn words_are_quoted_escaped_and_replaced() {
-    // The arguments after the program's path, which is also what the program is told.
+fn arguments_quotes_escapes_and_variables_are_expanded() {
+    // The arguments after the executable's path, which is also `argv[0]`.
     let cases: &[(&str, &[&str])] = &[
         ("/p", &[]),
         ("/p a  b\tc ", &["a", "b", "c"]),
@@ -65,14 +65,14 @@ fn words_are_quoted_escaped_and_replaced() {
 }
 
 #[test]
-fn a_semicolon_parts_commands() {
+fn parse_semicolon_separates_commands() {
     assert_eq!(run("/a 1 ; /b 2;3 ;"), [vec!["/a", "/a", "1"], vec!["/b", "/b", "2;3"]]);
     assert_eq!(run("; ; /a"), [vec!["/a", "/a"]]);
     assert_eq!(run(""), Vec::<Vec<String>>::new());
 }
 
 #[test]
-fn prefixes_come_in_any_order() {
+fn parse_prefixes_in_any_order_set_flags() {
     let flags = |line: &str| {
         let exec = parse(line.as_bytes()).unwrap().remove(0);
         let flags = exec.flags;
@@ -104,7 +104,7 @@ fn prefixes_come_in_any_order() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused() {
+fn parse_malformed_line_returns_error() {
     for (line, cause) in [
         ("/p 'a", Malformed::Unbalanced),
         ("\"/p", Malformed::Unbalanced),
@@ -119,7 +119,7 @@ fn what_cannot_be_run_is_refused() {
 }
 
 #[test]
-fn long_lines_take_linear_time_and_hide_in_the_debugging_form() {
+fn parse_long_line_takes_linear_time_and_debug_hides_it() {
     let long = [b"/p ".to_vec(), b"${ ".repeat(1 << 17), b"${".repeat(1 << 17)].concat();
     assert_eq!(parse(&long).unwrap()[0].words.len(), (1 << 17) + 1);
     let exec = parse(b"/p --password=hunter2 ${TOKEN}").unwrap().remove(0);
@@ -128,7 +128,7 @@ fn long_lines_take_linear_time_and_hide_in_the_debugging_form() {
 
 proptest! {
     #[test]
-    fn nothing_panics(line in proptest::collection::vec(any::<u8>(), 0..60), text in "[-@:+!|;\\\\'\"${}% /abx0-7]{0,40}") {
+    fn parse_any_bytes_never_panics(line in proptest::collection::vec(any::<u8>(), 0..60), text in "[-@:+!|;\\\\'\"${}% /abx0-7]{0,40}") {
         for line in [line.as_slice(), text.as_bytes()] {
             for exec in parse(line).unwrap_or_default() {
                 prop_assert!(!exec.arguments(|_| Some(b"a 'b")).is_empty());

@@ -1,4 +1,5 @@
-//! Unit files in systemd's search path: names, aliases, templates, drop-ins ("UNIT FILE LOAD PATH" in `systemd.unit(5)`).
+//! Finds unit files in systemd's search path: names, aliases, templates, drop-ins ("UNIT FILE
+//! LOAD PATH" in `systemd.unit(5)`).
 
 use super::names;
 use super::parse::Unit;
@@ -8,7 +9,7 @@ use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-/// Where the system's service manager looks, the first wins.
+/// Search path of the system manager. Earlier directories take precedence.
 const SEARCH_PATH: &[&str] = &[
     "etc/systemd/system.control",
     "run/systemd/system.control",
@@ -24,34 +25,35 @@ const SEARCH_PATH: &[&str] = &[
     "lib/systemd/system",
     "run/systemd/generator.late",
 ];
-/// A name leads to no more names than this, as links in the kernel.
+/// Maximum number of aliases to follow, as for symbolic links in the kernel (path_resolution(7)).
 const MAX_ALIASES: usize = 40;
 
 /// A unit with its drop-ins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// The name after aliases: `mysql.service` may lead to `mariadb.service`.
+    /// Name after following aliases: `mysql.service` can be an alias of `mariadb.service`.
     pub name: Vec<u8>,
-    /// Its other names.
+    /// Aliases of the unit.
     pub aliases: Vec<Vec<u8>>,
-    /// The file, relative to the root. A unit may consist of drop-ins only.
+    /// Unit file, relative to the root. A unit can consist of drop-ins only.
     pub path: Option<Vec<u8>>,
-    /// The drop-ins in the order in which they count.
+    /// Drop-in files in the order in which they apply.
     pub dropins: Vec<Vec<u8>>,
-    /// The file's assignments, then those of the drop-ins.
+    /// Assignments of the file, then of the drop-ins.
     pub unit: Unit,
-    /// It leads to `/dev/null` or is empty: it can never be started.
+    /// Whether the unit is masked: an empty file or a link to `/dev/null`.
     pub masked: bool,
-    /// The units that `.wants/`, `.requires/` and `.upholds/` directories of its name have, by directory.
+    /// Units linked in its `.wants/`, `.requires/` and `.upholds/` directories, with the kind of
+    /// directory.
     pub linked: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// What a name in the search path is.
+/// A name in the search path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
-    /// The file or the link to a file out of the search path, relative to the root.
+    /// A file, or a link to a file outside the search path, relative to the root.
     File(Vec<u8>),
-    /// Another name of this unit.
+    /// An alias of this unit.
     Alias(Vec<u8>),
     /// A link to `/dev/null`.
     Masked(Vec<u8>),
@@ -62,17 +64,17 @@ enum Entry {
 pub struct Units<'a> {
     root: &'a Root,
     entries: BTreeMap<Vec<u8>, Entry>,
-    /// The directories beside the units (`name.d`, `name.wants`) by name, the first to look in first.
-    beside: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// Names that lead to a name.
+    /// Directories such as `name.d` and `name.wants` by name, in order of precedence.
+    directories_of: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    /// Aliases by target.
     aliases: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
 }
 
 impl<'a> Units<'a> {
-    /// Lists the search path. A directory that cannot be read is a loss.
+    /// Lists the search path. An unreadable directory is a loss.
     pub fn index(root: &'a Root, findings: &mut Findings) -> Self {
-        let (entries, beside, aliases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut units = Units { root, entries, beside, aliases };
+        let (entries, directories_of, aliases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut units = Units { root, entries, directories_of, aliases };
         for directory in SEARCH_PATH {
             let directory = directory.as_bytes();
             for name in list(root, directory, findings) {
@@ -86,7 +88,7 @@ impl<'a> Units<'a> {
                     .iter()
                     .any(|end| name.ends_with(end))
                 {
-                    units.beside.entry(name).or_default().push(path);
+                    units.directories_of.entry(name).or_default().push(path);
                 }
             }
         }
@@ -98,18 +100,18 @@ impl<'a> Units<'a> {
         units
     }
 
-    /// The names of all unit files, links among them, sorted.
+    /// Returns the names of all unit files and links, sorted.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.keys().map(Vec::as_slice)
     }
 
-    /// Whether there is a file or a link of this name, or of its template.
+    /// Returns whether there is a file or link with this name, or with the name of its template.
     pub fn has(&self, name: &[u8]) -> bool {
         let template = names::template(name);
         self.entries.contains_key(name) || template.is_some_and(|name| self.entries.contains_key(&name))
     }
 
-    /// The name that a unit has after aliases, whether it exists or not.
+    /// Follows aliases. Returns the resulting name even if no such unit exists.
     pub fn resolve(&self, name: &[u8]) -> Vec<u8> {
         let mut name = name.to_vec();
         for _ in 0..MAX_ALIASES {
@@ -121,9 +123,10 @@ impl<'a> Units<'a> {
         name
     }
 
-    /// Reads a unit with everything that belongs to it; `None` if there is no file, link or drop-in of that name.
+    /// Reads a unit with its drop-ins. Returns `None` if there is no file, link or drop-in of
+    /// that name.
     ///
-    /// What cannot be read is a loss, damaged lines are notes.
+    /// Unreadable files are losses; malformed lines are notes.
     pub fn load(&self, name: &[u8], findings: &mut Findings) -> Option<Loaded> {
         names::unit_type(name)?;
         let resolved = self.resolve(name);
@@ -149,11 +152,7 @@ impl<'a> Units<'a> {
             }
             Some((_, Entry::Alias(target))) => {
                 let target = crate::model::escape::escape(target);
-                findings.note(
-                    findings::Kind::Unit,
-                    name,
-                    format!("the names of this unit lead in a circle, by {target}"),
-                );
+                findings.note(findings::Kind::Unit, name, format!("aliases form a cycle through {target}"));
                 return None;
             }
             None => {}
@@ -169,7 +168,7 @@ impl<'a> Units<'a> {
         exists.then_some(loaded)
     }
 
-    /// The entry of the name, else of its template, with the name under which it was found.
+    /// Returns the entry of a name or of its template, with the name of the entry.
     fn entry(&self, name: &[u8]) -> Option<(Vec<u8>, &Entry)> {
         if let Some(entry) = self.entries.get(name) {
             return Some((name.to_vec(), entry));
@@ -179,7 +178,8 @@ impl<'a> Units<'a> {
         Some((template, entry))
     }
 
-    /// A link whose last component is another unit of the same type, and which stays in the search path, is an alias.
+    /// Classifies a name. A link to another unit of the same type within the search path is an
+    /// alias.
     fn classify(&self, name: &[u8], path: Vec<u8>) -> Entry {
         let Ok(target) = self.root.read_link(&path) else { return Entry::File(path) };
         let target = absolute(tree::parent(&path), &target);
@@ -196,9 +196,9 @@ impl<'a> Units<'a> {
         }
     }
 
-    /// All names that lead to `resolved`, the one that was asked for among them.
-    fn other_names(&self, asked: &[u8], resolved: &[u8]) -> Vec<Vec<u8>> {
-        let mut others = BTreeSet::from([asked.to_vec()]);
+    /// Returns all aliases of `resolved`, including the name `requested`.
+    fn other_names(&self, requested: &[u8], resolved: &[u8]) -> Vec<Vec<u8>> {
+        let mut others = BTreeSet::from([requested.to_vec()]);
         let mut todo = vec![resolved.to_vec()];
         todo.extend(names::template(resolved));
         while let Some(name) = todo.pop() {
@@ -219,21 +219,22 @@ impl<'a> Units<'a> {
         others.into_iter().collect()
     }
 
-    /// The drop-ins by file name; of the same name, the first directory's counts.
+    /// Returns the drop-ins by file name. Of the same file name, only the first directory's
+    /// applies.
     fn dropin_files(&self, loaded: &Loaded, findings: &mut Findings) -> Vec<Vec<u8>> {
         let mut directories: Vec<&Vec<u8>> = Vec::new();
         let rank =
             |directory: &[u8]| SEARCH_PATH.iter().position(|at| at.as_bytes() == tree::parent(directory));
         for name in std::iter::once(&loaded.name).chain(&loaded.aliases) {
-            let families: Vec<Vec<u8>> =
+            let directory_names: Vec<Vec<u8>> =
                 family(name).into_iter().map(|name| [name.as_slice(), b".d"].concat()).collect();
             let mut found: Vec<&Vec<u8>> =
-                families.iter().filter_map(|name| self.beside.get(name)).flatten().collect();
+                directory_names.iter().filter_map(|name| self.directories_of.get(name)).flatten().collect();
             found.sort_by_key(|directory| rank(directory));
             directories.extend(found);
         }
         let of_type = names::unit_type(&loaded.name).map(|kind| format!("{kind}.d").into_bytes());
-        directories.extend(of_type.and_then(|name| self.beside.get(&name)).into_iter().flatten());
+        directories.extend(of_type.and_then(|name| self.directories_of.get(&name)).into_iter().flatten());
         let mut files: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for directory in directories {
             for name in list(self.root, directory, findings) {
@@ -243,20 +244,20 @@ impl<'a> Units<'a> {
                 }
             }
         }
-        // One that leads to /dev/null hides those of its name in later directories, and says nothing.
+        // A link to /dev/null masks drop-ins of the same name in later directories.
         let is_null = |path: &Vec<u8>| self.root.read_link(path).is_ok_and(|target| target == b"/dev/null");
         files.into_values().filter(|path| !is_null(path)).collect()
     }
 
-    /// The names in the directories that pull in other units.
+    /// Returns the units linked in `.wants/`, `.requires/` and `.upholds/` directories.
     fn linked(&self, loaded: &Loaded, findings: &mut Findings) -> Vec<(&'static str, Vec<u8>)> {
         let mut linked = BTreeSet::new();
-        let own = std::iter::once(&loaded.name).chain(&loaded.aliases).cloned();
+        let own_names = std::iter::once(&loaded.name).chain(&loaded.aliases).cloned();
         let names: Vec<Vec<u8>> =
-            own.flat_map(|name| [names::template(&name), Some(name)]).flatten().collect();
+            own_names.flat_map(|name| [names::template(&name), Some(name)]).flatten().collect();
         for kind in ["wants", "requires", "upholds"] {
             let directories = names.iter().map(|name| [name, &b"."[..], kind.as_bytes()].concat());
-            for directory in directories.filter_map(|name| self.beside.get(&name)).flatten() {
+            for directory in directories.filter_map(|name| self.directories_of.get(&name)).flatten() {
                 let names = list(self.root, directory, findings).into_iter();
                 let names = names.filter(|name| names::unit_type(name).is_some());
                 linked.extend(names.map(|name| (kind, name)));
@@ -266,8 +267,8 @@ impl<'a> Units<'a> {
     }
 }
 
-/// The names whose drop-in directories concern a unit: its own, its template's, and those that a dash ends:
-/// `a-b@c.service`, `a-b@.service`, `a-.service`.
+/// Returns the names whose drop-in directories apply to a unit: its own, its template's, and
+/// prefixes that end in a dash (`a-b@c.service`, `a-b@.service`, `a-.service`).
 fn family(name: &[u8]) -> Vec<Vec<u8>> {
     let mut family = vec![name.to_vec()];
     family.extend(names::template(name));
@@ -275,7 +276,7 @@ fn family(name: &[u8]) -> Vec<Vec<u8>> {
     let mut prefix = names::prefix(name);
     while let Some(dash) = memchr::memrchr(b'-', prefix) {
         prefix = &prefix[..dash];
-        // A name may not begin with the dash, nor have two of them count as two steps.
+        // A prefix must not be empty. Two dashes in a row count as one step.
         if !prefix.is_empty() && !prefix.ends_with(b"-") {
             family.push([prefix, b"-", suffix].concat());
         }
@@ -283,7 +284,7 @@ fn family(name: &[u8]) -> Vec<Vec<u8>> {
     family
 }
 
-/// What an alias means for the name that was asked for: a template's alias keeps the instance.
+/// Returns the target of an alias. If both are templates, the target keeps the instance.
 fn alias_target(name: &[u8], target: &[u8]) -> Vec<u8> {
     match names::instance(name) {
         Some(instance) if names::instance(target) == Some(b"") => names::with_instance(target, instance),
@@ -291,7 +292,7 @@ fn alias_target(name: &[u8], target: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A link's target relative to the root; `..` at the top stays there.
+/// Returns a link's target relative to the root. `..` in the root directory stays there.
 pub(super) fn absolute(directory: &[u8], target: &[u8]) -> Vec<u8> {
     let from: &[u8] = if target.starts_with(b"/") { b"" } else { directory };
     let mut components: Vec<&[u8]> = Vec::new();
@@ -305,7 +306,7 @@ pub(super) fn absolute(directory: &[u8], target: &[u8]) -> Vec<u8> {
     components.join(&b'/')
 }
 
-/// A directory that is not there has no names; one that cannot be read is a loss.
+/// Lists a directory. A missing directory is empty; an unreadable one is a loss.
 pub(super) fn list(root: &Root, directory: &[u8], findings: &mut Findings) -> Vec<Vec<u8>> {
     match root.list(directory) {
         Ok(names) => names,
@@ -314,7 +315,7 @@ pub(super) fn list(root: &Root, directory: &[u8], findings: &mut Findings) -> Ve
                 findings.loss(
                     findings::Kind::Unreadable,
                     directory,
-                    format!("services in it are not known: {cause}"),
+                    format!("cannot list services: {cause}"),
                 );
             }
             Vec::new()
@@ -322,26 +323,22 @@ pub(super) fn list(root: &Root, directory: &[u8], findings: &mut Findings) -> Ve
     }
 }
 
-/// A file's content; one that cannot be read is a loss, a link to nothing a note.
+/// Reads a file. An unreadable file is a loss; a dangling link is a note.
 pub(super) fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Option<Vec<u8>> {
     match root.read(path) {
         Ok(text) => Some(text),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            findings.note(findings::Kind::Dangling, path, "a service's file is not there");
+            findings.note(findings::Kind::Dangling, path, "service file not found");
             None
         }
         Err(cause) => {
-            findings.loss(
-                findings::Kind::Unreadable,
-                path,
-                format!("a service's file cannot be read: {cause}"),
-            );
+            findings.loss(findings::Kind::Unreadable, path, format!("cannot read service file: {cause}"));
             None
         }
     }
 }
 
-/// A unit file with its problems as notes.
+/// Parses a unit file. Malformed lines are notes.
 fn parse(path: &[u8], text: &[u8], findings: &mut Findings) -> Unit {
     let (unit, problems) = Unit::parse(text);
     for problem in problems {

@@ -1,4 +1,4 @@
-//! The search path: who wins, who is whose other name, what is added.
+//! Checks the search path: precedence, aliases and drop-ins.
 
 use crate::detect::units::load::{Loaded, Units};
 use crate::detect::units::machine::{TestRoot, shown, texts};
@@ -12,7 +12,7 @@ fn load(files: &[(&str, &str)], name: &str) -> (Option<Loaded>, Vec<String>) {
     (loaded, texts(&findings))
 }
 
-/// Name, path, masked or not, the values of `[S] k`.
+/// Returns name, path, whether masked, and the values of `[S] k`.
 fn facts(files: &[(&str, &str)], name: &str) -> Option<(String, String, bool, Vec<String>)> {
     let loaded = load(files, name).0?;
     let path = shown(&loaded.path).join("");
@@ -23,7 +23,7 @@ fn facts(files: &[(&str, &str)], name: &str) -> Option<(String, String, bool, Ve
 const ETC: &str = "etc/systemd/system";
 const LIB: &str = "usr/lib/systemd/system";
 
-/// A name, files, and what [`facts`] says.
+/// A name, files, and the expected result of [`facts`].
 type Case = (
     &'static str,
     &'static [(&'static str, &'static str)],
@@ -38,13 +38,13 @@ const NAMES: &[Case] = &[
         &[("lib/systemd/system/a.service", "[S]\nk=1")],
         Some(("a.service", "lib/systemd/system/a.service", false, &["1"])),
     ),
-    // The administrator's file wins over the package's, what runs over both.
+    // Local files override packaged ones; runtime control files override both.
     (
         "a.service",
         &[("usr/lib/systemd/system/a.service", "[S]\nk=1"), ("etc/systemd/system/a.service", "[S]\nk=2")],
         Some(("a.service", "etc/systemd/system/a.service", false, &["2"])),
     ),
-    // Masked by a link or by an empty file.
+    // An empty file or a link to /dev/null masks a unit.
     (
         "a.service",
         &[("etc/systemd/system/a.service", "-> /dev/null"), ("usr/lib/systemd/system/a.service", "[S]\nk=1")],
@@ -55,7 +55,7 @@ const NAMES: &[Case] = &[
         &[("etc/systemd/system/a.service", ""), ("usr/lib/systemd/system/a.service", "[S]\nk=1")],
         Some(("a.service", "etc/systemd/system/a.service", true, &[])),
     ),
-    // Aliases, one after another, absolute and relative.
+    // Aliases in a row, absolute and relative.
     (
         "a.service",
         &[
@@ -65,13 +65,13 @@ const NAMES: &[Case] = &[
         ],
         Some(("c.service", "usr/lib/systemd/system/c.service", false, &["1"])),
     ),
-    // A link out of the search path is a unit of the link's name.
+    // A link outside the search path is a unit with the link's name.
     (
         "a.service",
         &[("etc/systemd/system/a.service", "-> /opt/app/b.service"), ("opt/app/b.service", "[S]\nk=1")],
         Some(("a.service", "etc/systemd/system/a.service", false, &["1"])),
     ),
-    // Templates, their aliases, and an instance of its own.
+    // Templates, their aliases, and a file for one instance.
     (
         "a@x.service",
         &[("usr/lib/systemd/system/a@.service", "[S]\nk=1")],
@@ -87,7 +87,7 @@ const NAMES: &[Case] = &[
         &[("etc/systemd/system/a@.service", "-> b@.service"), ("etc/systemd/system/b@.service", "[S]\nk=1")],
         Some(("b@x.service", "etc/systemd/system/b@.service", false, &["1"])),
     ),
-    // Only a drop-in.
+    // A unit of drop-ins only.
     (
         "a.service",
         &[("etc/systemd/system/a.service.d/x.conf", "[S]\nk=1")],
@@ -96,7 +96,7 @@ const NAMES: &[Case] = &[
 ];
 
 #[test]
-fn names_lead_to_units() {
+fn load_each_name_finds_its_unit() {
     for (name, files, expected) in NAMES {
         let owned = expected.map(|(name, path, masked, values)| {
             let values: Vec<String> = values.iter().map(|value| value.to_string()).collect();
@@ -107,25 +107,22 @@ fn names_lead_to_units() {
 }
 
 #[test]
-fn circles_and_damage_are_findings() {
+fn load_alias_cycle_or_damaged_file_adds_finding() {
     let circle =
         [(&*format!("{ETC}/a.service"), "-> b.service"), (&*format!("{ETC}/b.service"), "-> a.service")];
     let (loaded, findings) = load(&circle, "a.service");
     assert!(loaded.is_none());
-    assert_eq!(findings, ["a.service: the names of this unit lead in a circle, by b.service"]);
+    assert_eq!(findings, ["a.service: aliases form a cycle through b.service"]);
     let (loaded, findings) = load(&[(&format!("{ETC}/a.service"), "-> /opt/none.service")], "a.service");
-    assert_eq!(
-        (loaded.unwrap().masked, findings),
-        (false, vec!["a.service: a service's file is not there".into()])
-    );
+    assert_eq!((loaded.unwrap().masked, findings), (false, vec!["a.service: service file not found".into()]));
     let (loaded, findings) = load(&[(&format!("{ETC}/a.service"), "-> a.service")], "a.service");
     assert_eq!((loaded.unwrap().masked, findings.len()), (false, 1));
     let (_, findings) = load(&[(&format!("{ETC}/a.service"), "k=hunter2\n")], "a.service");
-    assert_eq!(findings, ["a.service: line 1: an assignment outside of a section"]);
+    assert_eq!(findings, ["a.service: line 1: assignment outside a section"]);
 }
 
 #[test]
-fn dropins_count_by_file_name() {
+fn load_dropins_apply_in_order_of_file_names() {
     let file = |directory: &str, name: &str| format!("{directory}/{name}");
     let files = [
         (file(LIB, "a-b@.service"), "[S]\nk=file"),
@@ -151,7 +148,7 @@ fn dropins_count_by_file_name() {
 }
 
 #[test]
-fn directories_of_links_pull_in() {
+fn load_wants_directories_add_links() {
     let files = [
         ("etc/systemd/system/a.target.wants/x.service", "-> /nowhere"),
         ("usr/lib/systemd/system/a.target.wants/y.service", "-> ../y.service"),
@@ -168,7 +165,7 @@ fn directories_of_links_pull_in() {
 }
 
 #[test]
-fn mariadb_has_its_names() {
+fn load_mariadb_resolves_aliases() {
     let machine = TestRoot::debian("mariadb-server");
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);

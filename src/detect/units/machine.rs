@@ -1,4 +1,4 @@
-//! Machines for tests.
+//! Test roots with files of services.
 
 use super::specifiers::{Account, Host};
 use crate::model::findings::Findings;
@@ -9,14 +9,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// A machine's root, removed at the end of the test.
+/// A root directory, removed at the end of the test.
 pub(super) struct TestRoot {
     _directory: tempfile::TempDir,
     pub(super) root: Root,
 }
 
 impl TestRoot {
-    /// Files by path and content; `-> target` is a link.
+    /// Creates a root from paths and contents. The content `-> target` makes a symbolic link.
     pub(super) fn new<P: AsRef<[u8]>, C: AsRef<[u8]>>(files: &[(P, C)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for (path, content) in files {
@@ -31,7 +31,7 @@ impl TestRoot {
         TestRoot { _directory: directory, root }
     }
 
-    /// The machine of a `.txtar.xz`.
+    /// Unpacks a root from a `.txtar.xz` file.
     pub(super) fn unpack(name: &str) -> Self {
         let mut text = Vec::new();
         lzma_rust2::XzReader::new(&*data(name), false).read_to_end(&mut text).unwrap();
@@ -49,7 +49,7 @@ impl TestRoot {
         TestRoot::new(&files)
     }
 
-    /// The files of a Debian package.
+    /// Creates a root with the files of a Debian package.
     pub(super) fn debian(package: &str) -> Self {
         let top = folder().join("debian12").join(package);
         let mut files = Vec::new();
@@ -73,17 +73,17 @@ impl TestRoot {
     }
 }
 
-/// Where the fixtures are.
+/// Returns the directory of the fixtures.
 pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/services")
 }
 
-/// A fixture's content.
+/// Returns a fixture's content.
 pub(super) fn data(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap()
 }
 
-/// What specifiers tell in tests.
+/// Returns the values of specifiers for tests.
 pub(super) fn host() -> Host {
     Host {
         hostname: b"vm.example.org".to_vec(),
@@ -94,7 +94,7 @@ pub(super) fn host() -> Host {
     }
 }
 
-/// The texts of all findings with their files.
+/// Returns the texts of all findings with their file names.
 pub(super) fn texts(findings: &Findings) -> Vec<String> {
     let line = |finding: &crate::model::findings::Finding| {
         let path = String::from_utf8_lossy(tree::file_name(&finding.path)).into_owned();
@@ -103,7 +103,7 @@ pub(super) fn texts(findings: &Findings) -> Vec<String> {
     findings.sorted().iter().map(line).collect()
 }
 
-/// Lists of bytes as text.
+/// Converts byte strings to text.
 pub(super) fn shown<T: AsRef<[u8]>>(list: impl IntoIterator<Item = T>) -> Vec<String> {
     list.into_iter().map(|bytes| crate::model::escape::escape(bytes.as_ref())).collect()
 }

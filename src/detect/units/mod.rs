@@ -1,15 +1,16 @@
-//! The services of a machine, as its files define them: systemd's units, scripts of System V, OpenRC, runit and
-//! supervisor, and cron's jobs. Nothing is executed, no manager is asked.
+//! Reads the definitions of services from files: systemd units, System V init scripts, OpenRC,
+//! runit, supervisor, and cron jobs. Executes nothing and queries no service manager.
 //!
 //! ```text
-//! load    ──► Loaded       a unit's file and drop-ins, by systemd's search path      parse.rs: the syntax
-//! service ──► ServiceUnit  what the assignments mean; so socket, timer, path         pure
-//! enabled ──► Enabled      what a boot starts, and what starts it
-//! other   ──► OtherService what other managers start
-//! cron    ──► Job          what runs at times
+//! load    ──► Loaded       unit file with drop-ins (syntax: parse.rs)
+//! service ──► ServiceUnit  meaning of the assignments; also socket, timer, path (pure)
+//! enabled ──► Enabled      units that start at boot, and why
+//! other   ──► OtherService services of other service managers
+//! cron    ──► Job          scheduled jobs
 //! ```
 //!
-//! Values are bytes. Those of variables and arguments may be secret, so no debugging form shows them.
+//! Values are bytes. Variables and arguments can contain secrets, so `Debug` never shows their
+//! values.
 
 pub mod exec_settings;
 
@@ -36,7 +37,7 @@ mod words;
 pub use enabled::{Enabled, enabled};
 pub use environment::Variables;
 pub use exec::Exec;
-pub use exec_settings::ExecContext;
+pub use exec_settings::ExecSettings;
 pub use load::{Loaded, Units};
 pub use other::OtherService;
 pub use parse::Unit;

@@ -1,6 +1,6 @@
-//! Names of units and their parts (`systemd.unit(5)`, `systemd-escape(1)`).
+//! Splits names of units into their parts (`systemd.unit(5)`, `systemd-escape(1)`).
 
-/// The types of units, as their names end.
+/// Types of units, which are the suffixes of their names.
 const TYPES: &[&str] = &[
     "automount",
     "device",
@@ -14,10 +14,10 @@ const TYPES: &[&str] = &[
     "target",
     "timer",
 ];
-/// `UNIT_NAME_MAX` of systemd.
+/// Maximum length of a unit name in bytes (`UNIT_NAME_MAX` of systemd).
 const MAX_NAME: usize = 255;
 
-/// The type of the unit (`service`), or `None` if this is no unit's name.
+/// Returns the type of a unit (`service`), or `None` if the name is not a valid unit name.
 pub fn unit_type(name: &[u8]) -> Option<&'static str> {
     let dot = memchr::memrchr(b'.', name).filter(|&dot| dot > 0 && name.len() <= MAX_NAME)?;
     let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(byte);
@@ -27,35 +27,35 @@ pub fn unit_type(name: &[u8]) -> Option<&'static str> {
     TYPES.iter().find(|kind| kind.as_bytes() == &name[dot + 1..]).copied()
 }
 
-/// The name without its type.
+/// Returns the name without its type.
 pub fn stem(name: &[u8]) -> &[u8] {
     memchr::memrchr(b'.', name).map_or(name, |dot| &name[..dot])
 }
 
-/// What stands before the `@`, or the whole name without its type.
+/// Returns the part before the `@`, or the name without its type.
 pub fn prefix(name: &[u8]) -> &[u8] {
     let stem = stem(name);
     memchr::memchr(b'@', stem).map_or(stem, |at| &stem[..at])
 }
 
-/// What stands between the `@` and the type: empty for a template, `None` for other units.
+/// Returns the part between the `@` and the type: empty for a template, `None` for other units.
 pub fn instance(name: &[u8]) -> Option<&[u8]> {
     let stem = stem(name);
     memchr::memchr(b'@', stem).map(|at| &stem[at + 1..])
 }
 
-/// The name of the template of an instance.
+/// Returns the name of an instance's template.
 pub fn template(name: &[u8]) -> Option<Vec<u8>> {
     instance(name).filter(|instance| !instance.is_empty()).map(|_| with_instance(name, b""))
 }
 
-/// The same template's name with another instance.
+/// Returns the name with another instance.
 pub fn with_instance(name: &[u8], instance: &[u8]) -> Vec<u8> {
     let suffix = &name[stem(name).len()..];
     [prefix(name), b"@", instance, suffix].concat()
 }
 
-/// The name with another type.
+/// Returns the name with another type.
 pub fn with_type(name: &[u8], kind: &str) -> Vec<u8> {
     [stem(name), b".", kind.as_bytes()].concat()
 }
@@ -83,7 +83,7 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The path that an escaped name stands for.
+/// Returns the path that an escaped name encodes.
 pub fn unescape_path(text: &[u8]) -> Vec<u8> {
     let path = unescape(text);
     if path.starts_with(b"/") { path } else { [b"/", path.as_slice()].concat() }

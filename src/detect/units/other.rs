@@ -1,4 +1,4 @@
-//! Services that another manager than systemd starts: OpenRC, runit; and the type for those of System V and supervisor.
+//! Services of OpenRC and runit, and the type that System V scripts and supervisor use too.
 
 use super::environment::{self, Variables};
 use super::load::{self, list, read};
@@ -8,44 +8,45 @@ use crate::system::root::Root;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Who starts a service.
+/// A service manager other than systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manager {
-    /// Links of run levels to init scripts.
+    /// System V init: links in run level directories to init scripts.
     SysV,
-    /// OpenRC's run levels.
+    /// OpenRC: run levels below `/etc/runlevels`.
     OpenRc,
-    /// runit's `runsv`, a directory with `run` for each.
+    /// runit: `runsv` runs the file `run` of each service directory.
     Runit,
-    /// `supervisord`.
+    /// supervisor: `supervisord` runs commands of its configuration.
     Supervisor,
 }
 
-/// A service that is started at boot. The command may hold secrets, so the debugging form does not show it.
+/// A service that starts at boot. The command can contain secrets, so `Debug` omits it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtherService {
-    /// Who starts it.
+    /// Service manager.
     pub manager: Manager,
-    /// Its name there.
+    /// Name of the service in its manager.
     pub name: Vec<u8>,
-    /// The script that is run, or the file that defines it; relative to the root.
+    /// Script of the service, or the file that defines it, relative to the root.
     pub script: Vec<u8>,
-    /// The command line, where the file tells it: of OpenRC in the shell's syntax, with variables as they are written.
+    /// Command line, if the file states it. For OpenRC it is shell code with unexpanded
+    /// variables.
     pub command: Option<Vec<u8>>,
-    /// The file with the main process's number, absolute.
+    /// Absolute path of the PID file.
     pub pid_file: Option<Vec<u8>>,
-    /// The user, a name or a number; of OpenRC `user:group`.
+    /// User name or UID; for OpenRC `user:group`.
     pub user: Option<Vec<u8>>,
-    /// The working directory.
+    /// Working directory.
     pub directory: Option<Vec<u8>>,
-    /// Variables: of supervisor its environment, of OpenRC what `/etc/conf.d` sets.
+    /// Environment variables: of supervisor's configuration, or of OpenRC's `/etc/conf.d`.
     pub environment: Variables,
-    /// A line for people.
+    /// Description for users.
     pub description: Option<Vec<u8>>,
 }
 
 impl OtherService {
-    /// The words of the command, without variables being replaced.
+    /// Returns the words of the command without expanding variables.
     pub fn words(&self) -> Vec<Vec<u8>> {
         self.command.as_deref().map(super::words::split_relaxed).unwrap_or_default()
     }
@@ -72,40 +73,42 @@ impl fmt::Debug for OtherService {
     }
 }
 
-/// OpenRC's run levels whose services a container may be; `sysinit` and `boot` are the machine's own.
+/// OpenRC run levels with services for containers. `sysinit` and `boot` only prepare the machine.
 const OPENRC_LEVELS: &[&str] = &["etc/runlevels/default"];
 
-/// The services of OpenRC's default run level, by name.
+/// Returns the services of OpenRC's default run level, by name.
 pub fn openrc(root: &Root, findings: &mut Findings) -> Vec<OtherService> {
     let mut services = Vec::new();
     for level in OPENRC_LEVELS {
         for name in list(root, level.as_bytes(), findings) {
             let script = tree::join(b"etc/init.d", &name);
             let Some(text) = read(root, &script, findings) else { continue };
-            let facts = assignments(&text);
+            let variables = assignments(&text);
             let mut service = OtherService::new(Manager::OpenRc, &name, script);
-            let fact = |key: &str| facts.get(key.as_bytes()).filter(|value| !value.is_empty()).cloned();
-            service.command = fact("command").map(|command| match fact("command_args") {
+            let variable =
+                |key: &str| variables.get(key.as_bytes()).filter(|value| !value.is_empty()).cloned();
+            service.command = variable("command").map(|command| match variable("command_args") {
                 Some(arguments) => [command, arguments].join(&b' '),
                 None => command,
             });
-            // Of what is computed, only the service's own name can be told.
-            let pid_file = fact("pidfile").map(|path| replace_name(&path, &name));
+            // Only the service's own name can be expanded without executing the script.
+            let pid_file = variable("pidfile").map(|path| replace_name(&path, &name));
             service.pid_file = pid_file.filter(|path| !path.contains(&b'$'));
-            service.user = fact("command_user");
-            service.directory = fact("directory");
-            service.description = fact("description").or_else(|| fact("name"));
-            let settings = root.read(&tree::join(b"etc/conf.d", &name)).unwrap_or_default();
-            service.environment = environment::parse_file(&settings);
+            service.user = variable("command_user");
+            service.directory = variable("directory");
+            service.description = variable("description").or_else(|| variable("name"));
+            let conf = root.read(&tree::join(b"etc/conf.d", &name)).unwrap_or_default();
+            service.environment = environment::parse_file(&conf);
             services.push(service);
         }
     }
     services
 }
 
-/// The assignments of a shell script that stand at the beginning of a line, of several for a name the last.
+/// Returns the assignments at the start of a line in a shell script. For each name the last one
+/// applies.
 ///
-/// The values are as they are written, without the quotes around them.
+/// Values are unexpanded and without their outer quotes.
 pub fn assignments(script: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut rest = script;
@@ -122,7 +125,8 @@ pub fn assignments(script: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     found
 }
 
-/// The first word of a text: what stands between quotes, over several lines too, or up to white space.
+/// Returns the first word: up to the closing quote, which can be on another line, or up to white
+/// space.
 fn shell_value(text: &[u8]) -> &[u8] {
     match text {
         [quote @ (b'"' | b'\''), tail @ ..] => {
@@ -136,7 +140,7 @@ fn shell_value(text: &[u8]) -> &[u8] {
     }
 }
 
-/// OpenRC's variables for a service's name, replaced.
+/// Expands OpenRC's variables for the service name.
 fn replace_name(text: &[u8], name: &[u8]) -> Vec<u8> {
     let mut text = text.to_vec();
     for variable in ["${RC_SVCNAME}", "$RC_SVCNAME", "${SVCNAME}", "$SVCNAME"] {
@@ -147,10 +151,10 @@ fn replace_name(text: &[u8], name: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Where `runsvdir` of Debian, Void and daemontools looks.
+/// Service directories of `runsvdir` on Debian, on Void and of daemontools.
 const RUNIT_DIRECTORIES: &[&str] = &["etc/service", "var/service", "etc/runit/runsvdir/default", "service"];
 
-/// The services of runit that are not marked `down`, by name.
+/// Returns runit's services that are not marked `down`, by name.
 pub fn runit(root: &Root, findings: &mut Findings) -> Vec<OtherService> {
     let mut services = BTreeMap::new();
     for directory in RUNIT_DIRECTORIES {

@@ -1,19 +1,19 @@
-//! The syntax of unit files (`systemd.syntax(7)`).
+//! Parses unit files (`systemd.syntax(7)`).
 //!
-//! As systemd's own parser reads it: a backslash at the end of a line joins the
-//! next one, comments in between are passed over, and an assignment before the
-//! first section, or without `=`, counts for nothing.
+//! The rules are those of systemd's parser. A backslash at the end of a line joins the next line.
+//! Comments between joined lines are skipped. Assignments before the first section, and lines
+//! without `=`, are ignored.
 
 use crate::model::problem::{Problem, note};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A joined line longer than this is left out, as systemd does (`LONG_LINE_MAX`).
+/// Maximum length of a joined line in bytes. Systemd ignores longer ones too (`LONG_LINE_MAX`).
 const MAX_LINE: usize = 1 << 20;
 
 /// The sections of a unit file with their assignments in order.
 ///
-/// Values may hold passwords, so the debugging form shows only keys.
+/// Values can contain passwords, so `Debug` shows only keys.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Unit {
     sections: BTreeMap<Vec<u8>, Vec<Assignment>>,
@@ -23,7 +23,7 @@ pub struct Unit {
 type Assignment = (Vec<u8>, Vec<u8>);
 
 impl Unit {
-    /// Reads a unit file. What cannot be used is a [`Problem`], the rest counts.
+    /// Parses a unit file. Returns malformed lines as [`Problem`]s and keeps the rest.
     pub fn parse(text: &[u8]) -> (Self, Vec<Problem>) {
         let mut reader = Reader::default();
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -33,24 +33,24 @@ impl Unit {
             if matches!(line.trim_ascii_start().first(), Some(b'#' | b';')) {
                 continue;
             }
-            let (number, mut whole) = joined.take().unwrap_or((index + 1, Vec::new()));
-            if whole.len() + line.len() > MAX_LINE {
-                note(&mut reader.problems, number, "a line that is far too long");
+            let (number, mut joined_line) = joined.take().unwrap_or((index + 1, Vec::new()));
+            if joined_line.len() + line.len() > MAX_LINE {
+                note(&mut reader.problems, number, "line is longer than 1 MiB; ignored");
                 continue;
             }
-            whole.extend_from_slice(line);
-            // What is joined ends in a space, so an odd number of backslashes can only be this line's.
-            let backslashes = whole.iter().rev().take_while(|&&byte| byte == b'\\').count();
+            joined_line.extend_from_slice(line);
+            // Joined lines end in a space, so all trailing backslashes are from this line.
+            let backslashes = joined_line.iter().rev().take_while(|&&byte| byte == b'\\').count();
             if backslashes % 2 == 1 {
-                whole.pop();
-                whole.push(b' ');
-                joined = Some((number, whole));
+                joined_line.pop();
+                joined_line.push(b' ');
+                joined = Some((number, joined_line));
             } else {
-                reader.take(number, &whole);
+                reader.take(number, &joined_line);
             }
         }
-        if let Some((number, whole)) = joined {
-            reader.take(number, &whole);
+        if let Some((number, joined_line)) = joined {
+            reader.take(number, &joined_line);
         }
         (reader.unit, reader.problems)
     }
@@ -62,18 +62,18 @@ impl Unit {
         }
     }
 
-    /// Every value assigned to a key, empty ones among them.
+    /// Returns all values of a key, including empty ones.
     pub fn values(&self, section: &str, key: &str) -> impl Iterator<Item = &[u8]> {
         let assignments = self.sections.get(section.as_bytes()).map(Vec::as_slice).unwrap_or_default();
         assignments.iter().filter(move |(name, _)| name == key.as_bytes()).map(|(_, value)| value.as_slice())
     }
 
-    /// The value assigned last. An empty one means the default, so it is `None`.
+    /// Returns the last value. An empty value selects the default, so it is `None`.
     pub fn last(&self, section: &str, key: &str) -> Option<&[u8]> {
         self.values(section, key).last().filter(|value| !value.is_empty())
     }
 
-    /// The values of a list: those after the last empty assignment.
+    /// Returns the values of a list: those after the last empty assignment.
     pub fn all(&self, section: &str, key: &str) -> Vec<&[u8]> {
         let mut list = Vec::new();
         for value in self.values(section, key) {
@@ -86,12 +86,12 @@ impl Unit {
         list
     }
 
-    /// The value assigned last as a boolean; `None` without one, or if it is none of systemd's words for it.
+    /// Returns the last value as a boolean, or `None` if it is missing or not a boolean.
     pub fn flag(&self, section: &str, key: &str) -> Option<bool> {
         self.last(section, key).and_then(boolean)
     }
 
-    /// The names of the sections and of the keys in them, as often as they are assigned.
+    /// Returns section and key of each assignment.
     pub fn keys(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let sections = self.sections.iter();
         sections.flat_map(|(section, list)| list.iter().map(move |(key, _)| (section.as_slice(), &**key)))
@@ -107,7 +107,7 @@ impl fmt::Debug for Unit {
     }
 }
 
-/// systemd's words for yes and no (`systemd.syntax(7)`), in upper or lower case.
+/// Parses a boolean in upper or lower case (`systemd.syntax(7)`).
 pub fn boolean(value: &[u8]) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
     if is(&["1", "yes", "y", "true", "t", "on"]) {
@@ -133,9 +133,9 @@ impl Reader {
                 self.section = Some(name.to_vec());
             }
             [b'[', ..] => {
-                // What follows belongs to nothing that is known.
+                // The section of the following lines is unknown.
                 self.section = None;
-                note(&mut self.problems, number, "a section header that does not end");
+                note(&mut self.problems, number, "section header without closing bracket");
             }
             _ => self.assign(number, line),
         }
@@ -146,7 +146,7 @@ impl Reader {
             return note(&mut self.problems, number, "neither a section nor an assignment");
         };
         let Some(section) = &self.section else {
-            return note(&mut self.problems, number, "an assignment outside of a section");
+            return note(&mut self.problems, number, "assignment outside a section");
         };
         let key = line[..equals].trim_ascii().to_vec();
         let value = line[equals + 1..].trim_ascii().to_vec();

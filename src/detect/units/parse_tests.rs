@@ -1,4 +1,4 @@
-//! The syntax, case by case, and against what another parser made of real units.
+//! Checks the syntax with short examples, and real units against the result of another parser.
 
 use crate::detect::units::machine::folder;
 use crate::detect::units::parse::{Unit, boolean};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// `[section]key=value` of each assignment, and the lines of the problems.
+/// Returns `[section]key=value` of each assignment, and the line numbers of the problems.
 fn read(text: &[u8]) -> (Vec<String>, Vec<usize>) {
     let (unit, problems) = Unit::parse(text);
     let mut shown: Vec<String> = Vec::new();
@@ -24,7 +24,7 @@ fn read(text: &[u8]) -> (Vec<String>, Vec<usize>) {
 }
 
 #[test]
-fn lines_become_assignments() {
+fn parse_lines_return_assignments() {
     let cases: &[(&[u8], &[&str], &[usize])] = &[
         (b"", &[], &[]),
         (b"[A]\nb=c\n", &["[A]b=c"], &[]),
@@ -52,7 +52,7 @@ fn lines_become_assignments() {
 }
 
 #[test]
-fn an_empty_assignment_resets() {
+fn all_empty_assignment_resets_the_list() {
     let (unit, _) = Unit::parse(b"[A]\nlist=1\nlist=\nlist=2\nlist=3\none=x\none=\nyes=On\nodd=2\n");
     assert_eq!(unit.all("A", "list"), [b"2", b"3"]);
     assert_eq!((unit.last("A", "list"), unit.last("A", "one")), (Some(&b"3"[..]), None));
@@ -64,7 +64,7 @@ fn an_empty_assignment_resets() {
 }
 
 #[test]
-fn a_line_without_end_is_left_out() {
+fn parse_too_long_line_is_ignored() {
     let long = [b"[A]\nb=", vec![b'x'; 2 << 20].as_slice(), b"\nc=1\n"].concat();
     assert_eq!(read(&long), (vec!["[A]c=1".to_owned()], vec![2]));
     let joined =
@@ -74,13 +74,13 @@ fn a_line_without_end_is_left_out() {
 }
 
 #[test]
-fn no_value_is_in_the_debugging_form() {
+fn debug_contains_no_value() {
     let (unit, _) = Unit::parse(b"[Service]\nEnvironment=PASSWORD=hunter2\n");
     assert_eq!(format!("{unit:?}"), r#"["[Service] Environment"]"#);
 }
 
 #[test]
-fn real_units_read_as_by_another_parser() {
+fn parse_real_units_match_other_parser() {
     let mut units = 0;
     for package in std::fs::read_dir(folder().join("debian12")).unwrap() {
         let package = package.unwrap().path();
@@ -88,7 +88,7 @@ fn real_units_read_as_by_another_parser() {
             serde_json::from_slice(&std::fs::read(package.join("expected.json")).unwrap()).unwrap();
         for (path, sections) in expected["units"].as_object().unwrap() {
             let path: PathBuf = package.join(path);
-            // Units of other managers (`.link`) are not among the fixtures.
+            // The fixtures do not include units of other tools, such as `.link`.
             let Ok(text) = std::fs::read(&path) else { continue };
             let (unit, problems) = Unit::parse(&text);
             assert_eq!(problems, [], "{}", path.display());
@@ -119,7 +119,7 @@ fn real_units_read_as_by_another_parser() {
 
 proptest! {
     #[test]
-    fn nothing_panics_and_nothing_is_invented(text in "(\\PC|[\\[\\]=\\\\#; \n\r]){0,80}") {
+    fn parse_any_text_returns_only_its_parts(text in "(\\PC|[\\[\\]=\\\\#; \n\r]){0,80}") {
         let (unit, _) = Unit::parse(text.as_bytes());
         prop_assert!(unit.keys().all(|(_, key)| text.contains(std::str::from_utf8(key).unwrap())));
     }

@@ -1,4 +1,4 @@
-//! What a `.path` says (`systemd.path(5)`).
+//! Parses `.path` units (`systemd.path(5)`).
 
 use super::load::Loaded;
 use super::names;
@@ -10,20 +10,20 @@ use crate::model::findings::Findings;
 /// A path unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathUnit {
-    /// The name after aliases.
+    /// Name after following aliases.
     pub name: Vec<u8>,
-    /// The unit that it starts.
+    /// Unit that it activates.
     pub unit: Vec<u8>,
-    /// What it watches: the key (`PathExists`) and the path.
+    /// Watched paths, each with its key (`PathExists`).
     pub watches: Vec<(&'static str, Vec<u8>)>,
-    /// Other units.
+    /// Relations to other units.
     pub relations: Relations,
 }
 
 const KEYS: &[&str] = &["PathExists", "PathExistsGlob", "PathChanged", "PathModified", "DirectoryNotEmpty"];
 
 impl PathUnit {
-    /// What a loaded `.path` means.
+    /// Interprets a loaded `.path` unit.
     pub fn new(loaded: &Loaded, host: &Host, findings: &mut Findings) -> Self {
         let mut section = Section::new(loaded, "Unit", host, findings);
         let relations = Relations::read(&mut section, loaded);

@@ -1,4 +1,4 @@
-//! One section of a loaded unit, read with its specifiers replaced and its mistakes on record.
+//! Reads one section of a loaded unit, expands specifiers and reports invalid values.
 
 use super::amount::{self, TimeSpan};
 use super::exec::{self, Exec};
@@ -8,9 +8,10 @@ use super::words;
 use crate::model::escape::escape;
 use crate::model::findings::{self, Findings};
 
-/// A reader of the assignments in one section.
+/// A reader for the assignments of one section.
 ///
-/// What cannot be understood is a note with the key, never with the value; the default holds then, as in systemd.
+/// An invalid value is a note that contains the key but not the value. The default applies then,
+/// as in systemd.
 pub(super) struct Section<'a> {
     loaded: &'a Loaded,
     name: &'static str,
@@ -28,41 +29,41 @@ impl<'a> Section<'a> {
         Section { loaded, name, specifiers: Specifiers::new(&loaded.name, host), findings }
     }
 
-    /// The same unit's other section.
+    /// Switches to another section of the unit.
     pub(super) fn switch(&mut self, name: &'static str) {
         self.name = name;
     }
 
-    /// Specifiers replaced; the last assignment counts.
+    /// Returns the last value with expanded specifiers.
     pub(super) fn text(&mut self, key: &str) -> Option<Vec<u8>> {
         let raw = self.raw(key)?;
         Some(self.specifiers.expand(raw))
     }
 
-    /// The last assignment as it is written.
+    /// Returns the last value as written.
     pub(super) fn raw(&self, key: &str) -> Option<&'a [u8]> {
         self.loaded.unit.last(self.name, key)
     }
 
-    /// The values of a list, whole, specifiers replaced.
+    /// Returns the lines of a list with expanded specifiers.
     pub(super) fn lines(&mut self, key: &str) -> Vec<Vec<u8>> {
         let lines = self.loaded.unit.all(self.name, key);
         lines.into_iter().map(|line| self.specifiers.expand(line)).collect()
     }
 
-    /// The words of a list, specifiers replaced.
+    /// Returns the words of a list with expanded specifiers.
     pub(super) fn words(&mut self, key: &str) -> Vec<Vec<u8>> {
         let mut list = Vec::new();
         for line in self.loaded.unit.all(self.name, key) {
             match words::split(line) {
                 Ok(words) => list.extend(words.iter().map(|word| self.specifiers.expand(word))),
-                Err(cause) => self.mistake(key, &cause.to_string()),
+                Err(cause) => self.invalid(key, &cause.to_string()),
             }
         }
         list
     }
 
-    /// Every value of a key with its words, also of empty ones, for settings that subtract.
+    /// Returns all values of a key, including empty ones, for keys with their own merge rules.
     pub(super) fn values(&self, key: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.loaded.unit.values(self.name, key)
     }
@@ -75,46 +76,46 @@ impl<'a> Section<'a> {
         self.parsed(key, amount::time_span)
     }
 
-    /// What `parse` makes of the last assignment.
+    /// Parses the last value. Reports it as a note if `parse` returns `None`.
     pub(super) fn parsed<T>(&mut self, key: &str, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
         let text = self.text(key)?;
         let value = parse(&text);
         if value.is_none() {
-            self.mistake(key, "a value that is not understood");
+            self.invalid(key, "invalid value");
         }
         value
     }
 
-    /// The commands of an `Exec*=` list.
+    /// Parses the commands of an `Exec*=` list.
     pub(super) fn commands(&mut self, key: &str) -> Vec<Exec> {
         let mut commands = Vec::new();
         for line in self.loaded.unit.all(self.name, key) {
             match exec::parse(line, &mut self.specifiers) {
                 Ok(found) => commands.extend(found),
-                Err(cause) => self.mistake(key, &cause.to_string()),
+                Err(cause) => self.invalid(key, &cause.to_string()),
             }
         }
         commands
     }
 
-    /// The specifiers, for what needs them itself.
+    /// Returns the specifiers of the unit.
     pub(super) fn specifiers(&mut self) -> &mut Specifiers<'a> {
         &mut self.specifiers
     }
 
-    /// Notes that a key's value does not count.
-    pub(super) fn mistake(&mut self, key: &str, what: &str) {
+    /// Reports an invalid value as a note.
+    pub(super) fn invalid(&mut self, key: &str, what: &str) {
         let path = self.loaded.path.as_deref().unwrap_or(&self.loaded.name);
         self.findings.note(findings::Kind::Unit, path, format!("[{}] {key}=: {what}", self.name));
     }
 
-    /// Notes the specifiers that could not be replaced.
+    /// Reports unsupported specifiers as a note.
     pub(super) fn finish(self) {
         if !self.specifiers.unknown.is_empty() {
             let path = self.loaded.path.as_deref().unwrap_or(&self.loaded.name);
             let letters: Vec<String> =
                 self.specifiers.unknown.iter().map(|letter| format!("%{}", escape(&[*letter]))).collect();
-            let text = format!("specifiers that only a boot tells, or nobody: {}", letters.join(" "));
+            let text = format!("unsupported specifiers, left as written: {}", letters.join(" "));
             self.findings.note(findings::Kind::Unit, path, text);
         }
     }

@@ -1,47 +1,48 @@
-//! What a `.service` says (`systemd.service(5)`, `systemd.kill(5)`); how its programs run is [`ExecContext`].
+//! Parses `.service` units (`systemd.service(5)`, `systemd.kill(5)`). Execution settings are in
+//! [`ExecSettings`].
 
 use super::amount::TimeSpan;
 use super::exec::Exec;
-use super::exec_settings::ExecContext;
+use super::exec_settings::ExecSettings;
 use super::load::Loaded;
 use super::section::Section;
 use super::specifiers::Host;
 use crate::model::findings::Findings;
 use std::collections::BTreeSet;
 
-/// When a service counts as started (`Type=`).
+/// The condition for a service to count as started (`Type=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// At once.
+    /// Immediately.
     Simple,
-    /// When the program runs.
+    /// After the executable was started.
     Exec,
-    /// When the program has ended and left a daemon behind.
+    /// After the start command exited and left a daemon running.
     Forking,
-    /// When the program has ended.
+    /// After the command exited.
     Oneshot,
-    /// When it has its name on the bus.
+    /// After the service acquired its D-Bus name.
     Dbus,
-    /// When it says so.
+    /// After the service sent `READY=1` (sd_notify(3)).
     Notify,
-    /// The same, for reloads as well.
+    /// As `Notify`, also for reloads.
     NotifyReload,
-    /// At once, after other jobs.
+    /// Immediately, but after other start jobs.
     Idle,
 }
 
-/// When a service is started again (`Restart=`).
+/// The condition for restarting a service (`Restart=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// Never.
     No,
-    /// After it has ended well.
+    /// After a clean exit.
     OnSuccess,
-    /// After an exit code, a signal, a time-out, a watchdog.
+    /// After a nonzero exit code, a signal, a timeout or a watchdog timeout.
     OnFailure,
-    /// After a signal, a time-out, a watchdog.
+    /// After a signal, a timeout or a watchdog timeout.
     OnAbnormal,
-    /// After a watchdog.
+    /// After a watchdog timeout.
     OnWatchdog,
     /// After a signal.
     OnAbort,
@@ -49,25 +50,25 @@ pub enum Restart {
     Always,
 }
 
-/// Whom `KillSignal=` reaches (`KillMode=`).
+/// The processes that get `KillSignal=` (`KillMode=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillMode {
-    /// Every process of the service.
+    /// All processes of the service.
     ControlGroup,
-    /// The main process; the last signal reaches all.
+    /// The main process. The final `SIGKILL` goes to all processes.
     Mixed,
     /// The main process.
     Process,
-    /// Nobody.
+    /// No process.
     None,
 }
 
-/// A service with all that a container needs to know about it.
+/// A service with the settings that a container needs.
 ///
-/// Lists are in the order of the files. Times that are not set have the manager's default, which is `None` here.
+/// Lists are in the order of the files. `None` for a time means the manager's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceUnit {
-    /// The name after aliases.
+    /// Name after following aliases.
     pub name: Vec<u8>,
     /// `Description=`.
     pub description: Option<Vec<u8>>,
@@ -77,9 +78,10 @@ pub struct ServiceUnit {
     pub exec_condition: Vec<Exec>,
     /// `ExecStartPre=`.
     pub exec_start_pre: Vec<Exec>,
-    /// `PermissionsStartOnly=`, of old units: only the program itself runs as the service's user.
+    /// Whether only `ExecStart=` runs as the service's user (`PermissionsStartOnly=`, in older
+    /// units).
     pub permissions_start_only: bool,
-    /// `ExecStart=`; more than one only for [`Type::Oneshot`].
+    /// `ExecStart=`; only [`Type::Oneshot`] can have several.
     pub exec_start: Vec<Exec>,
     /// `ExecStartPost=`.
     pub exec_start_post: Vec<Exec>,
@@ -89,17 +91,17 @@ pub struct ServiceUnit {
     pub exec_stop: Vec<Exec>,
     /// `ExecStopPost=`.
     pub exec_stop_post: Vec<Exec>,
-    /// `PIDFile=`, absolute.
+    /// `PIDFile=`, as an absolute path.
     pub pid_file: Option<Vec<u8>>,
     /// `BusName=`.
     pub bus_name: Option<Vec<u8>>,
-    /// `RemainAfterExit=`.
+    /// Whether the service stays active after its command exited (`RemainAfterExit=`).
     pub remain_after_exit: bool,
     /// `Restart=`.
     pub restart: Restart,
     /// `RestartSec=`.
     pub restart_sec: Option<TimeSpan>,
-    /// `TimeoutStopSec=`; systemd takes 0 for infinity.
+    /// `TimeoutStopSec=`; 0 means infinity in systemd.
     pub timeout_stop: Option<TimeSpan>,
     /// `KillSignal=`: `SIGTERM`, `SIGRTMIN+3`, or a number.
     pub kill_signal: String,
@@ -107,13 +109,13 @@ pub struct ServiceUnit {
     pub kill_mode: KillMode,
     /// `Sockets=`.
     pub sockets: Vec<Vec<u8>>,
-    /// How the program runs.
-    pub context: ExecContext,
-    /// Other units, as `[Unit]` and directories of links name them.
+    /// Execution settings.
+    pub settings: ExecSettings,
+    /// Relations to other units.
     pub relations: Relations,
 }
 
-/// How a unit stands to others.
+/// Relations of a unit to others, from `[Unit]` and from directories of links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relations {
     /// `Requires=` and `.requires/`.
@@ -137,13 +139,13 @@ pub struct Relations {
 }
 
 impl ServiceUnit {
-    /// What a loaded `.service` means. Values that are not understood are notes, and have their defaults.
+    /// Interprets a loaded `.service` unit. Invalid values are notes and get their defaults.
     pub fn new(loaded: &Loaded, host: &Host, findings: &mut Findings) -> Self {
         let mut section = Section::new(loaded, "Unit", host, findings);
         let description = section.text("Description");
         let relations = Relations::read(&mut section, loaded);
         section.switch("Service");
-        let context = ExecContext::read(&mut section);
+        let settings = ExecSettings::read(&mut section);
         let exec_start = section.commands("ExecStart");
         let bus_name = section.text("BusName");
         let default = match (exec_start.is_empty(), &bus_name) {
@@ -176,7 +178,7 @@ impl ServiceUnit {
             kill_signal: section.parsed("KillSignal", signal).unwrap_or_else(|| "SIGTERM".to_owned()),
             kill_mode: section.parsed("KillMode", KillMode::parse).unwrap_or(KillMode::ControlGroup),
             sockets: section.words("Sockets"),
-            context,
+            settings,
             relations,
         };
         section.finish();
@@ -185,7 +187,7 @@ impl ServiceUnit {
 }
 
 impl Relations {
-    /// Reads `[Unit]`, which the section has to be at.
+    /// Reads the relations. The section must be `[Unit]`.
     pub(super) fn read(section: &mut Section<'_>, loaded: &Loaded) -> Self {
         let mut read = |key: &str, directory: &str| {
             let mut names = section.words(key);
@@ -209,11 +211,12 @@ impl Relations {
     }
 }
 
+/// Returns the path of a PID file. A relative path is below `/run` (systemd.service(5)).
 fn below_run(path: Vec<u8>) -> Vec<u8> {
     if path.starts_with(b"/") { path } else { [b"/run/", path.as_slice()].concat() }
 }
 
-/// `SIGTERM`, `TERM`, `RTMIN+3` or a number, in one form.
+/// Normalizes `SIGTERM`, `TERM`, `RTMIN+3` or a number.
 fn signal(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     if let Ok(number) = text.parse::<u8>() {

@@ -1,4 +1,4 @@
-//! Services, sockets, timers and paths: real ones, and settings case by case.
+//! Checks services, sockets, timers and paths: real units, and single settings.
 
 use crate::detect::units::amount::{self, Limit, TimeSpan};
 use crate::detect::units::environment::{self, EnvironmentFile};
@@ -22,14 +22,14 @@ fn service_of(machine: &TestRoot, name: &str) -> (ServiceUnit, Vec<String>) {
     (service, texts(&findings))
 }
 
-/// A service whose `[Service]` has these lines.
+/// Parses a service with these lines in `[Service]`.
 fn service(lines: &str) -> (ServiceUnit, Vec<String>) {
     let text = format!("[Service]\n{lines}\n");
     service_of(&TestRoot::new(&[("etc/systemd/system/a@x-y.service", text)]), "a@x-y.service")
 }
 
 #[test]
-fn mariadb_is_what_its_unit_says() {
+fn service_mariadb_has_settings_of_its_unit() {
     let (service, findings) = service_of(&TestRoot::debian("mariadb-server"), "mariadb.service");
     assert_eq!(findings, Vec::<String>::new());
     assert_eq!(
@@ -37,9 +37,9 @@ fn mariadb_is_what_its_unit_says() {
         (Type::Notify, Restart::OnAbnormal, KillMode::ControlGroup)
     );
     assert_eq!(service.kill_signal, "SIGTERM");
-    assert_eq!(service.context.user.as_deref(), Some(&b"mysql"[..]));
-    assert_eq!(service.context.protect_system, ProtectSystem::Full);
-    // The variable stands within a word that the shell is given: it is the shell's.
+    assert_eq!(service.settings.user.as_deref(), Some(&b"mysql"[..]));
+    assert_eq!(service.settings.protect_system, ProtectSystem::Full);
+    // The variable is within a word for the shell, which expands it.
     let arguments = service.exec_start[0].arguments(|_| Some(b"replaced"));
     assert_eq!(shown(&arguments)[..2], ["/bin/sh", "-c"]);
     assert!(shown(&arguments)[2].contains("exec /usr/sbin/mariadbd $MYSQLD_OPTS $_WSREP_NEW_CLUSTER"));
@@ -47,23 +47,23 @@ fn mariadb_is_what_its_unit_says() {
 }
 
 #[test]
-fn redis_is_what_its_unit_says() {
+fn service_redis_has_settings_of_its_unit() {
     let (service, findings) = service_of(&TestRoot::debian("redis-server"), "redis-server@two.service");
     assert_eq!(findings, Vec::<String>::new());
     assert_eq!(shown(&service.pid_file), ["/run/redis-two/redis-server.pid"]);
     let directories: Vec<(DirectoryKind, String, u16)> =
-        service.context.directories.iter().map(|d| (d.place, shown([&d.path]).remove(0), d.mode)).collect();
+        service.settings.directories.iter().map(|d| (d.kind, shown([&d.path]).remove(0), d.mode)).collect();
     assert_eq!(directories, [(DirectoryKind::Runtime, "run/redis-two".to_owned(), 0o2755)]);
     assert_eq!(service.timeout_stop, Some(TimeSpan::Infinite));
-    assert_eq!(service.context.umask, Some(0o007));
-    assert_eq!(service.context.limits[0].soft, Some(65535));
+    assert_eq!(service.settings.umask, Some(0o007));
+    assert_eq!(service.settings.limits[0].soft, Some(65535));
 }
 
 #[test]
-fn settings_are_read_with_their_defaults() {
+fn service_missing_settings_get_defaults() {
     let (plain, findings) = service("ExecStart=/p");
     assert_eq!((plain.kind, plain.restart, findings.len()), (Type::Simple, Restart::No, 0));
-    assert_eq!((plain.context.capability_bounding_set, plain.timeout_stop), (None, None));
+    assert_eq!((plain.settings.capability_bounding_set, plain.timeout_stop), (None, None));
     assert_eq!(service("").0.kind, Type::Oneshot);
     assert_eq!(service("ExecStart=/p\nBusName=org.example.A").0.kind, Type::Dbus);
     let (full, findings) = service(
@@ -80,12 +80,12 @@ fn settings_are_read_with_their_defaults() {
     assert_eq!(shown(&full.pid_file), ["/run/a.pid"]);
     assert_eq!((full.kill_signal.as_str(), full.kill_mode), ("SIGINT", KillMode::Mixed));
     assert_eq!(full.timeout_stop, Some(TimeSpan::Finite(Duration::from_secs(90))));
-    let context = full.context;
-    assert_eq!(shown(context.user.iter().chain(&context.root_directory)), ["x-y", "/srv/x/y"]);
-    assert_eq!(shown(&context.supplementary_groups), ["a", "b", "c"]);
-    let directory = context.working_directory.unwrap();
-    assert!(directory.path.is_none() && directory.optional && context.dynamic_user && context.private_tmp);
-    let limits: Vec<_> = context.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect();
+    let settings = full.settings;
+    assert_eq!(shown(settings.user.iter().chain(&settings.root_directory)), ["x-y", "/srv/x/y"]);
+    assert_eq!(shown(&settings.supplementary_groups), ["a", "b", "c"]);
+    let directory = settings.working_directory.unwrap();
+    assert!(directory.path.is_none() && directory.optional && settings.dynamic_user && settings.private_tmp);
+    let limits: Vec<_> = settings.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect();
     let expected = [
         ("core", None, None),
         ("cpu", Some(60), Some(60)),
@@ -94,26 +94,27 @@ fn settings_are_read_with_their_defaults() {
         ("nofile", Some(1024), Some(524_288)),
     ];
     assert_eq!(limits, expected);
-    let directories = context.directories.iter().map(|d| (shown([&d.path]).remove(0), d.mode, d.links.len()));
+    let directories =
+        settings.directories.iter().map(|d| (shown([&d.path]).remove(0), d.mode, d.links.len()));
     let expected = [("var/lib/a", 0o700, 0), ("var/lib/b/c", 0o700, 1), ("etc/e", 0o755, 0)];
     assert_eq!(
         directories.collect::<Vec<_>>(),
         expected.map(|(path, mode, links)| (path.to_owned(), mode, links))
     );
-    assert_eq!(context.memory_max, Some(Limit::Absolute(3 << 29)));
-    assert_eq!((context.cpu_quota, context.tasks_max), (Some(15_000), Some(Limit::Share(2000))));
-    assert_eq!(shown(context.devices.iter().map(|device| &device.access)), ["rw", "rwm"]);
-    assert_eq!(shown(&context.read_write_paths), ["-/a", "/b c"]);
+    assert_eq!(settings.memory_max, Some(Limit::Absolute(3 << 29)));
+    assert_eq!((settings.cpu_quota, settings.tasks_max), (Some(15_000), Some(Limit::Share(2000))));
+    assert_eq!(shown(settings.devices.iter().map(|device| &device.access)), ["rw", "rwm"]);
+    assert_eq!(shown(&settings.read_write_paths), ["-/a", "/b c"]);
 }
 
 #[test]
-fn what_is_not_understood_is_noted_without_its_value() {
+fn service_invalid_value_is_noted_without_the_value() {
     let (service, findings) = service(
         "Type=hunter2\nExecStart=/p 'hunter2\nEnvironment=hunter2 A=1\nEnvironment='hunter2\nEnvironmentFile=hunter2\n\
          UMask=hunter2\nLimitNOFILE=2:1\nStateDirectory=../hunter2\nKillSignal=hunter2\nUser=%b%d",
     );
     assert_eq!(service.kind, Type::Oneshot);
-    assert_eq!(service.context.environment.get(b"A"), Some(&b"1"[..]));
+    assert_eq!(service.settings.environment.get(b"A"), Some(&b"1"[..]));
     let keys = [
         "Environment",
         "Environment",
@@ -130,15 +131,13 @@ fn what_is_not_understood_is_noted_without_its_value() {
         .filter_map(|text| Some(text.split_once("[Service] ")?.1.split_once('=')?.0))
         .collect();
     assert_eq!(found, keys, "{findings:?}");
-    assert!(
-        findings.iter().any(|text| text.ends_with("specifiers that only a boot tells, or nobody: %b %d"))
-    );
+    assert!(findings.iter().any(|text| text.ends_with("unsupported specifiers, left as written: %b %d")));
     assert!(!format!("{findings:?} {service:?}").contains("hunter2"));
 }
 
 #[test]
-fn capabilities_add_up() {
-    let set = |lines: &str| match service(lines).0.context.capability_bounding_set {
+fn capabilities_several_lists_are_merged() {
+    let set = |lines: &str| match service(lines).0.settings.capability_bounding_set {
         None => "all".to_owned(),
         Some(Capabilities::Only(set)) => format!("only {}", shown(set).join(" ")),
         Some(Capabilities::AllBut(set)) => format!("all but {}", shown(set).join(" ")),
@@ -157,28 +156,29 @@ fn capabilities_add_up() {
 }
 
 #[test]
-fn environments_are_read() {
+fn environment_assignments_and_unset_are_applied() {
     let (service, _) = service(
         "Environment=OLD=1\nEnvironment=\nEnvironment=\"A=b c\" 'B=$A' C=%i D= 1E=x\nEnvironmentFile=-/etc/default/%p\n\
          EnvironmentFile=/etc/d/*.env\nPassEnvironment=P Q\nUnsetEnvironment=A B=x",
     );
-    let mut variables = service.context.environment.clone();
+    let mut variables = service.settings.environment.clone();
     let all: Vec<String> = variables.iter().map(|(name, value)| shown([name, value]).join("=")).collect();
     assert_eq!(all, ["A=b c", "B=$A", "C=x-y", "D="]);
-    service.context.unset_environment.iter().for_each(|what| variables.unset(what));
+    service.settings.unset_environment.iter().for_each(|what| variables.unset(what));
     assert_eq!((variables.get(b"A"), variables.get(b"B")), (None, Some(&b"$A"[..])));
     let files = [("etc/d/2.env", "X=2"), ("etc/d/1.env", "X=1\nY=1"), ("etc/d/3.txt", "X=3")];
     let machine = TestRoot::new(&files);
     let mut findings = Findings::default();
-    let mut load = |index: usize| service.context.environment_files[index].load(&machine.root, &mut findings);
+    let mut load =
+        |index: usize| service.settings.environment_files[index].load(&machine.root, &mut findings);
     assert!(load(0).is_empty());
     assert_eq!(load(1).get(b"X"), Some(&b"2"[..]));
     EnvironmentFile::parse(b"/etc/none").unwrap().load(&machine.root, &mut findings);
-    assert_eq!(texts(&findings), ["none: a service needs this file, and it is not there"]);
+    assert_eq!(texts(&findings), ["none: file not found, but a service requires it"]);
 }
 
 #[test]
-fn environment_files_have_their_own_quoting() {
+fn parse_file_quotes_follow_systemd_rules() {
     let cases: &[(&[u8], &[&str])] = &[
         (b"A=1\nB = 2 3 \n", &["A=1", "B=2 3"]),
         (b"# A=1\n; B=2\n  C=3\nD\nE=5", &["C=3", "E=5"]),
@@ -202,7 +202,7 @@ fn environment_files_have_their_own_quoting() {
 }
 
 #[test]
-fn amounts_are_read() {
+fn amount_each_notation_is_parsed() {
     let micros = |text: &str| Some(amount::time_span(text.as_bytes())?.finite().map(|span| span.as_micros()));
     for (text, expected) in [
         ("5", Some(Some(5_000_000))),
@@ -236,7 +236,7 @@ fn amounts_are_read() {
 }
 
 #[test]
-fn specifiers_are_replaced() {
+fn expand_each_specifier_returns_its_value() {
     let host = host();
     let expand = |name: &str, text: &str| {
         let mut specifiers = Specifiers::new(name.as_bytes(), &host);
@@ -266,7 +266,7 @@ fn specifiers_are_replaced() {
 }
 
 #[test]
-fn sockets_timers_and_paths() {
+fn socket_timer_and_path_units_are_interpreted() {
     let text = "[Socket]\nListenStream=8080\nListenStream=127.0.0.1:81\nListenStream=[::1]:82\nListenStream=/run/a\n\
         ListenDatagram=@b\nListenFIFO=/run/f\nListenStream=vsock::1\nListenStream=nonsense\nAccept=yes\nSocketMode=0600\n\
         SocketUser=u\n";
@@ -302,5 +302,5 @@ fn sockets_timers_and_paths() {
     assert_eq!((shown([&timer.unit]), timer.persistent), (vec!["b.service".to_owned()], true));
     let path = PathUnit::new(&load("c.path"), &host(), &mut findings);
     assert_eq!((shown([&path.unit]), path.watches.len()), (vec!["d.service".to_owned()], 2));
-    assert_eq!(texts(&findings), ["a.socket: [Socket] ListenStream=: no address"]);
+    assert_eq!(texts(&findings), ["a.socket: [Socket] ListenStream=: invalid address"]);
 }

@@ -1,4 +1,4 @@
-//! What a `.socket` says (`systemd.socket(5)`).
+//! Parses `.socket` units (`systemd.socket(5)`).
 
 use super::load::Loaded;
 use super::section::Section;
@@ -11,39 +11,39 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A socket unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketUnit {
-    /// The name after aliases.
+    /// Name after following aliases.
     pub name: Vec<u8>,
-    /// On what it listens, in the order of the descriptors that the service gets.
+    /// Addresses, in the order of the file descriptors that the service gets.
     pub listen: Vec<Listen>,
-    /// `Accept=`: every connection has a service of its own.
+    /// Whether systemd starts one service instance per connection (`Accept=`).
     pub accept: bool,
-    /// The service that it starts: of [`SocketUnit::accept`] the template.
+    /// Service that it activates; a template if [`SocketUnit::accept`] is set.
     pub service: Vec<u8>,
-    /// `SocketUser=`, of sockets and FIFOs in the file system.
+    /// `SocketUser=`, the owner of sockets and FIFOs in the file system.
     pub user: Option<Vec<u8>>,
     /// `SocketGroup=`.
     pub group: Option<Vec<u8>>,
     /// `SocketMode=`.
     pub mode: u16,
-    /// Other units.
+    /// Relations to other units.
     pub relations: Relations,
 }
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The sort of socket.
+    /// Kind of the socket.
     pub kind: Kind,
-    /// Where.
+    /// Address.
     pub address: Address,
 }
 
-/// The sort of a socket, by the key of the assignment.
+/// The kind of a socket, by the key of the assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `ListenStream=`: TCP or a stream of the local domain.
+    /// `ListenStream=`: TCP or a Unix stream socket.
     Stream,
-    /// `ListenDatagram=`: UDP or datagrams of the local domain.
+    /// `ListenDatagram=`: UDP or a Unix datagram socket.
     Datagram,
     /// `ListenSequentialPacket=`.
     SequentialPacket,
@@ -54,13 +54,13 @@ pub enum Kind {
 /// The address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A path, absolute.
+    /// An absolute path.
     Path(Vec<u8>),
-    /// A name in the abstract name space, without its `@`.
+    /// A name in the abstract namespace, without its `@` (unix(7)).
     Abstract(Vec<u8>),
-    /// A port on an address; without one that is `::`, and IPv4 as well.
+    /// IP address and port. A port without address means `::`, which also accepts IPv4.
     Inet(IpAddr, u16),
-    /// Another family, `vsock:` for instance.
+    /// An address of another family, such as `vsock:`.
     Other(Vec<u8>),
 }
 
@@ -72,7 +72,7 @@ const KINDS: &[(&str, Kind)] = &[
 ];
 
 impl SocketUnit {
-    /// What a loaded `.socket` means. Addresses that are not understood are notes.
+    /// Interprets a loaded `.socket` unit. Invalid addresses are notes.
     pub fn new(loaded: &Loaded, host: &Host, findings: &mut Findings) -> Self {
         let mut section = Section::new(loaded, "Unit", host, findings);
         let relations = Relations::read(&mut section, loaded);
@@ -82,7 +82,7 @@ impl SocketUnit {
             for line in section.lines(key) {
                 match Address::parse(&line) {
                     Some(address) => listen.push(Listen { kind: *kind, address }),
-                    None => section.mistake(key, "no address"),
+                    None => section.invalid(key, "invalid address"),
                 }
             }
         }
@@ -109,7 +109,8 @@ impl SocketUnit {
 }
 
 impl Address {
-    /// A path, `@name`, a port, `address:port`, `[address]:port`, each with `%interface` behind it or not.
+    /// Parses a path, `@name`, a port, `address:port` or `[address]:port`. Ignores a `%interface`
+    /// suffix.
     fn parse(text: &[u8]) -> Option<Self> {
         match text {
             [b'/', ..] => return Some(Address::Path(text.to_vec())),

@@ -1,43 +1,44 @@
-//! `%i` and its like in unit files ("SPECIFIERS" in `systemd.unit(5)`).
+//! Expands specifiers such as `%i` in unit files ("SPECIFIERS" in `systemd.unit(5)`).
 
 use super::names;
 use crate::detect::architecture;
 use crate::system::root::Root;
 
-/// What specifiers tell about the machine, and about the user whose service manager it is: root.
+/// Values of specifiers for the machine and for the user of the service manager, root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// The host name.
+    /// Host name.
     pub hostname: Vec<u8>,
-    /// `/etc/machine-id`, if there is one.
+    /// Content of `/etc/machine-id`, if the file exists.
     pub machine_id: Option<Vec<u8>>,
-    /// The kernel's release, on a running machine.
+    /// Kernel release; `None` on a stopped machine.
     pub kernel: Option<Vec<u8>>,
-    /// The architecture as systemd writes it (`x86-64`).
+    /// Architecture in systemd's notation (`x86-64`).
     pub architecture: Vec<u8>,
-    /// Whom `%u`, `%h` and their like mean.
+    /// User for `%u`, `%h` and similar specifiers.
     pub user: Account,
 }
 
-/// A user.
+/// A user account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The name.
+    /// User name.
     pub name: Vec<u8>,
-    /// The number.
+    /// UID.
     pub uid: u32,
-    /// The primary group's name.
+    /// Name of the primary group.
     pub group: Vec<u8>,
-    /// The primary group's number.
+    /// Primary GID.
     pub gid: u32,
-    /// The home directory.
+    /// Home directory.
     pub home: Vec<u8>,
-    /// The login shell.
+    /// Login shell.
     pub shell: Vec<u8>,
 }
 
 impl Account {
-    /// Root, as systemd takes it to be whatever `/etc/passwd` says (`get_home_dir`, `get_shell`).
+    /// Returns root. Systemd uses fixed values for root and ignores `/etc/passwd`
+    /// (`get_home_dir`, `get_shell`).
     pub fn root() -> Self {
         let text = |text: &[u8]| text.to_vec();
         let (name, group) = (text(b"root"), text(b"root"));
@@ -46,7 +47,7 @@ impl Account {
 }
 
 impl Host {
-    /// What the machine's files tell. A machine without a name is `localhost`, as systemd has it.
+    /// Reads the values from files. A machine without a host name is `localhost`, as in systemd.
     pub fn load(root: &Root) -> Self {
         let line = |path: &[u8]| {
             let text = root.read(path).ok()?;
@@ -54,7 +55,8 @@ impl Host {
             line.into_iter().find(|line| !line.is_empty() && line[0] != b'#').map(<[u8]>::to_vec)
         };
         let kernel = root.is_live().then(|| rustix::system::uname().release().to_bytes().to_vec());
-        // systemd asks the kernel, which may run other programs than the machine's; what the image has are the programs.
+        // Systemd uses the kernel's architecture, which can differ from that of the executables.
+        // The image contains only the executables.
         let architecture = architecture::find(root).unwrap_or(architecture::OWN).systemd;
         Host {
             hostname: line(b"etc/hostname").unwrap_or_else(|| b"localhost".to_vec()),
@@ -66,23 +68,23 @@ impl Host {
     }
 }
 
-/// Replaces the specifiers of one unit's values.
+/// An expander of specifiers for the values of one unit.
 #[derive(Debug)]
 pub struct Specifiers<'a> {
     unit: &'a [u8],
     host: &'a Host,
-    /// The letters of those that could not be replaced, in order of appearance.
+    /// Letters of unsupported specifiers, in order of appearance.
     pub unknown: Vec<u8>,
 }
 
 impl<'a> Specifiers<'a> {
-    /// For the unit of this name.
+    /// Creates an expander for the unit of this name.
     pub fn new(unit: &'a [u8], host: &'a Host) -> Self {
         Specifiers { unit, host, unknown: Vec::new() }
     }
 
-    /// `text` with its specifiers replaced. One that is not known stays as it is written, as in systemd,
-    /// and so do those that only a boot tells; their letters are kept in [`Specifiers::unknown`].
+    /// Expands the specifiers in `text`. Unknown ones stay as written, as in systemd. So do those
+    /// that depend on a boot; [`Specifiers::unknown`] collects their letters.
     pub fn expand(&mut self, text: &[u8]) -> Vec<u8> {
         let mut result = Vec::with_capacity(text.len());
         let mut rest = text;

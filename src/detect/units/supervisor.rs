@@ -1,4 +1,4 @@
-//! Programs of `supervisord` (<http://supervisord.org/configuration.html>).
+//! Services of `supervisord` (<http://supervisord.org/configuration.html>).
 
 use super::environment::Variables;
 use super::load::{list, read};
@@ -9,13 +9,13 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
-/// Where Debian, RPM systems and a manual installation have the main file; the first counts.
+/// Main files on Debian, on RPM systems and of manual installations. The first one found applies.
 const MAIN_FILES: &[&str] = &["etc/supervisor/supervisord.conf", "etc/supervisord.conf"];
 
-/// A section: its name and its settings by lower-case key.
+/// A section: its name, and its settings by lower-case key.
 type Section = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>);
 
-/// The programs that start with `supervisord`, by name.
+/// Returns the programs that start with `supervisord`, by name.
 pub fn programs(root: &Root, findings: &mut Findings) -> Vec<OtherService> {
     let Some(main) = MAIN_FILES.iter().map(|path| path.as_bytes()).find(|path| root.open_file(path).is_ok())
     else {
@@ -52,7 +52,7 @@ fn program(name: &[u8], path: &[u8], settings: &BTreeMap<Vec<u8>, Vec<u8>>) -> O
     service
 }
 
-/// The files that `[include]` names, patterns among them, relative to the main file.
+/// Returns the files of `[include]`, which can be patterns relative to the main file.
 fn included(root: &Root, main: &[u8], sections: &[Section], findings: &mut Findings) -> Vec<Vec<u8>> {
     let include = sections.iter().find(|(name, _)| name == b"include");
     let patterns = include.and_then(|(_, settings)| settings.get(&b"files"[..])).cloned().unwrap_or_default();
@@ -71,7 +71,8 @@ fn included(root: &Root, main: &[u8], sections: &[Section], findings: &mut Findi
     files
 }
 
-/// The sections of a file. A line that begins with white space continues a value, ` ;` begins a comment.
+/// Parses the sections of a file. White space at the start continues a value; ` ;` starts a
+/// comment.
 fn sections(text: &[u8]) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut key: Option<Vec<u8>> = None;
@@ -101,7 +102,7 @@ fn sections(text: &[u8]) -> Vec<Section> {
     sections
 }
 
-/// `NAME="value",OTHER=value`: quotes may be left out of values without commas.
+/// Parses `NAME="value",OTHER=value`. Values without commas need no quotes.
 fn environment(text: &[u8]) -> Variables {
     let mut variables = Variables::default();
     let mut rest = text.trim_ascii();

@@ -1,4 +1,4 @@
-//! Init scripts of System V: their headers, and which of them run levels start.
+//! Parses headers of System V init scripts, and finds the scripts that run levels start.
 
 use super::load::{self, Units, list, read};
 use super::other::{Manager, OtherService};
@@ -7,19 +7,22 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
-/// What the comments of an init script say.
+/// The header of an init script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// The block between `### BEGIN INIT INFO` and `### END INIT INFO` (Linux Standard Base 5.0, 22.3), in order.
+    /// Fields between `### BEGIN INIT INFO` and `### END INIT INFO`, in order (Linux Standard
+    /// Base 5.0, section 22.3).
     pub lsb: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The tags of Red Hat's header: `chkconfig`, `description`, `processname`, `pidfile`, `config` (`chkconfig(8)`).
+    /// Tags of Red Hat's header: `chkconfig`, `description`, `processname`, `pidfile`, `config`
+    /// (`chkconfig(8)`).
     pub red_hat: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 const TAGS: &[&str] = &["chkconfig", "description", "processname", "pidfile", "config"];
 
 impl Header {
-    /// Reads the comments of a script: the block wherever it stands, the tags before the first line that is no comment.
+    /// Parses the comments of a script: the LSB block anywhere, Red Hat's tags only before the
+    /// first command.
     pub fn parse(script: &[u8]) -> Self {
         let mut header = Header::default();
         let (mut in_block, mut at_head, mut continues) = (false, true, false);
@@ -41,17 +44,17 @@ impl Header {
         header
     }
 
-    /// A keyword of the block.
+    /// Returns a field of the LSB block.
     pub fn get(&self, keyword: &str) -> Option<&[u8]> {
         find(&self.lsb, keyword)
     }
 
-    /// A tag of Red Hat's header.
+    /// Returns a tag of Red Hat's header.
     pub fn tag(&self, tag: &str) -> Option<&[u8]> {
         find(&self.red_hat, tag)
     }
 
-    /// `Keyword: value`; a line indented by a tab or two spaces continues the description.
+    /// Parses `Keyword: value`. A line indented by a tab or two spaces continues the description.
     fn take_lsb(&mut self, comment: &[u8]) {
         let is_indented = comment.starts_with(b"\t") || comment.starts_with(b"  ");
         let is_keyword = |name: &[u8]| {
@@ -73,7 +76,8 @@ impl Header {
         }
     }
 
-    /// `tag: value`; a backslash at the end continues it. Whether the next line continues this one is returned.
+    /// Parses `tag: value`. Returns whether a trailing backslash continues the tag on the next
+    /// line.
     fn take_tag(&mut self, comment: &[u8], continues: bool) -> bool {
         let text = comment.trim_ascii();
         let (text, more) = match text.strip_suffix(b"\\") {
@@ -100,7 +104,8 @@ fn find<'a>(fields: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
     field.map(|(_, value)| value.as_slice())
 }
 
-/// Run levels with network and users; on Red Hat's systems their directories are links or lie in `etc/rc.d`.
+/// Run levels with network and users. On Red Hat systems the directories are links or in
+/// `etc/rc.d`.
 const LEVELS: &[&str] = &[
     "etc/rc2.d",
     "etc/rc3.d",
@@ -112,12 +117,13 @@ const LEVELS: &[&str] = &[
     "etc/rc.d/rc5.d",
 ];
 
-/// The scripts that a run level from 2 to 5 starts and that no unit takes the place of, by name.
+/// Returns the scripts that run levels 2 to 5 start, by name. Leaves out scripts that a unit
+/// replaces.
 pub fn enabled(root: &Root, units: &Units<'_>, findings: &mut Findings) -> Vec<OtherService> {
     let mut scripts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for level in LEVELS {
         for link in list(root, level.as_bytes(), findings) {
-            let Some(name) = started(&link) else { continue };
+            let Some(name) = script_of_link(&link) else { continue };
             let path = tree::join(level.as_bytes(), &link);
             let target = root.read_link(&path).map(|target| load::absolute(level.as_bytes(), &target));
             scripts.entry(name.to_vec()).or_insert_with(|| target.unwrap_or(path));
@@ -125,7 +131,8 @@ pub fn enabled(root: &Root, units: &Units<'_>, findings: &mut Findings) -> Vec<O
     }
     let mut services = Vec::new();
     for (name, script) in scripts {
-        // As systemd's generator, which makes units of what no unit has the name of.
+        // systemd-sysv-generator(8) creates units only for scripts without a unit of the same
+        // name.
         let stem = name.strip_suffix(b".sh").unwrap_or(&name);
         if units.has(&[stem, b".service"].concat()) {
             continue;
@@ -136,8 +143,8 @@ pub fn enabled(root: &Root, units: &Units<'_>, findings: &mut Findings) -> Vec<O
     services
 }
 
-/// The name of the script that a link of a run level starts: `S20name`.
-fn started(link: &[u8]) -> Option<&[u8]> {
+/// Returns the script name of a start link (`S20name`).
+fn script_of_link(link: &[u8]) -> Option<&[u8]> {
     match link {
         [b'S', a, b, name @ ..] if a.is_ascii_digit() && b.is_ascii_digit() && !name.is_empty() => Some(name),
         _ => None,

@@ -1,4 +1,4 @@
-//! What a `.timer` says (`systemd.timer(5)`).
+//! Parses `.timer` units (`systemd.timer(5)`).
 
 use super::amount::{self, TimeSpan};
 use super::load::Loaded;
@@ -11,36 +11,36 @@ use crate::model::findings::Findings;
 /// A timer unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerUnit {
-    /// The name after aliases.
+    /// Name after following aliases.
     pub name: Vec<u8>,
-    /// The unit that it starts.
+    /// Unit that it activates.
     pub unit: Vec<u8>,
     /// `OnCalendar=` as written (`systemd.time(7)`, "CALENDAR EVENTS").
     pub on_calendar: Vec<Vec<u8>>,
-    /// Times after an event.
+    /// Time spans after events.
     pub after: Vec<(Event, TimeSpan)>,
-    /// `Persistent=`: what was missed while the machine was off is made up for.
+    /// Whether a run that was missed while the machine was off is made up (`Persistent=`).
     pub persistent: bool,
     /// `RandomizedDelaySec=`.
     pub randomized_delay: Option<TimeSpan>,
     /// `AccuracySec=`.
     pub accuracy: Option<TimeSpan>,
-    /// Other units.
+    /// Relations to other units.
     pub relations: Relations,
 }
 
-/// What a time is counted from.
+/// The event from which a time span counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// `OnActiveSec=`: the timer was started.
+    /// `OnActiveSec=`: start of the timer.
     TimerStarted,
-    /// `OnBootSec=`: the machine was started.
+    /// `OnBootSec=`: boot of the machine.
     Boot,
-    /// `OnStartupSec=`: the manager was started.
+    /// `OnStartupSec=`: start of the service manager.
     ManagerStarted,
-    /// `OnUnitActiveSec=`: the unit was last started.
+    /// `OnUnitActiveSec=`: last start of the unit.
     UnitStarted,
-    /// `OnUnitInactiveSec=`: the unit last ended.
+    /// `OnUnitInactiveSec=`: last end of the unit.
     UnitEnded,
 }
 
@@ -53,7 +53,7 @@ const EVENTS: &[(&str, Event)] = &[
 ];
 
 impl TimerUnit {
-    /// What a loaded `.timer` means. Times that are not understood are notes.
+    /// Interprets a loaded `.timer` unit. Invalid time spans are notes.
     pub fn new(loaded: &Loaded, host: &Host, findings: &mut Findings) -> Self {
         let mut section = Section::new(loaded, "Unit", host, findings);
         let relations = Relations::read(&mut section, loaded);
@@ -63,7 +63,7 @@ impl TimerUnit {
             for line in section.lines(key) {
                 match amount::time_span(&line) {
                     Some(span) => after.push((*event, span)),
-                    None => section.mistake(key, "no time span"),
+                    None => section.invalid(key, "invalid time span"),
                 }
             }
         }

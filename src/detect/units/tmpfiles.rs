@@ -1,4 +1,4 @@
-//! What `systemd-tmpfiles` makes, changes and removes (`tmpfiles.d(5)`).
+//! Parses the configuration of `systemd-tmpfiles` (`tmpfiles.d(5)`).
 
 use super::load::{list, read};
 use super::specifiers::{Host, Specifiers};
@@ -9,43 +9,44 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 
-/// Where the files lie, the first counts of those with the same name.
+/// Configuration directories. Of the same file name, only the first directory's file applies.
 const DIRECTORIES: &[&str] =
     &["etc/tmpfiles.d", "run/tmpfiles.d", "usr/local/lib/tmpfiles.d", "usr/lib/tmpfiles.d"];
 
-/// One line. A field that is `-` or left out is `None`.
+/// A line. A field that is `-` or missing is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What is done: `d`, `L`, `f` and so on.
+    /// Type of the line: `d`, `L`, `f` and others.
     pub kind: u8,
-    /// The signs after it: `!` only at boot, `+` also over what is there, `-` may fail.
+    /// Modifiers of the type: `!` only at boot, `+` replaces existing paths, `-` ignores
+    /// failures.
     pub modifiers: Vec<u8>,
-    /// The path, as written.
+    /// Path as written.
     pub path: Vec<u8>,
-    /// The permissions.
+    /// Mode.
     pub mode: Option<Mode>,
-    /// The owner, a name or a number, with `:` in front if only for what is made.
+    /// User name or UID. The prefix `:` limits it to newly created paths.
     pub user: Option<Vec<u8>>,
-    /// The group, likewise.
+    /// Group name or GID, with the same prefix.
     pub group: Option<Vec<u8>>,
-    /// After which time content is removed, as written.
+    /// Age at which content is removed, as written.
     pub age: Option<Vec<u8>>,
-    /// The target of a link, the content of a file; the rest of the line as it is written.
+    /// Target of a link, or content of a file: the rest of the line as written.
     pub argument: Option<Vec<u8>>,
 }
 
-/// Permissions of a line.
+/// The mode of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// The bits.
+    /// Permission bits.
     pub bits: u16,
-    /// `~`: bits that what is there has not are taken away.
+    /// Whether the bits are masked by those of an existing path (`~`).
     pub is_masked: bool,
-    /// `:`: only for what is made.
+    /// Whether the mode applies only to newly created paths (`:`).
     pub is_initial: bool,
 }
 
-/// The lines of a file. What is none is a [`Problem`].
+/// Parses the lines of a file. Returns malformed lines as [`Problem`]s.
 pub fn parse(text: &[u8]) -> (Vec<Line>, Vec<Problem>) {
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     for (index, text) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -55,13 +56,14 @@ pub fn parse(text: &[u8]) -> (Vec<Line>, Vec<Problem>) {
         }
         match Line::parse(text) {
             Some(line) => lines.push(line),
-            None => note(&mut problems, index + 1, "no line of tmpfiles.d"),
+            None => note(&mut problems, index + 1, "invalid line"),
         }
     }
     (lines, problems)
 }
 
-/// All lines that count, by file name, with specifiers replaced, and the file of each.
+/// Reads all lines that apply, in the order of file names, each with its file. Expands
+/// specifiers.
 pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, Line)> {
     let mut files: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for directory in DIRECTORIES {
@@ -93,7 +95,7 @@ pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, 
             findings.note(
                 findings::Kind::Tmpfiles,
                 &path,
-                format!("specifiers that only a boot tells, or nobody: {letters}"),
+                format!("unsupported specifiers, left as written: {letters}"),
             );
         }
     }
@@ -107,14 +109,15 @@ impl Line {
         let action = next()?;
         let path = next()?;
         let (mode, user, group, age) = (next()?, next()?, next()?, next()?);
-        let given = |field: Vec<u8>| (!matches!(&*field, b"" | b"-")).then_some(field);
+        let present = |field: Vec<u8>| (!matches!(&*field, b"" | b"-")).then_some(field);
         let (&kind, modifiers) = action.split_first()?;
         let is_known = kind.is_ascii_alphabetic() && modifiers.iter().all(|sign| b"!+-=~^$?".contains(sign));
-        let mode = match given(mode) {
+        let mode = match present(mode) {
             Some(mode) => Some(Mode::parse(&mode)?),
             None => None,
         };
-        let (user, group, age, argument) = (given(user), given(group), given(age), given(rest.to_vec()));
+        let (user, group, age, argument) =
+            (present(user), present(group), present(age), present(rest.to_vec()));
         let line = Line { kind, modifiers: modifiers.to_vec(), path, mode, user, group, age, argument };
         (is_known && !line.path.is_empty()).then_some(line)
     }

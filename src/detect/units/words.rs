@@ -1,11 +1,12 @@
-//! How systemd takes a value apart into words ("Quoting" in `systemd.syntax(7)`).
+//! Splits values into words as systemd does ("Quoting" in `systemd.syntax(7)`).
 
-/// Takes the first word off `rest`, with quotes removed and escapes undone; `None` at the end.
+/// Removes the first word from `rest` and returns it without quotes and escapes. Returns `None`
+/// at the end.
 ///
-/// An escape that is not known stays as it is written, as in systemd.
+/// An unknown escape stays as written, as in systemd.
 ///
 /// # Errors
-/// A quote is not closed.
+/// Returns an error if a quote is not closed.
 pub(super) fn next(rest: &mut &[u8]) -> Result<Option<Vec<u8>>, Unbalanced> {
     let mut left = rest.trim_ascii_start();
     if left.is_empty() {
@@ -34,11 +35,11 @@ pub struct Unbalanced;
 
 impl std::fmt::Display for Unbalanced {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("a quote is not closed")
+        out.write_str("unclosed quote")
     }
 }
 
-/// All words of a value.
+/// Splits a value into all its words.
 pub(super) fn split(mut rest: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     let mut words = Vec::new();
     while let Some(word) = next(&mut rest)? {
@@ -47,8 +48,8 @@ pub(super) fn split(mut rest: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     Ok(words)
 }
 
-/// Words of a variable's value: quotes are removed, one that is not closed ends with the value, escapes
-/// only take the next byte as it is (`EXTRACT_RELAX | EXTRACT_UNQUOTE`).
+/// Splits the value of a variable into words. An unclosed quote ends with the value. A backslash
+/// escapes any byte (`EXTRACT_RELAX | EXTRACT_UNQUOTE`).
 pub(super) fn split_relaxed(value: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -70,7 +71,7 @@ pub(super) fn split_relaxed(value: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
-/// Undoes the escape whose backslash stood before `text`; returns what follows it.
+/// Decodes an escape after its backslash. Returns the text after the escape.
 fn unescape<'a>(text: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
     let simple = |byte| match byte {
         b'a' => Some(7),
@@ -98,7 +99,7 @@ fn unescape<'a>(text: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
         b'U' => (8, 16, tail),
         _ => (3, 8, text),
     };
-    // NUL is no part of any argument, so its escapes are not known.
+    // An argument cannot contain NUL, so escapes for NUL are unknown.
     let number = start.get(..digits).and_then(|digits| number(digits, radix)).filter(|&number| number != 0);
     let is_byte = !matches!(first, b'u' | b'U');
     match number {
