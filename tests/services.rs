@@ -1,4 +1,4 @@
-//! Services of a machine that is off, out of its files alone: what the context says about them, and what it must not hold.
+//! Converts the services of a stopped machine and checks the context for content and for secrets.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -9,7 +9,7 @@ use std::path::Path;
 use support::schema::Schema;
 use support::tool::{Place, command, finish};
 
-/// Secrets that no file of a context may hold.
+/// Secrets that no file of the context may contain.
 const SECRETS: [&str; 4] = ["Canary-Env-7f3a", "Canary-File-91bc", "Canary-Arg-44de", "Canary-Copy-91bc"];
 
 const MACHINE: &str = r##"
@@ -75,7 +75,7 @@ fn text(place: &Place, name: &str) -> String {
 }
 
 #[test]
-fn units_that_a_boot_starts_become_containers() {
+fn convert_enabled_units_become_containers() {
     let (place, plan) = converted(&[]);
     assert_eq!(names(&plan), ["abacus", "circle", "nginx", "report", "seven", "shop"]);
     let abacus = text(&place, "services/abacus/entry");
@@ -102,7 +102,7 @@ fn units_that_a_boot_starts_become_containers() {
 }
 
 #[test]
-fn an_entry_script_does_what_the_unit_says() {
+fn entry_script_follows_the_unit() {
     let (place, plan) = converted(&[]);
     let entry = text(&place, "services/shop/entry");
     let line = r#"exec /srv/shop/shop --name "${TITLE-}" ${EXTRA-} '--password='"${SHOP_PASSWORD-}""#;
@@ -133,7 +133,7 @@ fn an_entry_script_does_what_the_unit_says() {
 }
 
 #[test]
-fn no_file_of_the_context_holds_a_secret() {
+fn convert_unit_secrets_are_in_no_file() {
     let (place, plan) = converted(&[]);
     search(&place.path("ctx"));
     let todo = text(&place, "SECRETS.todo");
@@ -151,21 +151,21 @@ fn search(directory: &Path) {
             continue;
         }
         let content = fs::read(&path).unwrap();
-        // The manifest alone is packed with --compress none.
+        // With --compress none, only the manifest is compressed.
         let content = if path.extension().is_some_and(|end| end == "zst") {
             zstd::decode_all(&content[..]).unwrap()
         } else {
             content
         };
         for secret in SECRETS {
-            let is_there = content.windows(secret.len()).any(|window| window == secret.as_bytes());
-            assert!(!is_there, "{secret} is in {}", path.display());
+            let is_present = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!is_present, "{secret} is in {}", path.display());
         }
     }
 }
 
 #[test]
-fn what_is_broken_is_told_and_ends_nothing() {
+fn convert_broken_units_are_reported() {
     let (place, plan) = converted(&[]);
     let findings = text(&place, "findings.jsonl");
     assert!(findings.contains("broken.service"), "{findings}");
@@ -175,7 +175,7 @@ fn what_is_broken_is_told_and_ends_nothing() {
 }
 
 #[test]
-fn services_are_chosen_by_name() {
+fn services_option_selects_units_by_name() {
     for (argument, chosen) in [
         ("none", &[][..]),
         ("nginx,report.service", &["nginx", "report"]),
@@ -188,7 +188,7 @@ fn services_are_chosen_by_name() {
 }
 
 #[test]
-fn a_machine_without_services_has_no_containers() {
+fn convert_without_services_writes_no_containers() {
     let place = Place::new();
     place.root("machine", "file 0644 0:0 /usr/lib/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
     place.convert("ctx", &["--base-from", "none"]).ends(0);
