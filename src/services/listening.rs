@@ -86,13 +86,16 @@ impl Listening {
     /// Returns the health check: a TCP port, preferably a published one; else a Unix socket; else
     /// a UDP port.
     pub(super) fn health(&self) -> Option<Health> {
-        let tcp = || self.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-        let port = tcp().find(|port| port.public).or_else(|| tcp().next());
-        let is_plain = |path: &&Vec<u8>| {
-            path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._@+-".contains(byte))
-        };
-        let path = || self.paths.iter().find(is_plain).map(|path| String::from_utf8_lossy(path).into_owned());
-        let udp = || self.ports.first().map(|port| Health::Udp(port.number));
-        port.map(|port| Health::Tcp(port.number)).or_else(|| path().map(Health::Socket)).or_else(udp)
+        let tcp: Vec<&Port> = self.ports.iter().filter(|port| port.protocol == Protocol::Tcp).collect();
+        if let Some(port) = tcp.iter().find(|port| port.public).or(tcp.first()) {
+            return Some(Health::Tcp(port.number));
+        }
+        for path in &self.paths {
+            // The path becomes part of a shell command.
+            if path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._@+-".contains(byte)) {
+                return Some(Health::Socket(String::from_utf8_lossy(path).into_owned()));
+            }
+        }
+        self.ports.first().map(|port| Health::Udp(port.number))
     }
 }

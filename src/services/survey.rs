@@ -90,7 +90,7 @@ impl Survey<'_> {
 /// Daemons that do nothing but run jobs.
 const JOB_DAEMONS: &[&str] = &["cron.service", "crond.service", "cronie.service", "atd.service"];
 
-/// Finds the services of the machine. `catalog` tells packaged cron jobs from local ones.
+/// Finds the services of the machine. `catalog` identifies packaged cron jobs.
 pub fn survey<'a>(
     root: &Root,
     live: Option<&'a RuntimeState>,
@@ -412,11 +412,9 @@ impl<'a> Candidate<'a> {
 
     /// Returns the file name of the executable, if known.
     pub fn program(&self) -> Option<&[u8]> {
-        let exe = self.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
-        let started = || {
-            self.service.as_ref().and_then(|service| service.exec_start.first()).map(|exec| &*exec.program)
-        };
-        exe.or_else(started).map(crate::model::tree::file_name)
+        let running = self.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
+        let configured = self.service.as_ref().and_then(|service| service.exec_start.first());
+        running.or(configured.map(|exec| &*exec.program)).map(crate::model::tree::file_name)
     }
 }
 

@@ -128,7 +128,6 @@ impl Address {
             };
             Some(Address::Inet(address, port.parse().ok().filter(|&port| port != 0)?))
         });
-        let has_family = || text.starts_with(b"vsock");
-        inet.or_else(|| has_family().then(|| Address::Other(text.to_vec())))
+        inet.or_else(|| text.starts_with(b"vsock").then(|| Address::Other(text.to_vec())))
     }
 }

@@ -73,23 +73,11 @@ pub(super) fn split_relaxed(value: &[u8]) -> Vec<Vec<u8>> {
 
 /// Decodes an escape after its backslash. Returns the text after the escape.
 fn unescape<'a>(text: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
-    let simple = |byte| match byte {
-        b'a' => Some(7),
-        b'b' => Some(8),
-        b'f' => Some(12),
-        b'n' => Some(b'\n'),
-        b'r' => Some(b'\r'),
-        b't' => Some(b'\t'),
-        b'v' => Some(11),
-        b's' => Some(b' '),
-        b'\\' | b'"' | b'\'' => Some(byte),
-        _ => None,
-    };
     let Some((&first, tail)) = text.split_first() else {
         word.push(b'\\');
         return text;
     };
-    if let Some(byte) = simple(first) {
+    if let Some(byte) = single_escape(first) {
         word.push(byte);
         return tail;
     }
@@ -114,6 +102,22 @@ fn unescape<'a>(text: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
         }
     }
     &start[digits..]
+}
+
+/// Returns the byte of an escape that consists of one character.
+fn single_escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'a' => Some(7),
+        b'b' => Some(8),
+        b'f' => Some(12),
+        b'n' => Some(b'\n'),
+        b'r' => Some(b'\r'),
+        b't' => Some(b'\t'),
+        b'v' => Some(11),
+        b's' => Some(b' '),
+        b'\\' | b'"' | b'\'' => Some(byte),
+        _ => None,
+    }
 }
 
 fn number(digits: &[u8], radix: u32) -> Option<u32> {

@@ -24,8 +24,8 @@ pub(super) fn by_network(workload: &Workload) -> Vec<Group<'_>> {
     let mut taken: BTreeSet<Name> = workload.services.iter().map(|service| service.name.clone()).collect();
     let mut published = BTreeSet::new();
     for service in &workload.services {
-        let is_own = |network: &&SharedNetwork| Some(&network.name) == service.network.as_ref();
-        let network = workload.networks.iter().find(is_own);
+        let network =
+            workload.networks.iter().find(|network| Some(&network.name) == service.network.as_ref());
         let known = groups.iter().position(|group| group.network.is_some() && group.network == network);
         let index = known.unwrap_or_else(|| {
             let name = network.map_or(service.name.clone(), |network| unique_name(&network.name, &mut taken));

@@ -58,24 +58,21 @@ pub(super) fn pods(workload: &Workload) -> Vec<Pod<'_>> {
     for (label, group) in sets.into_labeling().into_iter().zip(&groups) {
         parts.entry(label).or_default().push(group);
     }
-    let pod = |(number, parts): (usize, Vec<&Group<'_>>)| {
-        let named = parts.iter().find(|group| group.network.is_some()).unwrap_or(&parts[0]);
-        let name = match named.name.as_str() {
+    let mut pods = Vec::new();
+    for (number, parts) in parts.into_values().enumerate() {
+        let name = &parts.iter().find(|group| group.network.is_some()).unwrap_or(&parts[0]).name;
+        let name = match name.as_str() {
             long if long.len() > MAX_NAME => {
                 Name::from_bytes(&long.as_bytes()[..MAX_NAME - 8]).numbered(number)
             }
-            _ => named.name.clone(),
+            _ => name.clone(),
         };
-        (
-            name,
-            parts.iter().flat_map(|group| group.members.iter().map(|service| service.name.clone())).collect(),
-        )
-    };
-    let named: Vec<(Name, BTreeSet<Name>)> = parts.into_values().enumerate().map(pod).collect();
-    let members = |names: &BTreeSet<Name>| {
-        workload.services.iter().filter(|service| names.contains(&service.name)).collect()
-    };
-    named.into_iter().map(|(name, names)| Pod { members: members(&names), name }).collect()
+        let names: BTreeSet<&Name> =
+            parts.iter().flat_map(|group| group.members.iter().map(|service| &service.name)).collect();
+        let members = workload.services.iter().filter(|service| names.contains(&service.name)).collect();
+        pods.push(Pod { name, members });
+    }
+    pods
 }
 
 impl<'a> Pod<'a> {

@@ -172,8 +172,11 @@ fn arguments(unit: &mut Unit, group: &Group<'_>, service: &Service) {
     let cpus = service.cpu_millis.map(|millis| format!("--cpus={}", super::cpus(millis)));
     let adjustment = service.oom_score_adj.map(|score| format!("--oom-score-adj={score}"));
     let privileged = service.privileges.privileged.is_some().then(|| "--privileged".to_owned());
-    let is_own = |name: &str| group.network.is_none() || !compose::is_network_sysctl(name);
-    let sysctls = service.sysctls.iter().filter(|(name, _)| is_own(name));
+    // A pod sets the parameters of its network namespace itself.
+    let sysctls = service
+        .sysctls
+        .iter()
+        .filter(|(name, _)| group.network.is_none() || !compose::is_network_sysctl(name));
     let sysctls = sysctls.map(|(name, value)| format!("--sysctl={name}={value}"));
     unit.list("PodmanArgs", [memory, cpus, adjustment, privileged].into_iter().flatten().chain(sysctls));
 }
