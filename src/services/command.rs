@@ -380,6 +380,7 @@ impl Run {
         let from_unit = from_unit.and_then(|name| SIGNALS.iter().find(|signal| **signal == name)).copied();
         let from_table = self.daemon.and_then(|daemon| daemon.signal);
         let is_default = from_unit.is_none_or(|signal| signal == "TERM");
+        // A signal in the unit takes precedence over the table.
         self.signal = from_table.filter(|_| is_default).or(from_unit).unwrap_or("TERM");
         // systemd.kill(5): with KillMode=none, the unit's processes survive its stop.
         let survives_stop = unit.is_some_and(|service| service.kill_mode == KillMode::None);
@@ -497,6 +498,7 @@ fn activated(sockets: &[SocketUnit], service: &ServiceUnit, program: Vec<Word>) 
         }
         words.extend([b"--listen".to_vec(), address]);
     }
+    // systemd-socket-activate passes only a few variables unless they are listed.
     let mut names: BTreeSet<Vec<u8>> =
         service.settings.environment.iter().map(|(name, _)| name.to_vec()).collect();
     names.extend([b"HOME".to_vec(), b"LOGNAME".to_vec()]);

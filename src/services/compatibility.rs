@@ -97,6 +97,7 @@ impl MachineAddresses {
         let mac = cards.iter().filter(|card| *card != b"lo").filter_map(|card| {
             let text = service_files.root.read(&[b"sys/class/net/", &card[..], b"/address"].concat()).ok()?;
             let address = String::from_utf8_lossy(&text).trim().to_owned();
+            // Other link types, such as InfiniBand, have longer addresses.
             (address.len() == 17 && address != "00:00:00:00:00:00").then_some(address)
         });
         MachineAddresses { ip: addresses.into_iter().collect(), mac: mac.collect() }

@@ -84,6 +84,7 @@ fn drafts<'a>(
         let texts = texts(candidate, &run, service_files);
         drafts.push(Draft { name, candidate, run, listening, texts });
     }
+    // Services of a workload are sorted by name, so that the order of units has no effect.
     drafts.sort_by(|a, b| a.name.cmp(&b.name));
     drafts
 }
@@ -120,6 +121,7 @@ fn texts(candidate: &Candidate<'_>, run: &Run, service_files: &ServiceFiles<'_>)
     }
     let variables = candidate.main().into_iter().flat_map(|process| process.environ.variables());
     let content = variables.flat_map(|(name, value)| [name, b"=", value, b"\n"].concat()).collect();
+    // Variables often contain the URL of another service.
     texts.push(Text { path: b"proc/environ".to_vec(), content, is_local: true });
     texts
 }
@@ -242,11 +244,13 @@ fn service(
             .collect(),
         ports: draft.listening.ports.clone(),
         mounts: Vec::new(),
+        // Services with a read-only root still expect writable temporary directories.
         memory_directories: if is_strict { vec![b"/tmp".to_vec(), b"/var/tmp".to_vec()] } else { Vec::new() },
         read_only: is_strict,
         stop_signal: Signal(run.signal),
         stop_grace: stop_grace(candidate),
         restart: restart(candidate),
+        // Between two runs, a timer's container only waits and does not listen.
         health: if candidate.timer.is_some() { None } else { draft.listening.health() },
         depends_on: BTreeSet::new(),
         network: None,
@@ -278,6 +282,7 @@ fn sysctls(live: &RuntimeState, service_files: &ServiceFiles<'_>) -> BTreeMap<St
 /// Returns the time between the stop signal and `SIGKILL` (`TimeoutStopSec=`, systemd.service(5)).
 fn stop_grace(candidate: &Candidate<'_>) -> Duration {
     match candidate.service.as_ref().and_then(|unit| unit.timeout_stop) {
+        // With a timeout of 0 s, engines kill the container immediately.
         Some(span) => span.finite().map_or(UNLIMITED_STOP, |span| span.max(Duration::from_secs(1))),
         None => STOP_TIMEOUT,
     }

@@ -42,6 +42,7 @@ pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> List
             // A UDP socket with an ephemeral port belongs to a client. UDP has no listening state
             // to check.
             let is_client = protocol == Protocol::Udp && (first..=last).contains(&number);
+            // A dual-stack socket has IPv4-mapped IPv6 addresses (ipv6(7)).
             if socket.is_server() && !is_client {
                 ports.entry((number, protocol)).or_default().insert(socket.local.ip().to_canonical());
             }

@@ -105,6 +105,7 @@ pub(super) fn of(candidate: &Candidate<'_>, starts_as_user: bool) -> Privileges 
             add.extend(names.iter().filter_map(|name| named(name)));
         }
     }
+    // Root has all capabilities by default, which shows nothing about its needs.
     let held = candidate.processes.iter().filter(|process| process.credentials.user.effective != 0);
     for process in held {
         let bits = process.credentials.capabilities.effective;
@@ -128,6 +129,7 @@ fn needs_nothing(candidate: &Candidate<'_>) -> bool {
     let is_plain = |process: &&Process| {
         let credentials = &process.credentials;
         credentials.user.effective != 0
+            // A process with the saved set-user-ID 0 can become root again (setuid(2)).
             && credentials.user.saved != 0
             && credentials.capabilities.effective == 0
     };

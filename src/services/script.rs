@@ -165,6 +165,8 @@ impl Script {
             text.extend(format!("[ -n \"${{{name}-}}\" ] || missing=\"$missing {name}\"\n").bytes());
         }
         for path in &self.required_files {
+            // The message contains the escaped path, so that control characters do not reach a
+            // terminal.
             let (path, shown) = (quote(path), quote(escape::escape(path).as_bytes()));
             line(text, &[b"[ -e ", &path, b" ] || missing=$missing' '", &shown]);
         }
@@ -180,6 +182,7 @@ impl Script {
             let test: &[&[u8]] = if file.optional { &[b"[ ! -r ", &path, b" ] || "] } else { &[] };
             text.extend(test.concat());
             match file.is_shell {
+                // Shell files can use unset variables, which `set -u` forbids.
                 true => line(text, &[b"{ set +u; . ", &path, b"; set -u; }"]),
                 false => line(text, &[b"load ", &path]),
             }
@@ -231,6 +234,8 @@ impl Script {
             }
             Main::Repeat { first, pause, run } => {
                 self.run_function(run, text);
+                // The shell runs a trap only after a foreground command ends, so `sleep` runs in
+                // the background (POSIX 2018, XCU 2.11).
                 text.extend(format!("trap 'exit 0' TERM INT\nsleep {first} & wait $!\n").bytes());
                 match pause {
                     Some(pause) => {
@@ -294,6 +299,7 @@ fn find_daemon(pid_file: Option<&[u8]>, name: &[u8], text: &mut Vec<u8>) {
     text.extend(
         b"  set +f\n  for file in /proc/[0-9]*/comm; do\n    number=${file#/proc/} number=${number%/comm}\n",
     );
+    // The script itself and the init process are not the daemon.
     text.extend(b"    [ \"$number\" != $$ ] && [ \"$number\" != 1 ] || continue\n");
     let read = b"    comm=; { IFS= read -r comm <\"$file\"; } 2>/dev/null || continue\n";
     line(text, &[&read[..], b"    [ \"$comm\" != ", &quote(name), b" ] || { pid=$number; break; }"]);

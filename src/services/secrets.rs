@@ -65,6 +65,7 @@ pub(super) fn secrets_in_arguments(words: &[impl AsRef<[u8]>]) -> Vec<Option<Ran
     for (index, word) in words.iter().enumerate() {
         let word = word.as_ref();
         let is_secret_value = std::mem::take(&mut is_value_next);
+        // The first word is the executable.
         if index == 0 {
             secrets.push(None);
         } else if is_secret_value

@@ -73,6 +73,7 @@ pub(super) struct ServiceFiles<'a> {
 impl<'a> ServiceFiles<'a> {
     fn index(&self, path: &[u8]) -> Option<usize> {
         let path = relative(path);
+        // The tree is sorted by path.
         self.input.tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()
     }
 

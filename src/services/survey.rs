@@ -101,6 +101,7 @@ pub fn survey<'a>(
     let host = Host::load(root);
     let units = Units::index(root, findings);
     let mut jobs = cron::load(root, findings);
+    // Packaged jobs only maintain the machine.
     jobs.jobs.retain(|job| catalog.is_none_or(|catalog| catalog.owned.get(&job.file).is_none()));
     let survey = Survey {
         candidates: Vec::new(),
@@ -152,6 +153,7 @@ impl<'a> Surveyor<'a, '_> {
         for (unit, mut processes) in by_unit {
             let members: BTreeSet<u32> = processes.iter().map(|process| process.pid).collect();
             processes
+                // The main process is the oldest one whose parent is not in the unit.
                 .sort_by_key(|process| (members.contains(&process.parent), process.started, process.pid));
             let candidate = Candidate { processes, ..self.load(unit, findings) };
             self.found.insert(unit.to_vec(), candidate);
@@ -189,6 +191,7 @@ impl<'a> Surveyor<'a, '_> {
             };
             if socket.accept {
                 let prefix = [names::prefix(&socket.service), b"@"].concat();
+                // A running instance serves only one connection.
                 self.found.retain(|unit, _| !unit.starts_with(&prefix));
             }
             let mut candidate = self.found.remove(&service).unwrap_or_else(|| self.load(&service, findings));
@@ -246,6 +249,7 @@ impl<'a> Surveyor<'a, '_> {
                 system_units::system_unit_reason(&loaded.name).is_some() || self.live.is_some();
             if is_system_service && !self.is_named(&loaded.name) {
                 self.survey.system_services.push(candidate);
+            // A oneshot service has no process that a container could keep running.
             } else if kind.is_some_and(|kind| kind != Type::Oneshot) {
                 self.found.insert(loaded.name.clone(), candidate);
             }

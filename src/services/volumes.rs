@@ -20,6 +20,7 @@ pub(super) fn volumes(
     needs: &BTreeSet<Need>,
 ) -> Vec<Volume> {
     let mut planned = live(drafts, service_files, live_data);
+    // Live data is planned first, so that it takes precedence at the same path.
     kept(drafts, service_files, live_data, &mut planned);
     for (index, draft) in drafts.iter().enumerate().filter(|(index, _)| services[*index].read_only) {
         writable(index, draft, service_files, &mut planned);

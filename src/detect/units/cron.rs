@@ -79,12 +79,14 @@ pub fn load(root: &Root, findings: &mut Findings) -> Cron {
     for directory in USERS {
         for name in list(root, directory.as_bytes(), findings) {
             let path = tree::join(directory.as_bytes(), &name);
+            // The directories of USERS are nested, so an entry can be one of them.
             if !name.starts_with(b".") && root.list(&path).is_err() {
                 tables.push((path, Some(name)));
             }
         }
     }
     for (path, user) in tables {
+        // Only /etc/crontab is optional. All other paths come from directory listings.
         if path == b"etc/crontab"
             && root.open_file(&path).is_err_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
         {

@@ -115,6 +115,7 @@ impl EnvironmentFile {
         let paths = if !glob::is_literal(&self.path) {
             let directory = tree::parent(&self.path);
             let names = load::list(root, directory, findings).into_iter();
+            // A wildcard does not match a leading dot (glob(7)).
             let paths = names.filter(|name| !name.starts_with(b".")).map(|name| tree::join(directory, &name));
             let pattern = Glob::new(&self.path, Dialect::Path);
             paths.filter(|path| pattern.matches(path)).collect()

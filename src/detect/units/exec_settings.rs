@@ -239,6 +239,7 @@ fn read_environment_files(section: &mut Section<'_>) -> Vec<EnvironmentFile> {
 fn read_directories(section: &mut Section<'_>) -> Vec<ServiceDirectory> {
     let mut directories = Vec::new();
     for (kind, key, _) in DirectoryKind::ALL {
+        // systemd.exec(5): the default mode of these directories is 0755.
         let mode = section.parsed(&format!("{key}Mode"), amount::mode).unwrap_or(0o755);
         for word in section.words(key) {
             let mut parts = word.split(|&byte| byte == b':');

@@ -142,6 +142,7 @@ impl<'a> Units<'a> {
         match self.entry(&loaded.name) {
             Some((_, Entry::File(path))) => {
                 let text = read(self.root, path, findings);
+                // systemd.unit(5): an empty unit file masks the unit.
                 loaded.masked = text.as_ref().is_some_and(Vec::is_empty);
                 loaded.unit = parse(path, &text.unwrap_or_default(), findings);
                 loaded.path = Some(path.clone());

@@ -163,6 +163,7 @@ pub fn runit(root: &Root, findings: &mut Findings) -> Vec<OtherService> {
             let target = root.read_link(&path).map(|target| load::absolute(directory.as_bytes(), &target));
             let path = target.unwrap_or(path);
             let has = |file: &[u8]| root.open_file(&tree::join(&path, file)).is_ok();
+            // runsv(8): with a file `down`, runsv does not start the service.
             if name.starts_with(b".") || !has(b"run") || has(b"down") {
                 continue;
             }

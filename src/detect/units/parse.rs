@@ -26,6 +26,7 @@ impl Unit {
     /// Parses a unit file. Returns malformed lines as [`Problem`]s and keeps the rest.
     pub fn parse(text: &[u8]) -> (Self, Vec<Problem>) {
         let mut reader = Reader::default();
+        // Systemd also skips a byte order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let mut joined: Option<(usize, Vec<u8>)> = None;
         for (index, line) in text.split(|byte| matches!(byte, b'\n' | 0)).enumerate() {

@@ -148,6 +148,7 @@ impl ServiceUnit {
         let settings = ExecSettings::read(&mut section);
         let exec_start = section.commands("ExecStart");
         let bus_name = section.text("BusName");
+        // Defaults of Type= in systemd.service(5).
         let default = match (exec_start.is_empty(), &bus_name) {
             (true, _) => Type::Oneshot,
             (false, Some(_)) => Type::Dbus,

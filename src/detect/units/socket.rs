@@ -100,6 +100,7 @@ impl SocketUnit {
             service,
             user: section.text("SocketUser"),
             group: section.text("SocketGroup"),
+            // systemd.socket(5): the default of SocketMode= is 0666.
             mode: section.parsed("SocketMode", amount::mode).unwrap_or(0o666),
             relations,
         };

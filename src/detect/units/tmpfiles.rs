@@ -76,6 +76,7 @@ pub fn load(root: &Root, host: &Host, findings: &mut Findings) -> Vec<(Vec<u8>, 
     }
     let mut all = Vec::new();
     for path in files.into_values() {
+        // tmpfiles.d(5): a link to /dev/null masks files of the same name in later directories.
         if root.read_link(&path).is_ok_and(|target| target == b"/dev/null") {
             continue;
         }

@@ -216,6 +216,7 @@ fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) 
         restart: match service.restart {
             Restart::No => "no",
             Restart::OnFailure => "on-failure",
+            // With `always`, a restart of Docker also starts containers that the user stopped.
             Restart::Always => "unless-stopped",
         },
         stop_grace_period: Some(format!("{}s", groups::stop_seconds(service))),

@@ -53,6 +53,7 @@ pub(super) fn dockerfile(workload: &Workload, service: &Service, system: &str) -
         let check = json(&self::check(health));
         let _ = writeln!(text, "HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD {check}");
     }
+    // An entry point of the base image would take CMD as its arguments.
     text + &format!("ENTRYPOINT []\nCMD {}\n", json(&command(service)))
 }
 

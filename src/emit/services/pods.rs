@@ -107,10 +107,15 @@ impl<'a> Pod<'a> {
         let sysctls: Vec<Value> =
             sysctls.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         let users = self.members.iter().filter_map(|service| service.user.as_ref());
+        // Kubernetes sets supplementary groups only for a whole pod.
         let groups: BTreeSet<u32> = users.flat_map(|user| user.groups.iter().copied()).collect();
+        // All containers of a pod share one grace period.
         let grace = self.members.iter().map(|service| groups::stop_seconds(service)).max();
         json!({
+            // The services do not use the Kubernetes API.
             "automountServiceAccountToken": false,
+            // Otherwise Kubernetes sets variables for each Service object, which a service could
+            // read as its configuration.
             "enableServiceLinks": false,
             "hostname": self.name,
             // The pause process becomes PID 1: it reaps orphans, and signals have their default

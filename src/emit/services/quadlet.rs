@@ -70,6 +70,7 @@ fn network(unit: &mut Unit, group: &Group<'_>, project: &Name) {
 
 fn install(unit: &mut Unit) {
     unit.section("Install");
+    // multi-user.target applies to root's units, default.target to those of other users.
     unit.list("WantedBy", ["multi-user.target".to_owned(), "default.target".to_owned()]);
 }
 
