@@ -261,9 +261,8 @@ impl Run {
             None if settings.is_some_and(|settings| settings.dynamic_user) => {
                 process_user.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
             }
-            // Without User=, systemd starts the service as root and the service changes its user
-            // itself. So does another service manager. Only a daemon that refuses root must start
-            // as its user.
+            // Without User=, a service manager starts the service as root, and the service
+            // changes its user later. Only a daemon that refuses root must start as its user.
             None => {
                 let refuses_root = self.daemon.is_some_and(|daemon| daemon.refuses_root);
                 let is_managed = candidate.service.is_some() || candidate.other.is_some();

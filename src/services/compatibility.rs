@@ -20,9 +20,21 @@ use std::collections::BTreeSet;
 const KERNEL_COMMANDS: &[(&str, IssueKind, &str)] = &[
     ("modprobe", IssueKind::KernelModule, "load the module on the container host"),
     ("insmod", IssueKind::KernelModule, "load the module on the container host"),
-    ("iptables", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
-    ("nft", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
-    ("ipset", IssueKind::PacketFilter, "put the rules on the container host or into network policies"),
+    (
+        "iptables",
+        IssueKind::PacketFilter,
+        "put the rules on the container host or into network policies: containers have an empty filter",
+    ),
+    (
+        "nft",
+        IssueKind::PacketFilter,
+        "put the rules on the container host or into network policies: containers have an empty filter",
+    ),
+    (
+        "ipset",
+        IssueKind::PacketFilter,
+        "put the rules on the container host or into network policies: containers have an empty filter",
+    ),
     ("sysctl", IssueKind::Sysctl, "set it on the container host, or per container if it is namespaced"),
     ("mount", IssueKind::Mount, "mount it on the container host and pass it to the container as a volume"),
     ("losetup", IssueKind::Mount, "mount it on the container host and pass it to the container as a volume"),

@@ -38,6 +38,7 @@ const SYSTEM_DATA: &[&str] = &[
 ];
 /// Prefixes of interpreters, whose packages do not identify the service.
 const INTERPRETERS: &[&str] = &["python", "perl", "ruby", "node", "java", "php7", "php8", "lua", "tclsh"];
+/// Interpreters by exact name, because their names are prefixes of other executables.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ksh", "zsh", "busybox", "php"];
 /// Mail servers, which all deliver to `/var/mail`.
 const MAIL_SERVERS: &[&str] = &["master", "exim4", "exim", "dovecot"];
@@ -136,8 +137,8 @@ fn uids(candidate: &Candidate<'_>) -> BTreeSet<u32> {
 /// Returns the directories that systemd creates for the unit, absolute.
 fn unit_directories(candidate: &Candidate<'_>, kinds: &[DirectoryKind]) -> BTreeSet<Vec<u8>> {
     let directories = candidate.service.iter().flat_map(|service| &service.settings.directories);
-    let wanted = directories.filter(|directory| kinds.contains(&directory.kind));
-    wanted.map(|directory| [b"/", &directory.path[..]].concat()).collect()
+    let selected = directories.filter(|directory| kinds.contains(&directory.kind));
+    selected.map(|directory| [b"/", &directory.path[..]].concat()).collect()
 }
 
 /// Returns the directories that a unit with a read-only root can write to, absolute.
@@ -162,10 +163,10 @@ fn persistent_directory(path: &[u8]) -> Option<Vec<u8>> {
         let end = memchr::memchr(b'/', rest)?;
         Some(path[..data_root.len() + 1 + end].to_vec())
     });
-    let is_elsewhere = [&b"/srv/"[..], b"/opt/", b"/home/", b"/data/", b"/var/www/"]
+    let is_local_data = [&b"/srv/"[..], b"/opt/", b"/home/", b"/data/", b"/var/www/"]
         .iter()
         .any(|place| path.starts_with(place));
-    below_data_root.or_else(|| is_elsewhere.then(|| tree::parent(path).to_vec()))
+    below_data_root.or_else(|| is_local_data.then(|| tree::parent(path).to_vec()))
 }
 
 /// Returns the regular files that the service's processes have open for writing, absolute.
@@ -183,7 +184,7 @@ fn open_files<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = (&'a OpenFi
 }
 
 /// Returns whether the service uses a directory of live data: its processes work in it, have
-/// files open in it, or own it.
+/// files open in it, or run as its owner.
 pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], service_files: &ServiceFiles<'_>) -> bool {
     let is_inside = candidate.processes.iter().any(|process| {
         let is_cwd = process.cwd.as_deref().is_some_and(|cwd| tree::is_within(cwd, path));
@@ -248,13 +249,15 @@ pub(super) fn preparation(
     Preparation { directories, logs }
 }
 
-/// Returns the log files that the service has open in append mode, because the engine collects
+/// Returns the log files to link to the output, and whether each is for errors.
+///
+/// These are files that processes of the main user have open in append mode. The engine stores
 /// the output instead.
 fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
-    let first = candidate.main().map(|process| process.credentials.user.effective);
+    let main_user = candidate.main().map(|process| process.credentials.user.effective);
     let mut logs = BTreeSet::new();
     for process in
-        candidate.processes.iter().filter(|process| Some(process.credentials.user.effective) == first)
+        candidate.processes.iter().filter(|process| Some(process.credentials.user.effective) == main_user)
     {
         for file in process.files.iter().filter(|file| file.is_writable && file.appends) {
             if let Target::File(target) = &file.target
@@ -293,17 +296,17 @@ fn tmpfiles_directories(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
 fn run_directories(root: &Root) -> Vec<(Vec<u8>, u16, u32, u32)> {
     let mut directories = Vec::new();
     let mut todo = vec![b"/run".to_vec()];
-    while let Some(above) = todo.pop() {
-        let Ok(directory) = root.open_directory_exactly(relative(&above)) else { continue };
+    while let Some(parent) = todo.pop() {
+        let Ok(directory) = root.open_directory_exactly(relative(&parent)) else { continue };
         for name in crate::system::root::list_directory(directory.as_fd()).unwrap_or_default() {
-            let path = tree::join(&above, &name);
-            let is_system_directory = above == b"/run"
+            let path = tree::join(&parent, &name);
+            let is_system_directory = parent == b"/run"
                 && SYSTEM_RUN_DIRECTORIES.iter().any(|own| name == own.as_bytes() && name != b"lock");
             let stat =
                 crate::system::root::stat_at(directory.as_fd(), &name).ok().filter(|_| !is_system_directory);
             let Some(stat) = stat.filter(is_directory) else { continue };
             directories.push((path.clone(), (stat.st_mode & 0o7777) as u16, stat.st_uid, stat.st_gid));
-            if above.iter().filter(|&&byte| byte == b'/').count() < 3 {
+            if parent.iter().filter(|&&byte| byte == b'/').count() < 3 {
                 todo.push(path);
             }
         }

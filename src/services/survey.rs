@@ -51,7 +51,7 @@ pub struct Candidate<'a> {
     pub service: Option<ServiceUnit>,
     /// Files that define the service, relative to the root.
     pub sources: Vec<Vec<u8>>,
-    /// Definition of another service manager.
+    /// Definition in another service manager.
     pub other: Option<OtherService>,
     /// Processes; the first is the main process.
     pub processes: Vec<&'a Process>,

@@ -27,12 +27,12 @@ pub struct Enabled {
     /// Unit that pulls it in, the first one found from the target; `None` for the target itself.
     pub by: Option<Vec<u8>>,
     /// Reason for its start.
-    pub how: How,
+    pub reason: StartReason,
 }
 
 /// The reason for a unit's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum How {
+pub enum StartReason {
     /// It starts at boot.
     Boot,
     /// A socket, timer or path unit activates it.
@@ -47,12 +47,12 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
         return Vec::new();
     };
     let mut found: BTreeMap<Vec<u8>, Enabled> = BTreeMap::new();
-    let mut seen: BTreeMap<Vec<u8>, How> = BTreeMap::new();
-    let mut todo = VecDeque::from([Pull { name: target.to_vec(), by: None, how: How::Boot }]);
-    while let Some(Pull { name, by, how }) = todo.pop_front() {
+    let mut seen: BTreeMap<Vec<u8>, StartReason> = BTreeMap::new();
+    let mut todo = VecDeque::from([Pull { name: target.to_vec(), by: None, reason: StartReason::Boot }]);
+    while let Some(Pull { name, by, reason }) = todo.pop_front() {
         let name = units.resolve(&name);
         // A unit can start at boot and through a socket. The start at boot takes precedence.
-        if seen.get(&name).is_some_and(|&known| known <= how) {
+        if seen.get(&name).is_some_and(|&known| known <= reason) {
             continue;
         }
         if seen.len() >= MAX_UNITS {
@@ -63,11 +63,11 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
             );
             break;
         }
-        seen.insert(name.clone(), how);
+        seen.insert(name.clone(), reason);
         let Some(loaded) = units.load(&name, findings).filter(|loaded| !loaded.masked) else { continue };
-        todo.extend(pulls(&loaded, how, host, findings));
+        todo.extend(pulls(&loaded, reason, host, findings));
         if loaded.path.is_some() {
-            found.insert(name, Enabled { loaded, by, how });
+            found.insert(name, Enabled { loaded, by, reason });
         }
     }
     found.into_values().collect()
@@ -77,11 +77,11 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
 struct Pull {
     name: Vec<u8>,
     by: Option<Vec<u8>>,
-    how: How,
+    reason: StartReason,
 }
 
 /// Returns the units that a unit pulls in.
-fn pulls(loaded: &Loaded, how: How, host: &Host, findings: &mut Findings) -> Vec<Pull> {
+fn pulls(loaded: &Loaded, reason: StartReason, host: &Host, findings: &mut Findings) -> Vec<Pull> {
     let (relations, activates) = match names::unit_type(&loaded.name) {
         Some("socket") => {
             let unit = SocketUnit::new(loaded, host, findings);
@@ -101,8 +101,8 @@ fn pulls(loaded: &Loaded, how: How, host: &Host, findings: &mut Findings) -> Vec
         }
     };
     let Relations { requires, wants, binds_to, upholds, .. } = relations;
-    let pull = |name, how| Pull { name, by: Some(loaded.name.clone()), how };
+    let pull = |name, reason| Pull { name, by: Some(loaded.name.clone()), reason };
     let wanted = [requires, wants, binds_to, upholds].into_iter().flatten();
-    let wanted = wanted.map(|name| pull(name, how));
-    wanted.chain(activates.map(|name| pull(name, How::Activated))).collect()
+    let wanted = wanted.map(|name| pull(name, reason));
+    wanted.chain(activates.map(|name| pull(name, StartReason::Activated))).collect()
 }

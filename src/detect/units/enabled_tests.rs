@@ -2,7 +2,7 @@
 //! managers.
 
 use crate::detect::units::cron::{self, Schedule};
-use crate::detect::units::enabled::{How, enabled};
+use crate::detect::units::enabled::{StartReason, enabled};
 use crate::detect::units::load::Units;
 use crate::detect::units::machine::{TestRoot, data, host, shown, texts};
 use crate::detect::units::other::{OtherService, openrc, runit};
@@ -17,8 +17,8 @@ fn started(machine: &TestRoot) -> (Vec<String>, Vec<String>) {
     let mut findings = Findings::default();
     let units = Units::index(&machine.root, &mut findings);
     let lines = enabled(&units, &host(), &mut findings).into_iter().map(|unit| {
-        let how = if unit.how == How::Boot { "boot" } else { "activated" };
-        format!("{}\t{how}", String::from_utf8_lossy(&unit.loaded.name))
+        let reason = if unit.reason == StartReason::Boot { "boot" } else { "activated" };
+        format!("{}\t{reason}", String::from_utf8_lossy(&unit.loaded.name))
     });
     let lines = lines.collect();
     (lines, texts(&findings))
