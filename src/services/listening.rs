@@ -75,7 +75,8 @@ pub(super) fn of(candidate: &Candidate<'_>, live: Option<&RuntimeState>) -> List
     listening
 }
 
-/// Replaces `/var/run/` by `/run/`, because `/var/run` is a symbolic link to `/run` (file-hierarchy(7)).
+/// Replaces `/var/run/` by `/run/`, because `/var/run` is a symbolic link to `/run`
+/// (file-hierarchy(7)).
 pub(super) fn canonical(path: &[u8]) -> Vec<u8> {
     match path.strip_prefix(b"/var/run/") {
         Some(rest) => [b"/run/", rest].concat(),
