@@ -1,6 +1,6 @@
 //! `--name value` pairs, flags, and the command after `--`.
 
-use vm2docker_self::Result;
+use crate::Result;
 use std::path::PathBuf;
 use std::str::FromStr;
 

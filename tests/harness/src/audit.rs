@@ -1,15 +1,13 @@
 //! `trace-audit`: does a run change anything but its output, start a program, or use a call that nobody expects?
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::call::Call;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::syscalls::{CHANGING, FORBIDDEN};
-use vm2docker_self::tracer::{End, Step};
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::call::Call;
+use crate::filter::Filter;
+use crate::report::{self, Problems};
+use crate::syscalls::{CHANGING, FORBIDDEN};
+use crate::tracer::{End, Step};
+use crate::trial::{self, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -171,7 +169,7 @@ fn is_own_thread(call: &Call, thread: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm2docker_self::syscalls;
+    use crate::syscalls;
 
     #[test]
     fn every_name_in_the_lists_is_a_call() {

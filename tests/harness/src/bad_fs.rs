@@ -1,14 +1,12 @@
 //! `bad-fs`: file systems that hang, dawdle, fail or change, mounted in the root that is converted, and as that root.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::contents;
-use vm2docker_self::fuse::{FAULTY, Mode, Mounted};
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::roots;
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::contents;
+use crate::fuse::{FAULTY, Mode, Mounted};
+use crate::report::{self, Problems};
+use crate::roots;
+use crate::trial::{self, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;

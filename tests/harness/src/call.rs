@@ -1,6 +1,6 @@
 //! A call that a stopped thread is about to make: its arguments, and the files it would change.
 
-use vm2docker_self::syscalls;
+use crate::syscalls;
 use nix::sys::ptrace;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;

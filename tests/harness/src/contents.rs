@@ -1,7 +1,7 @@
 //! What a context holds, read by other programs and by a few lines of our own: nothing of the program's code.
 
-use vm2docker_self::Result;
-use vm2docker_self::seal;
+use crate::Result;
+use crate::seal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

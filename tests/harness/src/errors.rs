@@ -1,17 +1,14 @@
 //! `error-points`: does a run that gets an error from the kernel, at any of its calls, fail cleanly or say what is lost?
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::points;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::seal;
-use vm2docker_self::seal::Seal;
-use vm2docker_self::syscalls;
-use vm2docker_self::tracer::{End, Step};
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::filter::Filter;
+use crate::points;
+use crate::report::{self, Problems};
+use crate::seal::{self, Seal};
+use crate::syscalls;
+use crate::tracer::{End, Step};
+use crate::trial::{self, Trial};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs;

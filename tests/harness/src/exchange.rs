@@ -1,17 +1,15 @@
 //! `exchange`: directories that are swapped with links to a victim's, outside the root, while the root is converted.
 //! Nothing of the victim may be in any context.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::contents;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::roots;
-use vm2docker_self::seal;
-use vm2docker_self::syscalls;
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::contents;
+use crate::filter::Filter;
+use crate::report::{self, Problems};
+use crate::roots;
+use crate::seal;
+use crate::syscalls;
+use crate::trial::{self, Trial};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;

@@ -1,7 +1,7 @@
 //! A FUSE server of a few lines without a library, over `/dev/fuse` (`fuse(4)`, `linux/fuse.h`), for file systems that
 //! misbehave on purpose.
 
-use vm2docker_self::Result;
+use crate::Result;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::collections::BTreeMap;

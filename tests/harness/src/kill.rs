@@ -1,19 +1,15 @@
 //! `kill-points`: what does a run leave that is killed, at each of its calls that change something or at any moment?
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::points;
-use vm2docker_self::random::Random;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::seal;
-use vm2docker_self::seal::Seal;
-use vm2docker_self::syscalls;
-use vm2docker_self::syscalls::CHANGING;
-use vm2docker_self::tracer::{End, Step};
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::filter::Filter;
+use crate::points;
+use crate::random::Random;
+use crate::report::{self, Problems};
+use crate::seal::{self, Seal};
+use crate::syscalls::{self, CHANGING};
+use crate::tracer::{End, Step};
+use crate::trial::{self, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;

@@ -1,16 +1,14 @@
 //! `mutate`: files that are written while they are converted. What a context has of each must be a state that the file
 //! ever was in, or be told in the findings.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::contents;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::roots;
-use vm2docker_self::seal;
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
-use vm2docker_self::writers::{KINDS, Writer};
+use crate::Result;
+use crate::args::Args;
+use crate::contents;
+use crate::report::{self, Problems};
+use crate::roots;
+use crate::seal;
+use crate::trial::{self, Trial};
+use crate::writers::{KINDS, Writer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,6 +1,6 @@
 //! What went wrong, grouped, and the one line that the driver puts into its table.
 
-use vm2docker_self::Result;
+use crate::Result;
 use std::collections::BTreeMap;
 
 /// Kinds of problems that are shown; the rest is counted.

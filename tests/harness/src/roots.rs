@@ -1,7 +1,7 @@
 //! `make-root`: a small root of a Debian machine with something of every kind that the program looks at.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
+use crate::Result;
+use crate::args::Args;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

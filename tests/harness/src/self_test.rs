@@ -1,11 +1,10 @@
 //! `self-test`: is each check able to fail? Every check is set on a stand-in that misbehaves in the way that the check
 //! is for, and has to report it; and on one that behaves, and has to be content.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::roots;
+use crate::Result;
+use crate::args::Args;
+use crate::report::{self, Problems};
+use crate::roots;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,15 +1,13 @@
 //! `short-io`: a kernel that reads and writes one byte at a time, as it may. The context has to be the same.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::report;
-use vm2docker_self::report::Problems;
-use vm2docker_self::seal;
-use vm2docker_self::syscalls;
-use vm2docker_self::tracer::{End, Step};
-use vm2docker_self::trial;
-use vm2docker_self::trial::Trial;
+use crate::Result;
+use crate::args::Args;
+use crate::filter::Filter;
+use crate::report::{self, Problems};
+use crate::seal;
+use crate::syscalls;
+use crate::tracer::{End, Step};
+use crate::trial::{self, Trial};
 
 /// Calls whose third argument says how many bytes are wanted.
 const SIZED: &[&str] = &["read", "pread64", "write", "pwrite64"];

@@ -1,9 +1,9 @@
 //! `stand-in`: a converter of a few lines that works, or misbehaves in a way of one's choice. With it `self-test` shows
 //! that each check is able to fail. It reads by path, as one naively would, so that it also loses every race.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::seal;
+use crate::Result;
+use crate::args::Args;
+use crate::seal;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,7 @@
 //! Runs a command with all its threads and children under ptrace and asks at each chosen call what is to happen.
 
-use vm2docker_self::call::Call;
-use vm2docker_self::filter::Filter;
+use crate::call::Call;
+use crate::filter::Filter;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};

@@ -1,15 +1,12 @@
 //! A command that is run again and again, each time with an output directory of its own.
 
-use vm2docker_self::Result;
-use vm2docker_self::args::Args;
-use vm2docker_self::filter::Filter;
-use vm2docker_self::seal;
-use vm2docker_self::seal::Seal;
-use vm2docker_self::snapshot::Snapshot;
-use vm2docker_self::tracer;
-use vm2docker_self::tracer::{End, Launch, Step};
-use vm2docker_self::call::Call;
-use vm2docker_self::kill::Cleaner;
+use crate::Result;
+use crate::args::Args;
+use crate::filter::Filter;
+use crate::seal::{self, Seal};
+use crate::snapshot::Snapshot;
+use crate::tracer::{self, End, Launch, Step};
+use crate::{call::Call, kill::Cleaner};
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{Read, Seek};

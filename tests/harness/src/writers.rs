@@ -1,8 +1,8 @@
 //! Programs that go on writing while a tree is read. What they write tells which states a file ever had.
 
-use vm2docker_self::Result;
-use vm2docker_self::random::Random;
-use vm2docker_self::roots;
+use crate::Result;
+use crate::random::Random;
+use crate::roots;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
