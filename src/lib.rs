@@ -19,25 +19,25 @@
 //! ([`model::escape`] displays them). Nothing on the machine is executed.
 //! `docs/how-it-works.md` describes each stage, `docs/decisions/` the reasons.
 
-pub mod apply;
+mod apply;
 pub mod cli;
 pub mod commands;
-pub mod compare;
+mod compare;
 pub mod context;
 pub mod detect;
-pub mod emit;
+mod emit;
 pub mod error;
 mod glob;
 pub mod image;
 pub mod model;
-pub mod pipeline;
+mod pipeline;
 pub mod pkg;
-pub mod plan;
+mod plan;
 pub mod policy;
-pub mod report;
+mod report;
 pub mod rewrite;
-pub mod services;
-pub mod summary;
+mod services;
+mod summary;
 pub mod system;
 pub mod transfer;
-pub mod walk;
+mod walk;

@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::digest::Digest;
 use crate::model::findings::{self, Findings};
+use crate::pkg::manager::DatabaseFormat;
 use crate::pkg::plan::{self as package_plan, PackageMode, PackageVerdict};
 use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
@@ -347,8 +348,11 @@ fn rewrite_files(
     };
     let rewritten_content = |path: &[u8], content: &[u8]| {
         let by_family = || {
-            let family = packages?.catalog.family;
-            family.manager().rewrite(path, content, &is_dropped)
+            let manager = packages?.catalog.family.manager();
+            match manager.database_format() {
+                DatabaseFormat::Text => manager.rewrite(path, content, &is_dropped),
+                DatabaseFormat::Opaque => None,
+            }
         };
         rewrite::rewrite(path, content).or_else(by_family)
     };
