@@ -35,7 +35,7 @@ fn proves(place: &Place, ctx: &str, exceptions: &[&str]) {
         "{}",
         again.err
     );
-    let total = again.err.split("machine: ").nth(1).unwrap().split(' ').next().unwrap();
+    let total = again.err.split("verified: ").nth(1).unwrap().split(' ').next().unwrap();
     assert!(
         again.err.contains(&format!("verified: {total} paths match ({total} from lower layers")),
         "{}",
