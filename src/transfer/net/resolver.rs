@@ -1,7 +1,7 @@
 //! Host name lookup without the C library.
 //!
 //! A statically linked glibc would load the machine's name service modules and can crash in them
-//! (`docs/architecture.md`, "Static binary").
+//! (`docs/decisions/0005-static-binary-and-name-resolution.md`).
 //!
 //! The resolver uses hosts(5) and these options of resolv.conf(5): `nameserver`, `domain`,
 //! `search`, `ndots`, `timeout` and `attempts`. It does not use the modules of nsswitch.conf(5).
