@@ -1,9 +1,9 @@
-//! Makes a root directory the machine that a context describes; run by the generated Dockerfile inside the build.
+//! Makes a root directory match a context; the generated Dockerfile runs this inside the build.
 //!
-//! What the layers below already hold is hashed and left alone, because a byte
-//! written twice costs for ever; what the manifest does not have goes; content
-//! comes from the delta, everything else from the manifest. At the end the
-//! whole root is read again and must be equal.
+//! Objects that the lower layers already provide are hashed and not written, because every written
+//! byte stays in the image. Paths without a record in the manifest are removed. Content comes from
+//! the delta, everything else from the manifest. At the end the whole root is read again and must
+//! equal the manifest.
 
 mod merged_usr;
 mod packages;
@@ -30,16 +30,16 @@ use std::io::{self, Read};
 use std::path::Path;
 use target::Target;
 
-/// What `apply` did, for people.
+/// Counts of what `apply` did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Paths that are in the image.
     pub kept: usize,
-    /// Paths that the layers below held as they should be.
+    /// Paths that the lower layers provided as the manifest has them.
     pub untouched: usize,
     /// Files whose content came from the delta, and their bytes.
     pub written: (usize, u64),
-    /// Paths removed because the deletion list has them, and others that the layers below made.
+    /// Paths removed because of the deletion list, and other paths that the build had created.
     pub removed: (usize, usize),
 }
 
@@ -121,7 +121,7 @@ impl<'a> Work<'a> {
         Some(&self.records[index])
     }
 
-    /// Removes what the manifest does not have, and what stands in the way of another type; deepest first.
+    /// Removes paths without a record, and objects of another type than recorded; deepest first.
     fn remove(
         &mut self,
         differences: &[Difference],

@@ -1,31 +1,31 @@
-//! The machine against what the layers below give: pure, path by path.
+//! Comparison of the machine with what the lower layers will provide, path by path. Pure.
 
 use super::expected::{ExpectedTree, Provided};
 use crate::model::manifest::{Names, ProvidedBy};
 use crate::model::tree::{Kind, Node};
 use crate::walk::{Tree, WalkedEntry};
 
-/// What the layers below make of one object of the machine.
+/// Comparison of one object of the machine with the lower layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// They give it as it is.
+    /// They provide exactly this object.
     Provided(ProvidedBy),
-    /// They have nothing under its path, or nothing that is sure.
+    /// They provide nothing certain under its path.
     Added,
-    /// They give something else.
+    /// They provide another object.
     Changed,
 }
 
-/// The differences between the machine and the layers below.
+/// Differences between the machine and the lower layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// By index into the tree's objects.
+    /// One change per object of the tree, in its order.
     pub changes: Vec<Change>,
-    /// Paths that the layers below give and the machine has not, sorted.
+    /// Paths that the lower layers contain and the machine does not, sorted.
     pub removed: Vec<Vec<u8>>,
 }
 
-/// Compares the machine with the layers below.
+/// Compares the machine with the lower layers.
 pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
     let changes = tree.found.iter().map(|found| change(found, expected)).collect();
     let is_there = |path: &[u8]| tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).is_ok();
@@ -48,7 +48,8 @@ fn change(found: &WalkedEntry, expected: &ExpectedTree<'_>) -> Change {
     }
 }
 
-/// Whether distributions publish what should be under this path and, given what was found there, whether it is that.
+/// Whether a distribution publishes the file under this path. With `found`, also whether the
+/// content on the machine is the published one.
 pub fn is_published(path: &[u8], found: Option<&WalkedEntry>, expected: &ExpectedTree<'_>) -> bool {
     let seen = || expected.given(path).filter(|given| matches!(given, Provided::Exact(_)));
     let shipped = expected.shipped(path);
@@ -75,8 +76,8 @@ fn is_given(found: &WalkedEntry, given: &Provided<'_>, names: &Names) -> bool {
     }
 }
 
-/// Equality of content and metadata. Times are left out: those of the base image are as good.
-/// Hard links are a matter of the whole group, which the plan looks at.
+/// Whether content and metadata are equal. Timestamps are not compared, because those of the base
+/// image are as good. The plan compares hard links, because that needs the whole group.
 fn is_same(node: &Node, base: &Node) -> bool {
     let stat = |node: &Node| (node.stat.mode, node.stat.uid, node.stat.gid);
     let known = !matches!(node.kind, Kind::File { sha256: None, .. });

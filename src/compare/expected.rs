@@ -1,8 +1,8 @@
-//! What FROM and the package layer will put on the disk, path by path, as far as that is sure.
+//! What the base image and the package layer will certainly provide, path by path.
 //!
-//! Sure is: seen in the base image, or shipped by a package that the build
-//! installs at that very version and that nothing leaves out. Everything else
-//! is carried in the delta; `apply` then writes only what really differs.
+//! A path is certain if it was seen in the base image, or if a package ships it that the build
+//! installs in exactly that version and no filter excludes it. Everything else goes into the delta;
+//! `apply` then writes only what really differs.
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::manifest::{Names, ProvidedBy};
@@ -12,12 +12,12 @@ use crate::pkg::claim::{ClaimState, ClaimedMetadata};
 use crate::pkg::plan::{PackageMode, PackageVerdict, PlannedPackages};
 use crate::pkg::{Aliases, Owned, PathFilters};
 
-/// What the layers below give for one path.
+/// What the lower layers provide for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provided<'a> {
-    /// Exactly this object, seen in the base image.
+    /// Exactly this object, because it was seen in the base image.
     Exact(&'a Node),
-    /// What a package ships under this path.
+    /// The object that a package ships under this path.
     Package {
         /// The layer in which the package puts it there.
         by: ProvidedBy,
@@ -29,7 +29,7 @@ pub enum Provided<'a> {
 }
 
 impl Provided<'_> {
-    /// The layer that gives it.
+    /// Returns the layer that provides it.
     pub fn layer(&self) -> ProvidedBy {
         match self {
             Provided::Exact(_) => ProvidedBy::Base,
@@ -38,39 +38,39 @@ impl Provided<'_> {
     }
 }
 
-/// The base image as far as it is known.
+/// Known contents of the base image.
 #[derive(Clone, Debug, Default)]
 pub struct BaseView<'a> {
-    /// What was seen in it, sorted; empty where nothing was.
+    /// All its objects, sorted; empty if the image was not read.
     pub nodes: &'a [Node],
-    /// Its regular files by what its packages ship, sorted, where it was not seen but its packages are known.
+    /// Its regular files according to its packages, sorted, if only the packages are known.
     pub listed: Option<Vec<(Box<[u8]>, Digest)>>,
-    /// Whether it has a merged `/usr`, where that was not seen.
+    /// Whether it has a merged `/usr`, if the image was not read.
     pub is_merged: bool,
-    /// What it leaves out of packages, or may leave out.
+    /// Filters for packaged files that it excludes or may exclude.
     pub filters: PathFilters,
 }
 
-/// The lower layers as far as they are known.
+/// Known contents of the lower layers.
 #[derive(Debug)]
 pub struct ExpectedTree<'a> {
     packages: Option<PlannedPackages<'a>>,
     base: BaseView<'a>,
     /// The machine's accounts: packages name the owners of their files.
     names: &'a Names,
-    /// Directories of the machine whose files packages may unpack elsewhere, since the base image has not the same merged
-    /// `/usr`.
+    /// Directories of the machine whose packaged files may be unpacked elsewhere, because the base
+    /// image does not have the same merged `/usr`.
     apart: Vec<Box<[u8]>>,
 }
 
 impl<'a> ExpectedTree<'a> {
-    /// From the machine's package database and the base image.
+    /// Combines the machine's package database and the base image.
     pub fn new(packages: Option<PlannedPackages<'a>>, base: BaseView<'a>, names: &'a Names) -> Self {
         let apart = packages.map(|packages| apart(&packages.catalog.aliases, &base)).unwrap_or_default();
         ExpectedTree { packages, base, names, apart }
     }
 
-    /// Every path that the layers below are known to give, in no order, some twice.
+    /// Returns every path that the lower layers certainly provide, unsorted, with duplicates.
     pub fn paths(&self) -> impl Iterator<Item = &'a [u8]> {
         let owned = self.packages.into_iter().flat_map(|packages| packages.catalog.owned.iter());
         let shipped = owned.filter(|(path, owned)| self.given(path).is_some() && self.is_unpacked(owned));
@@ -78,7 +78,7 @@ impl<'a> ExpectedTree<'a> {
         seen.chain(shipped.map(|(path, _)| path))
     }
 
-    /// Whether the distribution's package puts the path there, rather than the machine's own files.
+    /// Whether a package of the distribution provides the path, not the package files of the context.
     fn is_unpacked(&self, owned: &Owned<'_>) -> bool {
         self.has_role(owned, |role| matches!(role, PackageVerdict::Install(_)))
             || self.base.listed.is_some() && self.has_role(owned, |role| *role == PackageVerdict::Base)
@@ -114,20 +114,20 @@ impl<'a> ExpectedTree<'a> {
         owned.claim.digest.filter(|_| !self.has_role(&owned, is_local))
     }
 
-    /// What the base image was seen to have under a path whose package travels in the context: what is the same there
-    /// already need not travel.
+    /// Returns the base image's object under a path whose package files are included in the context.
+    /// An equal object need not be included.
     pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
         let owned = self.packages?.catalog.owned.get(path)?;
         let travels = self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_)));
         travels.then(|| tree::find(self.base.nodes, path)).flatten().map(|index| &self.base.nodes[index])
     }
 
-    /// What the layers below surely give for a path.
+    /// Returns what the lower layers certainly provide for a path.
     pub fn given(&self, path: &[u8]) -> Option<Provided<'a>> {
         let base = || tree::find(self.base.nodes, path).map(|index| Provided::Exact(&self.base.nodes[index]));
         let Some(PlannedPackages { catalog, plan }) = self.packages else { return base() };
         let Some(owned) = catalog.owned.get(path) else {
-            // Nobody's file in the base image: scripts of packages may change it.
+            // An unpackaged file of the base image: package scripts may change it.
             return if plan.runs_scripts() { None } else { base() };
         };
         if owned.claim.state == ClaimState::Obsolete {
@@ -141,7 +141,8 @@ impl<'a> ExpectedTree<'a> {
             let digest = Some(self.listed(path)?);
             Some(Provided::Package { by: ProvidedBy::Base, digest, metadata: None })
         };
-        // One owner that travels is enough: the machine's own object is in the archive then, unless it is there already.
+        // One carried owner is enough: the archive then has the machine's object, unless the base
+        // image already has it.
         if self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_))) {
             let same = listed().filter(|listed| *listed == shipped(ProvidedBy::Base));
             Some(same.unwrap_or_else(|| shipped(ProvidedBy::Packages)))
@@ -155,15 +156,16 @@ impl<'a> ExpectedTree<'a> {
         }
     }
 
-    /// What a package of the base image ships under a path, where only its packages are known.
+    /// Returns the digest of a file of the base image, if only its packages are known.
     fn listed(&self, path: &[u8]) -> Option<Digest> {
         let files = self.base.listed.as_ref()?;
         let index = files.binary_search_by(|(other, _)| (**other).cmp(path)).ok()?;
         Some(files[index].1)
     }
 
-    /// Whether installing a package puts its file exactly there. A base image of which nothing is known may have any
-    /// package already, so that nothing unpacks it anew and what the image leaves out stays away.
+    /// Whether the installation of a package puts its file exactly there. A base image with unknown
+    /// contents may already have the package. Nothing unpacks it again then, and files that the
+    /// image excludes stay missing.
     fn is_installed(&self, path: &[u8], owned: &Owned<'_>) -> bool {
         let Some(PlannedPackages { catalog, plan }) = self.packages else { return false };
         self.is_in_place(path, owned)
@@ -171,14 +173,15 @@ impl<'a> ExpectedTree<'a> {
             && (plan.base_known || !self.base.filters.excludes(path))
     }
 
-    /// Whether packages unpack to this very path.
+    /// Whether packages unpack to exactly this path.
     fn is_in_place(&self, path: &[u8], owned: &Owned<'_>) -> bool {
         owned.claim.state != ClaimState::Diverted
             && !self.apart.iter().any(|directory| tree::is_within(path, directory))
     }
 }
 
-/// What a link that only the machine has leads to, and the name of one that only the base image has.
+/// Returns the targets of merged-`/usr` links that only the machine has, and the names of those
+/// that only the base image has.
 fn apart(machine: &Aliases, base: &BaseView<'_>) -> Vec<Box<[u8]>> {
     let usual = Aliases::from_links(merged_usr::USUAL.into_iter().filter(|_| base.is_merged));
     let seen = Aliases::from_links(base.nodes.iter().filter_map(|node| match &node.kind {
@@ -186,7 +189,7 @@ fn apart(machine: &Aliases, base: &BaseView<'_>) -> Vec<Box<[u8]>> {
         _ => None,
     }));
     let theirs = if base.nodes.is_empty() { usual } else { seen };
-    // Which of the usual links an image has that was not seen is not known; whoever has some is merged.
+    // The links of an image that was not read are unknown; one link means that it is merged.
     let is_merged = |aliases: &Aliases| aliases.iter().next().is_some();
     if base.nodes.is_empty() && is_merged(machine) == is_merged(&theirs) {
         return Vec::new();
