@@ -1,4 +1,4 @@
-//! The conversion, stage by stage: this file reads as the specification does.
+//! The conversion, stage by stage, in the order of the specification.
 
 use crate::compare::diff::{self, Delta};
 use crate::compare::expected::ExpectedTree;
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a conversion was asked for, resolved.
+/// Resolved options of a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The file system to convert.
@@ -62,7 +62,7 @@ pub struct Options {
     pub threads: usize,
     /// How the archives are packed.
     pub compression: Compression,
-    /// What to show meanwhile.
+    /// Progress display.
     pub progress: ProgressMode,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process.
     pub require_readonly: bool,
@@ -72,18 +72,18 @@ pub struct Options {
     pub insecure_target: bool,
 }
 
-/// What came of a conversion.
+/// Result of a conversion.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The plan in figures.
+    /// Counts and decisions of the plan.
     pub summary: Summary,
-    /// How the machine was kept from being changed.
+    /// Enforced parts of the sandbox.
     pub sandbox: Sandbox,
     /// Sizes of the archives; none for a dry run.
     pub sizes: Option<Sizes>,
-    /// What came over the network; nothing if nobody was to be asked.
+    /// Network traffic; `None` with `--offline`.
     pub traffic: Option<Stats>,
-    /// Everything that was skipped, unstable, unreadable or withheld.
+    /// Skipped, unstable, unreadable and withheld objects.
     pub findings: Findings,
 }
 
@@ -155,15 +155,15 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     Ok(Outcome { summary, sandbox, sizes: Some(sizes), traffic, findings })
 }
 
-/// The threads that read databases, and the one that looks into others' memory maps, begun after the first doors are closed, so
-/// that they are behind them too.
+/// Starts the worker threads and the thread that watches memory maps of other processes. They start
+/// after the first step of the sandbox, so that it holds for them too.
 fn start_threads(threads: usize) -> Result<Watch> {
     let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))?;
     Watch::start()
 }
 
-/// What the context is written to, begun; nothing for a dry run.
+/// Returns the started output of the context; `None` for a dry run.
 fn target(
     options: &Options,
     scratch: &CleanupHandle,
@@ -207,8 +207,9 @@ fn open(path: &Path) -> Result<Root> {
     Root::open(path).map_err(|cause| Error::io(format!("--root {}", path.display()), cause))
 }
 
-/// Waits until no package manager is at work, because it leaves the machine between two states. Returns what shows whether
-/// another one starts later. Code 20 if one is still at work after a minute.
+/// Waits until no package manager is running, because it leaves the machine between two states.
+/// Returns a stamp that changes if another one starts later. Exit code 20 if one is still running
+/// after a minute.
 fn settled_database(root: &Root, family: Option<Family>) -> Result<Option<Stamp>> {
     /// Most updates of a few packages end within this time.
     const SECONDS: u32 = 60;
@@ -225,7 +226,7 @@ fn settled_database(root: &Root, family: Option<Family>) -> Result<Option<Stamp>
         .hint("run again when the package manager has finished"))
 }
 
-/// What shows whether the package database was written to: inode, length and timestamps of its main file.
+/// State of the package database: inode, length and timestamps of its main file.
 type Stamp = (u64, u64, i64, i64, i64);
 
 fn database_stamp(root: &Root, family: Family) -> Option<Stamp> {
@@ -234,7 +235,7 @@ fn database_stamp(root: &Root, family: Family) -> Option<Stamp> {
     Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
 }
 
-/// Reports packages that were installed or removed during the run: a part of what was read is older than the rest.
+/// Reports packages that were installed or removed during the run: a part of the data is older.
 fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findings: &mut Findings) {
     let Some(family) = family else { return };
     if database_stamp(root, family) != was {
@@ -243,7 +244,7 @@ fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findi
     }
 }
 
-/// The user's rules, then those for secrets that this machine's own files give, then the built-in ones.
+/// Returns the user's rules, then rules for secrets of this machine, then the built-in ones.
 fn policy(
     root: &Root,
     options: &Options,
@@ -325,7 +326,8 @@ fn inodes_in_use(root: &Root) -> u64 {
     rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
 }
 
-/// Works out the files that rules rewrite. One that cannot be read is a loss; rpm's database should be one of them and is not.
+/// Returns the files that rules rewrite. A file that cannot be read is a loss. rpm's database is not
+/// rewritten yet.
 fn rewrite_files(
     root: &Root,
     tree: &Tree,

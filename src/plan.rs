@@ -1,4 +1,4 @@
-//! What becomes of every path, and why. Pure; `--dry-run` ends here.
+//! Verdict on every path, with its reason. Pure; `--dry-run` ends here.
 
 use crate::compare::diff::{Change, Delta};
 use crate::model::digest::Sha256;
@@ -25,7 +25,7 @@ pub enum Reason {
     InPackage(PackageId),
     /// This package ships it, and it was changed since.
     Changed(PackageId),
-    /// This package ships it, but what the layers below will hold is not sure.
+    /// This package ships it, but the contents of the lower layers are uncertain.
     Unsure(PackageId),
     /// It belongs to this package, which is not in the image.
     Dropped(PackageId),
@@ -58,7 +58,7 @@ pub enum Reason {
 /// The verdict on one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What becomes of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// Where the image gets it from, if it is in the image.
     pub layer: Option<ProvidedBy>,
@@ -82,7 +82,7 @@ pub struct Rewritten {
 pub struct PlanInput<'a> {
     /// The machine.
     pub tree: &'a Tree,
-    /// Its difference from the layers below.
+    /// Its differences from the lower layers.
     pub delta: &'a Delta,
     /// The rules.
     pub policy: &'a Policy,
@@ -90,7 +90,7 @@ pub struct PlanInput<'a> {
     pub packages: Option<PlannedPackages<'a>>,
     /// Files that a rule rewrites, by path.
     pub rewritten: &'a BTreeMap<Box<[u8]>, Rewritten>,
-    /// Who made what no package ships.
+    /// Provenance of unpackaged files.
     pub generated: &'a Generated,
     /// Files that hold a secret which a process was given, by index into the tree's objects.
     pub secret_holders: &'a BTreeSet<usize>,
@@ -101,9 +101,9 @@ pub struct PlanInput<'a> {
 pub struct Plan {
     /// By index into the tree's objects.
     pub decisions: Vec<Decision>,
-    /// Paths that the layers below give and the image must not have, sorted.
+    /// Paths that the lower layers contain and the image must not have, sorted.
     pub deletions: Vec<Vec<u8>>,
-    /// What people must know about the decisions.
+    /// Findings about the decisions.
     pub findings: Findings,
 }
 
@@ -235,7 +235,7 @@ impl PlanInput<'_> {
         (found.published || is_empty) && found.rule.is_some_and(withheld)
     }
 
-    /// Who made what no package ships, if that is known.
+    /// Returns the provenance of an unpackaged path, if it is known.
     fn maker(&self, index: usize, found: &WalkedEntry, known: &Known) -> Option<Reason> {
         let alternative = known.alternatives.get(&*found.node.path).filter(|link| link.is(&found.node.kind));
         let alternative = alternative.map(|link| Reason::Alternative(link.group));
@@ -259,7 +259,7 @@ impl PlanInput<'_> {
         }
     }
 
-    /// What the policy decides; nothing if the path is to be kept as it is.
+    /// Returns the decision of the policy; `None` if the path is kept as it is.
     fn by_rule(&self, index: usize, found: &WalkedEntry) -> Option<Decision> {
         let id = found.rule?;
         let verdict = match self.policy.rule(id).action {
@@ -408,7 +408,7 @@ fn withhold_links(facts: PlanInput<'_>, decisions: &mut [Decision]) {
     }
 }
 
-/// A file that is rewritten is rewritten under all its names, so that the original content is under none.
+/// Rewrites a file under all its names, so that no name keeps the original content.
 fn rewrite_links(found: &[WalkedEntry], decisions: &mut [Decision]) {
     let rewritten: HashMap<u32, Decision> = found
         .iter()
@@ -423,7 +423,7 @@ fn rewrite_links(found: &[WalkedEntry], decisions: &mut [Decision]) {
     }
 }
 
-/// What is in the image needs its directories there.
+/// Keeps the parent directories of every path in the image.
 fn keep_parents(found: &[WalkedEntry], decisions: &mut [Decision], facts: PlanInput<'_>) {
     let mut needed: HashSet<&[u8]> = HashSet::new();
     for index in (0..found.len()).rev() {
@@ -457,7 +457,7 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
             findings.note(findings::Kind::Withheld, path, reason())
         }
         (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
-        // What package scripts made of published files is noise.
+        // Package scripts change published files on every machine.
         (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {
             if let Some(likely) = found.secret.filter(|secret| !secret.certain) {
                 let text =
@@ -469,7 +469,8 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
     }
 }
 
-/// What the layers below give and the image must not have: paths the machine has not, and paths that are ruled out.
+/// Returns the paths to delete: paths of the lower layers that the machine does not have or that a
+/// rule excludes.
 fn deletions(facts: PlanInput<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
     let ruled_out = facts.tree.found.iter().zip(decisions).zip(&facts.delta.changes);
     let ruled_out = ruled_out.filter(|((_, decision), change)| {
