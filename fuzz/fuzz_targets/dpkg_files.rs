@@ -4,8 +4,9 @@
 //! slave.
 #![no_main]
 
-use vm2docker_self::pkg::dpkg::admin;
-use vm2docker_self::pkg::{Aliases, Problem, owned};
+use vm2docker_self::model::problem::Problem;
+use vm2docker_self::pkg::Aliases;
+use vm2docker_self::pkg::dpkg::{admin, files};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lines = bytes.split(|&byte| byte == b'\n').count();
@@ -13,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(problems.len() <= 1000 && problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
     };
     let aliases = Aliases::from_links([("bin", "usr/bin"), ("lib64", "usr/lib64")]);
-    let (sums, problems) = owned::parse_md5sums(bytes, &aliases);
+    let (sums, problems) = files::parse_md5sums(bytes, &aliases);
     check(&problems);
     for path in sums.keys() {
         assert!(!path.split(|&byte| byte == b'/').any(|part| matches!(part, b"" | b"." | b"..")));

@@ -6,8 +6,8 @@
 #![no_main]
 
 use std::collections::BTreeSet;
-use vm2docker_self::pkg::dpkg::{status, version};
-use vm2docker_self::pkg::{Package, parse_status, parse_status_d};
+use vm2docker_self::pkg::dpkg::status::{self, StatusEntry, parse_status, parse_status_d};
+use vm2docker_self::pkg::dpkg::version;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for (packages, problems) in [parse_status(bytes), parse_status_d(bytes)] {
@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn check(package: &Package) {
+fn check(package: &StatusEntry) {
     assert!(status::is_valid_name(package.name.as_bytes()));
     assert!(package.architecture.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     assert!(!package.architecture.starts_with('-'));

@@ -3,9 +3,9 @@
 //! Every relation accepts the version it names if and only if its operator includes equality.
 #![no_main]
 
+use vm2docker_self::pkg::dpkg::relation;
+use vm2docker_self::pkg::dpkg::relation::{Operator, Relation};
 use vm2docker_self::pkg::dpkg::version;
-use vm2docker_self::pkg::relation;
-use vm2docker_self::pkg::relation::{Operator, Relation};
 
 libfuzzer_sys::fuzz_target!(|value: &[u8]| {
     let (groups, damaged) = relation::parse_groups(value);
