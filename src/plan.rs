@@ -154,7 +154,7 @@ impl PlanInput<'_> {
             Reason::InPackage(index) => format!("package {}", package(index)),
             Reason::Changed(index) => format!("changed since package {} shipped it", package(index)),
             Reason::Unsure(index) => {
-                format!("package {}; what the layers below will hold is not sure", package(index))
+                format!("package {}; contents of the lower layers are uncertain", package(index))
             }
             Reason::Dropped(index) => self.dropped_reason(index),
             Reason::Unowned => "no package ships it".to_owned(),

@@ -56,18 +56,18 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     let begun = Instant::now();
     need_root()?;
     let options = options(args)?;
-    let (courier, stream) = courier(args)?;
+    let (upload_child, stream) = upload_child(args)?;
     let remover = args.remove_self.then(SelfRemoval::spawn).transpose()?;
     if !args.full_speed {
         throttle::lower_priority();
     }
     let outcome = match pipeline::convert(&options, scratch, stream) {
         Ok(outcome) => outcome,
-        // Where the server is what ended it, that has been said already.
-        Err(_) if courier.is_some_and(UploadChild::has_failed) => return Ok(Code::UploadFailed),
+        // If the upload ended the conversion, the child has printed the reason.
+        Err(_) if upload_child.is_some_and(UploadChild::has_failed) => return Ok(Code::UploadFailed),
         Err(error) => return Err(error),
     };
-    let delivered = courier.map(UploadChild::finish).transpose()?;
+    let delivered = upload_child.map(UploadChild::finish).transpose()?;
     if args.common.json {
         console::json(&Conversion {
             plan: Document::new(&outcome.summary),
@@ -92,7 +92,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     Ok(match remover {
         Some(remover) if code == Code::Done => remover.run(),
         Some(_) => {
-            console::tell("--remove-self: vm2docker-self stays, as not everything was done\n");
+            console::tell("--remove-self: vm2docker-self was not removed, because the run is incomplete\n");
             code
         }
         None => code,
@@ -146,19 +146,22 @@ fn options(args: &Convert) -> Result<Options> {
     })
 }
 
-/// The process that will deliver the context, and what a context that is not kept is written to; nothing if nobody wants it.
-fn courier(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)> {
+/// Starts the child that uploads the context. Without `--out` it also returns the stream to which the
+/// context is written. Both are `None` without `--upload`.
+fn upload_child(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)> {
     let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok((None, None)) };
     let (delivery, ca_file) = (&args.delivery, &args.network.ca_file);
     let form = match (&args.out, delivery.upload_as) {
         (Some(_), form) => form.unwrap_or(Form::Tar),
         (None, Some(Form::Tar)) => {
-            let what = "--upload-as tar: of what is sent while it is made no archive can be made, whose parts' lengths come first";
-            return Err(Error::new(Code::Usage, what).hint("send files, or keep the context with --out"));
+            let what = "--upload-as tar: not possible without --out, because a tar header needs the size of a file in advance";
+            return Err(
+                Error::new(Code::Usage, what).hint("use --upload-as files, or keep the context with --out")
+            );
         }
         (None, _) => Form::Files,
     };
-    // What can be refused is refused before the work.
+    // Usage errors must end the run before the conversion starts.
     let token = Token::find(delivery.token_file.as_deref())?;
     let server = server(url.to_owned(), token, ca_file.clone(), &args.common);
     server.check(form)?;
@@ -167,13 +170,11 @@ fn courier(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)> {
     flags.extend(args.common.json.then(|| "--json".into()));
     flags.extend(args.common.quiet.then(|| "--quiet".into()));
     match &args.out {
-        None => {
-            UploadChild::spawn_stream(&server, &flags).map(|(courier, stream)| (Some(courier), Some(stream)))
-        }
+        None => UploadChild::spawn_stream(&server, &flags).map(|(child, stream)| (Some(child), Some(stream))),
         Some(out) => {
             flags.extend(["--upload-as".into(), form.name().into()]);
             flags.extend(delivery.token_file.iter().map(|file| flag("--token-file=", file)));
-            UploadChild::spawn(out, &server, &flags).map(|courier| (Some(courier), None))
+            UploadChild::spawn(out, &server, &flags).map(|child| (Some(child), None))
         }
     }
 }

@@ -14,12 +14,12 @@ pub(super) fn upload(
     server: Server,
     common: &Common,
 ) -> Result<Code> {
-    // Certificates and the context are read as the machine's files are: without a trace.
+    // The sandbox also keeps access times of certificates and of the context unchanged.
     Sandbox::enter(false)?;
     send_context(context, delivery, server, common)
 }
 
-/// In the courier's process: sends what the conversion has made, if it says so.
+/// Uploads a finished context in the child process, after the conversion has reported success.
 pub(super) fn deliver(
     context: PathBuf,
     delivery: DeliveryArgs,
@@ -30,7 +30,7 @@ pub(super) fn deliver(
     if child::wait_for_start() { send_context(context, delivery, server, common) } else { Ok(Code::Failed) }
 }
 
-/// In the courier's process: sends what the conversion makes.
+/// Uploads a context in the child process while the conversion writes it.
 pub(super) fn send(server: &Server, common: &Common) -> Result<Code> {
     child::exit_with_parent();
     Sandbox::enter(false)?;
