@@ -9,11 +9,24 @@ const OK: u16 = 0x8180;
 const TRUNCATED: u16 = 0x8380;
 const NAME: &[u8] = b"\xc0\x0c";
 
+/// Binds a free port for both protocols.
+///
+/// The kernel picks a port that is free for one protocol only, so this repeats until both are free.
+fn same_udp_and_tcp_port() -> (UdpSocket, TcpListener) {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        match UdpSocket::bind(listener.local_addr().unwrap()) {
+            Ok(socket) => return (socket, listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Starts a DNS server (UDP and TCP) that sends the messages that `reply` returns for a query.
 fn name_server(reply: impl Fn(&[u8], bool) -> Vec<Vec<u8>> + Send + Sync + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (socket, listener) = same_udp_and_tcp_port();
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).unwrap();
     let reply = std::sync::Arc::new(reply);
     let for_streams = std::sync::Arc::clone(&reply);
     std::thread::spawn(move || {
