@@ -15,7 +15,7 @@ use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::digest::Digest;
 use crate::model::findings::{self, Findings};
 use crate::pkg::manager::DatabaseFormat;
-use crate::pkg::plan::{self as package_plan, PackageMode, PackageVerdict};
+use crate::pkg::plan::{self as package_plan, Availability, PackageMode, PackageVerdict};
 use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
@@ -104,11 +104,23 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let client = client.as_ref();
     let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
     let repositories = repositories.as_deref();
-    let base = base(options, &inventory, catalog, repositories, client, &mut findings)?;
+    let installs = repositories.filter(|_| options.mode == PackageMode::Install);
+    let mut of_repositories = Findings::default();
+    // Reading the base image and the package indexes takes as long as a third of the walk.
+    let (base, available) = rayon::join(
+        || base(options, &inventory, catalog, repositories, client, &mut findings),
+        || installs.map(|repositories| repositories.available(&mut of_repositories)),
+    );
+    let base = base?;
     // FROM scratch has no package manager that could install anything.
-    let mode = if base.reference.is_none() { PackageMode::Carry } else { options.mode };
-    let installs = repositories.filter(|_| mode == PackageMode::Install);
-    let available = installs.map(|repositories| repositories.available(&mut findings)).unwrap_or_default();
+    let installs = installs.filter(|_| base.reference.is_some());
+    let (mode, available) = match installs {
+        Some(_) => (PackageMode::Install, available.unwrap_or_default()),
+        None => (PackageMode::Carry, Availability::default()),
+    };
+    if installs.is_some() {
+        findings.extend(of_repositories);
+    }
     let package_plan =
         catalog.map(|catalog| package_plan::decide(catalog, &base.packages(), &available, mode));
     let packages =

@@ -3,7 +3,7 @@
 use crate::model::digest::Sha256;
 use sha2::Digest;
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// A piece that passes from the reading thread to the other; at most [`PIECES`] wait.
 const PIECE: usize = 256 << 10;
@@ -41,15 +41,22 @@ impl<R: Read> Read for Hashing<R> {
 /// `source` is read to its end only if `work` does so.
 pub(crate) fn read_ahead<T>(source: &mut (dyn Read + Send), work: impl FnOnce(&mut dyn Read) -> T) -> T {
     let (sender, receiver) = sync_channel(PIECES);
+    let (used_sender, used_receiver) = channel();
     std::thread::scope(|scope| {
-        scope.spawn(move || send_all(source, &sender));
-        work(&mut Received { receiver, piece: Vec::new(), used: 0 })
+        scope.spawn(move || send_all(source, &sender, &used_receiver));
+        work(&mut Received { receiver, used_pieces: used_sender, piece: Vec::new(), used: 0 })
     })
 }
 
-fn send_all(source: &mut (dyn Read + Send), sender: &SyncSender<io::Result<Vec<u8>>>) {
+/// Sends all pieces of `source`, in buffers that the receiver has returned as far as there are any.
+fn send_all(
+    source: &mut (dyn Read + Send),
+    sender: &SyncSender<io::Result<Vec<u8>>>,
+    used_pieces: &Receiver<Vec<u8>>,
+) {
     loop {
-        let mut piece = vec![0; PIECE];
+        let mut piece = used_pieces.try_recv().unwrap_or_default();
+        piece.resize(PIECE, 0);
         let result = read_full(source, &mut piece).map(|got| {
             piece.truncate(got);
             piece
@@ -63,6 +70,7 @@ fn send_all(source: &mut (dyn Read + Send), sender: &SyncSender<io::Result<Vec<u
 
 struct Received {
     receiver: Receiver<io::Result<Vec<u8>>>,
+    used_pieces: Sender<Vec<u8>>,
     piece: Vec<u8>,
     used: usize,
 }
@@ -71,7 +79,10 @@ impl Read for Received {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.used == self.piece.len() {
             let Ok(piece) = self.receiver.recv() else { return Ok(0) };
-            (self.piece, self.used) = (piece?, 0);
+            let used = std::mem::replace(&mut self.piece, piece?);
+            self.used = 0;
+            // The sender is gone at the end of the source; it needs no buffers then.
+            let _ = self.used_pieces.send(used);
         }
         let count = buffer.len().min(self.piece.len() - self.used);
         buffer[..count].copy_from_slice(&self.piece[self.used..self.used + count]);

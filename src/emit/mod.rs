@@ -32,6 +32,7 @@ use crate::system::root::Root;
 use files::{ArchiveBuilder, ArchiveOutcome, Changes};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// The name that `build.sh` gives the machine's image.
 const SYSTEM_IMAGE: &str = "vm2docker/machine:latest";
@@ -74,35 +75,52 @@ pub struct Emission<'a> {
 /// the findings.
 pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Findings) -> Result<Sizes> {
     sink.check_room(least(emission.summary))?;
+    let sizes = std::thread::scope(|scope| write_files(scope, emission, &mut sink, findings))?;
+    sink.finish()?;
+    Ok(sizes)
+}
+
+/// Writes all files but `COMPLETE`. Reads the archives back in threads of `scope`, while it writes
+/// the other files.
+fn write_files<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    emission: &'scope Emission<'_>,
+    sink: &mut ContextWriter,
+    findings: &mut Findings,
+) -> Result<Sizes> {
     let mut shipper = ArchiveBuilder::new(emission.root, emission.input, emission.plan);
-    let mut sizes = Sizes::default();
+    let mut archives = Vec::new();
     if carries_packages(emission) {
         let wanted = |index: usize| is_carried(emission.input, index);
-        sizes.packages =
-            archive(&mut sink, PACKAGES, emission, &mut shipper, &[ProvidedBy::Packages], &wanted)?;
+        let layers = [ProvidedBy::Packages];
+        archives.push(archive(scope, sink, PACKAGES, emission, &mut shipper, &layers, &wanted)?);
     }
     let layers = [ProvidedBy::Delta, ProvidedBy::Generated];
-    sizes.delta = archive(&mut sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
+    let delta = archive(scope, sink, DELTA, emission, &mut shipper, &layers, &|_| true)?;
+    let sizes = Sizes { delta: delta.size, packages: archives.iter().map(|archive| archive.size).sum() };
+    archives.push(delta);
     if let Some(recipient) = emission.recipient {
-        withheld(&mut sink, &mut shipper, recipient)?;
+        withheld(sink, &mut shipper, recipient)?;
     }
     shipper.tell_mapped(&emission.watch.finish());
     findings.extend(std::mem::take(&mut shipper.findings));
-    let todo = manifest(&mut sink, emission, &shipper.changes)?;
+    let todo = manifest(sink, emission, &shipper.changes)?;
     sink.write("SECRETS.todo", todo.as_bytes())?;
     sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
-    build_files(&mut sink, emission, findings)?;
+    build_files(sink, emission, findings)?;
     let links = &emission.summary.base.merged_usr;
     if !links.is_empty() {
         sink.write(MERGED_USR, text::merged_usr(links).as_bytes())?;
     }
-    descriptions(&mut sink, emission)?;
-    services::write(&mut sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
-    binary(&mut sink)?;
+    descriptions(sink, emission)?;
+    services::write(sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
+    binary(sink)?;
     findings.extend(emission.root.take_faults());
-    json_lines(&mut sink, FINDINGS, &findings.sorted())?;
-    proof::refuse_secrets(&sink)?;
-    sink.finish()?;
+    json_lines(sink, FINDINGS, &findings.sorted())?;
+    proof::refuse_secrets(sink)?;
+    for archive in archives {
+        archive.verify(emission.input, &shipper.changes)?;
+    }
     Ok(sizes)
 }
 
@@ -149,36 +167,53 @@ fn is_carried(facts: PlanInput<'_>, index: usize) -> bool {
     })
 }
 
-/// Writes an archive of the chosen objects of some layers and proves it. Returns its size.
+/// A written archive that a thread reads back.
+struct WrittenArchive<'scope> {
+    name: String,
+    /// Size in bytes.
+    size: u64,
+    /// Indices of the tree: the regular files whose content it has.
+    shipped: Vec<usize>,
+    members: ScopedJoinHandle<'scope, Result<proof::Members>>,
+}
+
+impl WrittenArchive<'_> {
+    /// Waits for the thread and compares the members with the files as they were read. Returns an
+    /// error with code 5 if they differ.
+    fn verify(self, input: PlanInput<'_>, changes: &Changes) -> Result<()> {
+        let lost = |_| Error::io(&self.name, io::ErrorKind::Other.into());
+        let members = self.members.join().map_err(lost)??;
+        members.prove(&self.name, input, changes, &self.shipped)
+    }
+}
+
+/// Writes an archive of the chosen objects of some layers and starts to read it back.
 ///
-/// What is kept is proven as it comes back from the disk; what is sent cannot be had again, so it is taken apart on its way.
-fn archive(
+/// A stored archive is read from the disk. A sent one is read on its way to the server, because it
+/// is not available afterwards.
+fn archive<'scope>(
+    scope: &'scope Scope<'scope, '_>,
     sink: &mut ContextWriter,
     stem: &str,
-    emission: &Emission<'_>,
+    emission: &'scope Emission<'_>,
     shipper: &mut ArchiveBuilder<'_>,
     layers: &[ProvidedBy],
     wanted: &dyn Fn(usize) -> bool,
-) -> Result<u64> {
-    let name = &format!("{stem}{}", emission.compression.extension());
+) -> Result<WrittenArchive<'scope>> {
+    let name = format!("{stem}{}", emission.compression.extension());
     let found = &emission.input.tree.found[..];
     let mut ship = |out: &mut dyn Write| shipper.ship(out, layers, wanted);
-    let is_kept = sink.directory().is_some();
-    let (size, members) = if is_kept {
-        let size = pack(sink.file(name)?, None, name, emission, &mut ship)?;
-        (size, proof::members(sink.read_back(name)?, name, found)?)
+    let shown = name.clone();
+    let (size, members) = if sink.directory().is_some() {
+        let size = pack(sink.file(&name)?, None, &name, emission, &mut ship)?;
+        let stored = sink.read_back(&name)?;
+        (size, scope.spawn(move || proof::members(stored, &shown, found)))
     } else {
-        let (aside, tee) = io::pipe().map_err(|cause| Error::io(name, cause))?;
-        std::thread::scope(|scope| {
-            let members = scope.spawn(move || proof::members(aside, name, found));
-            let size = pack(sink.file(name)?, Some(tee), name, emission, &mut ship);
-            let lost = |_| Error::io(name, io::ErrorKind::Other.into());
-            let members = members.join().map_err(lost)?;
-            Ok::<_, Error>((size?, members?))
-        })?
+        let (aside, tee) = io::pipe().map_err(|cause| Error::io(&name, cause))?;
+        let members = scope.spawn(move || proof::members(aside, &shown, found));
+        (pack(sink.file(&name)?, Some(tee), &name, emission, &mut ship)?, members)
     };
-    members.prove(name, emission.input, &shipper.changes, &shipper.shipped)?;
-    Ok(size)
+    Ok(WrittenArchive { name, size, shipped: std::mem::take(&mut shipper.shipped), members })
 }
 
 /// Compresses what `ship` writes into a file, and into a pipe beside it. Returns the size.

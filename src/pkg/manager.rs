@@ -126,7 +126,7 @@ pub struct BuildInput<'a> {
 }
 
 /// The package repositories of a machine.
-pub trait Repositories {
+pub trait Repositories: Sync {
     /// Returns the time of the last change of the machine's packages, in seconds since 1970.
     fn last_change(&self, findings: &mut Findings) -> i64;
 

@@ -168,7 +168,14 @@ impl Walker<'_> {
             let inside = self.scope.policy.and_then(|policy| here.inside(&name, policy));
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => self.subdirectory(tasks, path, inside, here, &stat),
-                FileType::RegularFile => batch.extend(self.file(path, inside, &stat, here.fd.as_fd())),
+                FileType::RegularFile => {
+                    let pending = self.file(path, inside, &stat, here.fd.as_fd());
+                    // If a large file waited, it could be the last to be read, with one busy thread.
+                    match pending {
+                        Some(large) if large.size >= ALONE => self.read_batch(&here.fd, vec![large]),
+                        pending => batch.extend(pending),
+                    }
+                }
                 _ => self.special(path, inside, &stat, here.fd.as_fd()),
             }
             if batch.len() >= BATCH_FILES || batch.iter().map(|file| file.size).sum::<u64>() >= BATCH_BYTES {

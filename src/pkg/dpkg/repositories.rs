@@ -14,8 +14,8 @@ use crate::pkg::plan::{Availability, VersionSource};
 use crate::pkg::{Catalog, Pin};
 use crate::system::root::Root;
 use crate::transfer::net::Client;
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The package repositories of a machine, as apt has them configured.
@@ -28,9 +28,9 @@ pub struct AptRepositories<'a> {
     /// Current time in seconds since 1970.
     now: i64,
     /// Answers of the repositories about the machine's packages, once they were queried.
-    lists: OnceCell<Lists>,
+    lists: OnceLock<Lists>,
     /// Sources for apt in the build, once [`Repositories::available`] has queried them.
-    sources: OnceCell<Vec<Source>>,
+    sources: OnceLock<Vec<Source>>,
 }
 
 impl<'a> AptRepositories<'a> {
@@ -46,8 +46,8 @@ impl<'a> AptRepositories<'a> {
             client,
             architectures,
             now,
-            lists: OnceCell::new(),
-            sources: OnceCell::new(),
+            lists: OnceLock::new(),
+            sources: OnceLock::new(),
         }
     }
 
