@@ -1,4 +1,4 @@
-//! Reads that give way to others and leave the page cache as they found it.
+//! Reads files with low impact: in small chunks, and without changing the page cache.
 
 use super::throttle;
 use rustix::fs::{self, Advice, SeekFrom, Stat};
@@ -8,27 +8,29 @@ use std::io::{self, IoSliceMut, Read};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The most that is asked of a disk at a time, in bytes, when others may want it.
-const PIECE: usize = 64 << 10;
+/// Maximum number of bytes per read while this process is throttled.
+const CHUNK_SIZE: usize = 64 << 10;
 
-/// A file that is read from beginning to end once.
+/// File that is read once from start to end.
 ///
-/// What was in memory before stays there, for production has it there; what had to come from the disk for this process goes
-/// again. Which is which tells a read that may not wait (`RWF_NOWAIT` in `preadv2(2)`): from the first that would have to
-/// on, what is in memory is there because of this process, which the kernel reads ahead for.
+/// Pages that were in the page cache before stay there, because other processes use them. Pages
+/// that the kernel read for this process are removed again. A read with `RWF_NOWAIT`
+/// (`preadv2(2)`) fails with `EAGAIN` at the first page that is not cached. After this position,
+/// all pages are treated as read for this process, because the kernel reads ahead.
 #[derive(Debug)]
 pub struct CacheNeutralReader {
     file: File,
     position: u64,
-    /// From where on the file was not in memory; nothing as long as all of it was.
+    /// Position from which on the file was not in the page cache; `None` if all of it was so far.
     cold_from: Option<u64>,
-    /// Whether the kernel and the file system can tell, and anybody asks.
-    tells: bool,
-    /// How long the file is and where its next data are, if it has holes.
+    /// Whether reads use `RWF_NOWAIT`: this process is throttled, and the file system supports
+    /// it.
+    uses_nowait: bool,
+    /// Size of the file and position of its next data, if it has holes.
     holes: Option<Holes>,
 }
 
-/// The data that follow the last hole that was found.
+/// Data range after the last hole that was found.
 #[derive(Debug)]
 struct Holes {
     size: u64,
@@ -37,38 +39,39 @@ struct Holes {
 }
 
 impl CacheNeutralReader {
-    /// A file, from its beginning.
+    /// Creates a reader at the start of the file.
     pub fn new(file: File) -> Self {
         if throttle::is_throttled() {
-            // No reading ahead, which is 8 MiB on some machines: what the disk has begun makes all others wait.
+            // Disables read-ahead, which is 8 MiB on some machines. Other processes would have to
+            // wait for it.
             let _ = fs::fadvise(&file, 0, None::<NonZeroU64>, Advice::Random);
         }
         CacheNeutralReader {
             file,
             position: 0,
             cold_from: None,
-            tells: throttle::is_throttled(),
+            uses_nowait: throttle::is_throttled(),
             holes: None,
         }
     }
 
-    /// A file of which only the data are read, and zeros in place of holes that cost no reading.
+    /// Creates a reader that reads only data from the disk and returns zeros for holes.
     pub fn with_holes(file: File, stat: &Stat) -> Self {
         let size = stat.st_size as u64;
-        // Blocks of 512 bytes, whatever the file system's are (stat(2)).
+        // The unit is 512 bytes on all file systems (stat(2)).
         let has_holes = (stat.st_blocks as u64).saturating_mul(512) < size;
         let holes = has_holes.then_some(Holes { size, from: 0, until: 0 });
         CacheNeutralReader { holes, ..CacheNeutralReader::new(file) }
     }
 
-    /// Moves to the end of the hole that begins here, and returns its length.
+    /// Moves to the end of the hole at the current position and returns its length.
     pub fn skip_hole(&mut self) -> u64 {
         let length = self.hole();
         self.position += length;
         length
     }
 
-    /// The length of the hole that begins here; 0 if there are data.
+    /// Returns the length of the hole at the current position; 0 if there are data.
     fn hole(&mut self) -> u64 {
         let Some(holes) = &mut self.holes else { return 0 };
         if self.position >= holes.until {
@@ -79,7 +82,7 @@ impl CacheNeutralReader {
                 }
                 // No more data (lseek(2)).
                 Err(Errno::NXIO) => (holes.from, holes.until) = (holes.size, holes.size),
-                // The file system does not know: everything is read.
+                // The file system does not support SEEK_DATA, so all of the file is read.
                 Err(_) => {
                     self.holes = None;
                     return 0;
@@ -89,33 +92,34 @@ impl CacheNeutralReader {
         holes.from.min(holes.size).saturating_sub(self.position)
     }
 
-    /// The file itself.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The file back, with all of it in memory: it will be read once more.
+    /// Returns the file and keeps it in the page cache, for a file that is read again.
     pub fn keep(self) -> File {
         self.file
     }
 
-    /// The file back, with what only this process has brought into memory out of it again.
+    /// Returns the file and removes the pages from the page cache that were read for this
+    /// process.
     pub fn forget(self) -> File {
         if let Some(from) = self.cold_from {
-            // The advice is all: where it is not taken, nothing is lost but memory.
+            // If the advice fails, the pages only use memory.
             let _ = fs::fadvise(&self.file, from, None::<NonZeroU64>, Advice::DontNeed);
         }
         self.file
     }
 
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let most = if throttle::is_throttled() { PIECE.min(buffer.len()) } else { buffer.len() };
+        let most = if throttle::is_throttled() { CHUNK_SIZE.min(buffer.len()) } else { buffer.len() };
         let buffer = &mut buffer[..most];
-        if self.tells && self.cold_from.is_none() {
+        if self.uses_nowait && self.cold_from.is_none() {
             let buffers = &mut [IoSliceMut::new(buffer)];
             match rustix::io::preadv2(&self.file, buffers, self.position, ReadWriteFlags::NOWAIT) {
                 Err(Errno::AGAIN) => self.cold_from = Some(self.position),
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.tells = false,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.uses_nowait = false,
                 result => return result,
             }
         }
@@ -130,7 +134,7 @@ impl AsFd for CacheNeutralReader {
 }
 
 impl Read for CacheNeutralReader {
-    /// One read that no signal cuts short.
+    /// Reads once, and again if a signal interrupts the read.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let hole = self.hole();
         if hole > 0 {
@@ -157,7 +161,7 @@ mod tests {
     use std::io::Write;
     use std::os::fd::AsRawFd;
 
-    /// How much of a file is in memory, in pages, as `fincore(1)` tells.
+    /// Returns the number of pages of a file in the page cache, from `fincore(1)`.
     fn pages(file: &File) -> Option<u64> {
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         #[expect(clippy::disallowed_methods, reason = "a test")]
@@ -168,15 +172,15 @@ mod tests {
 
     fn read(file: &File) -> u64 {
         let mut source =
-            CacheNeutralReader { tells: true, ..CacheNeutralReader::new(file.try_clone().unwrap()) };
+            CacheNeutralReader { uses_nowait: true, ..CacheNeutralReader::new(file.try_clone().unwrap()) };
         let length = io::copy(&mut source, &mut io::sink()).unwrap();
         source.forget();
         length
     }
 
     #[test]
-    fn what_was_in_memory_stays_and_what_was_not_goes() {
-        // Memory is not cleared of what lies only there.
+    fn forget_cached_pages_stay_and_others_are_removed() {
+        // Not on tmpfs, whose pages cannot be removed from memory.
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let mut file =
             File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap();

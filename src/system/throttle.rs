@@ -1,119 +1,132 @@
-//! Production comes first: this process asks for little, and gives way to others who want the disk.
+//! Runs this process at low priority and slows it down while other processes use the disk.
 //!
-//! In the disk's own queue it stands behind everybody (the idle class, `ioprio_set(2)`). What the disk has begun makes all
-//! others wait all the same: so it reads in small pieces without the kernel's reading ahead ([`crate::system::cache_neutral::CacheNeutralReader`]), and, as
-//! long as others move data, writes no faster than 64 MiB/s.
+//! Its requests are last in the disk's queue (the idle class of `ioprio_set(2)`). A request that
+//! the disk already processes still delays other processes. So this process reads small chunks
+//! without read-ahead ([`CacheNeutralReader`](super::cache_neutral::CacheNeutralReader)). It
+//! writes at most 64 MiB/s while other processes transfer data.
 //!
-//! Others are in need when tasks of the machine wait for their disk a good part of the time (pressure stall information,
-//! `Documentation/accounting/psi.rst` of Linux) *and* somebody else than this process moves data. Waiting alone means nothing:
-//! whoever reads from a disk waits for it. Then the rate halves with every look, down to 1 MiB/s, and doubles again when the
-//! need is over.
+//! Every 100 ms, a thread halves the rate, down to 1 MiB/s, if two conditions hold:
 //!
-//! The CPU is shared by weight (sched(7)): at nice 19 a run next to two busy processes per CPU
-//! has 0.7 % of it and does not end. [`NICENESS`] leaves it a fifth, and the others four.
+//! - Tasks wait for disks at least 10 % of the time (pressure stall information,
+//!   `Documentation/accounting/psi.rst` of Linux).
+//! - Other processes transfer data. Waiting alone is not enough, because this process also waits
+//!   for each of its own reads.
+//!
+//! Otherwise the thread doubles the rate until this process no longer pauses.
+//!
+//! The kernel shares the CPU by weight (sched(7)). At nice 19, a run next to two busy processes
+//! per CPU gets 0.7 % of it and does not finish. At [`NICENESS`] it gets 20 %.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-/// The weight of nice 3 is 526, that of nice 0 is 1024: next to two busy processes per CPU a run
-/// has 20 % of it, so that it ends within 6 times its undisturbed time.
+/// Nice value of the run. Its weight is 526, that of nice 0 is 1024: next to two busy processes
+/// per CPU, a run gets 20 % of it and ends within 6 times its undisturbed time.
 const NICENESS: i32 = 3;
-/// Between two looks at the machine.
+/// Time between two samples of the machine's counters.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The share of the time that somebody waits, from which on it is need.
-const NEED: f64 = 0.10;
-/// The share of the time that some process waits for a CPU, from which on other processes want
-/// it: the threads of a run that has the machine for itself wait for each other less.
-const BUSY: f64 = 0.50;
-/// Bytes a second that others move, from which on they are there at all: some fifty small reads.
-const OTHERS: f64 = 200_000.0;
-/// Nanoseconds of rest for each mebibyte: the first step, about a tenth of a disk's time, and the last, 1 MiB/s.
-const FIRST: u64 = 2_000_000;
-const LAST: u64 = 1_000_000_000;
-/// Nanoseconds for each mebibyte that is written while others are there: 64 MiB/s.
-const WRITING: u64 = 1_000_000_000 / 64;
+/// Minimum share of the time that tasks wait for a disk at which this process is throttled.
+const MIN_DISK_WAIT: f64 = 0.10;
+/// Minimum share of the time that tasks wait for a CPU at which other processes need it. The
+/// threads of a run on an otherwise idle machine wait for each other less.
+const MIN_CPU_WAIT: f64 = 0.50;
+/// Minimum number of bytes per second at which other processes count as active: about 50 small
+/// reads.
+const MIN_OTHERS_RATE: f64 = 200_000.0;
+/// Shortest pause in nanoseconds per MiB: about 10 % of a disk's time.
+const MIN_PAUSE: u64 = 2_000_000;
+/// Longest pause in nanoseconds per MiB: 1 MiB/s.
+const MAX_PAUSE: u64 = 1_000_000_000;
+/// Pause in nanoseconds per MiB written while other processes are active: 64 MiB/s.
+const WRITE_PAUSE: u64 = 1_000_000_000 / 64;
 
-/// Nanoseconds that a reader rests for each mebibyte that it has read.
-static REST: AtomicU64 = AtomicU64::new(0);
-/// Whether this process was told to be polite.
-static POLITE: AtomicBool = AtomicBool::new(false);
-/// Whether somebody else moves data: supposed, until it is known.
-static OTHERS_ARE_THERE: AtomicBool = AtomicBool::new(true);
-/// Whether other processes want the CPU.
-static CPU_IS_WANTED: AtomicBool = AtomicBool::new(false);
+/// Pause of readers in nanoseconds per MiB read.
+static PAUSE: AtomicU64 = AtomicU64::new(0);
+/// Whether this process runs at low priority.
+static THROTTLED: AtomicBool = AtomicBool::new(false);
+/// Whether other processes transfer data. True until the first interval has been measured.
+static OTHERS_ARE_ACTIVE: AtomicBool = AtomicBool::new(true);
+/// Whether other processes need the CPU.
+static CPU_IS_NEEDED: AtomicBool = AtomicBool::new(false);
 
-/// Takes the back seat for processor, disk and memory, and begins to look after the machine's need. What the kernel does not
-/// let this process do is left out: none of it is needed for the result.
+/// Lowers the priority of this process for CPU, disk and memory, and starts the thread that
+/// samples the machine's counters.
+///
+/// Ignores errors, because the result of the run does not depend on the priority.
 pub fn lower_priority() {
-    POLITE.store(true, Relaxed);
+    THROTTLED.store(true, Relaxed);
     let _ = rustix::process::setpriority_process(None, NICENESS);
     let _ = idle_io::set();
-    // When memory runs out, this process is the one to end (proc_pid_oom_score_adj(5)).
+    // If memory runs out, the kernel kills this process first (proc_pid_oom_score_adj(5)).
     let _ = std::fs::write("/proc/self/oom_score_adj", "800");
-    let watch = || {
-        let mut before = Sample::take();
-        let mut writing = 0;
-        loop {
-            std::thread::sleep(INTERVAL);
-            let now = Sample::take();
-            let seen = Seen::between(&before, &now, &mut writing);
-            OTHERS_ARE_THERE.store(seen.others >= OTHERS, Relaxed);
-            CPU_IS_WANTED.store(seen.cpu >= BUSY, Relaxed);
-            REST.store(next(REST.load(Relaxed), &seen), Relaxed);
-            before = now;
-        }
-    };
-    // Without the thread the run is as fast as it can be.
-    let _ = std::thread::Builder::new().name("pace".to_owned()).spawn(watch);
+    // Without the thread, only the write rate is limited.
+    let _ = std::thread::Builder::new().name("pace".to_owned()).spawn(adjust_rate);
 }
 
-/// Whether this process takes the back seat.
+/// Samples the machine's counters in each interval and sets the pauses. Never returns.
+fn adjust_rate() {
+    let mut before = Sample::take();
+    let mut writing = 0;
+    loop {
+        std::thread::sleep(INTERVAL);
+        let now = Sample::take();
+        let seen = Seen::between(&before, &now, &mut writing);
+        OTHERS_ARE_ACTIVE.store(seen.others >= MIN_OTHERS_RATE, Relaxed);
+        CPU_IS_NEEDED.store(seen.cpu >= MIN_CPU_WAIT, Relaxed);
+        PAUSE.store(next_pause(PAUSE.load(Relaxed), &seen), Relaxed);
+        before = now;
+    }
+}
+
+/// Whether this process runs at low priority.
 pub fn is_throttled() -> bool {
-    POLITE.load(Relaxed)
+    THROTTLED.load(Relaxed)
 }
 
-/// What the progress line says while the run is slower than the machine allows.
+/// Returns the reason why the run is throttled, for the progress line.
 pub fn throttled() -> Option<&'static str> {
-    if REST.load(Relaxed) > 0 {
+    if PAUSE.load(Relaxed) > 0 {
         Some("throttled: other processes use the disk")
-    } else if CPU_IS_WANTED.load(Relaxed) {
+    } else if CPU_IS_NEEDED.load(Relaxed) {
         Some("throttled: other processes use the CPU")
     } else {
         None
     }
 }
 
-/// Rests, if others are in need, for as long as so many bytes that were read are worth.
+/// Pauses after this number of bytes was read, if other processes need the disk.
 pub fn pause(bytes: usize) {
-    sleep(REST.load(Relaxed), bytes as u64);
+    sleep(PAUSE.load(Relaxed), bytes as u64);
 }
 
-/// Rests, if others are there, for as long as so many bytes that were written are worth.
+/// Pauses after this number of bytes was written, if other processes are active.
 pub fn pause_after_writing(bytes: u64) {
-    let least = if is_throttled() && OTHERS_ARE_THERE.load(Relaxed) { WRITING } else { 0 };
-    sleep(REST.load(Relaxed).max(least), bytes);
+    let least = if is_throttled() && OTHERS_ARE_ACTIVE.load(Relaxed) { WRITE_PAUSE } else { 0 };
+    sleep(PAUSE.load(Relaxed).max(least), bytes);
 }
 
-fn sleep(nanoseconds_a_mebibyte: u64, bytes: u64) {
-    if nanoseconds_a_mebibyte > 0 {
-        std::thread::sleep(Duration::from_nanos(nanoseconds_a_mebibyte.saturating_mul(bytes) >> 20));
+fn sleep(nanoseconds_per_mebibyte: u64, bytes: u64) {
+    if nanoseconds_per_mebibyte > 0 {
+        std::thread::sleep(Duration::from_nanos(nanoseconds_per_mebibyte.saturating_mul(bytes) >> 20));
     }
 }
 
-/// Counters of the machine at one moment.
+/// Counters of the machine and of this process at one time.
 #[derive(Clone, Copy)]
 struct Sample {
     when: Instant,
-    /// Microseconds that some task has waited for a disk; nothing where the kernel does not tell.
+    /// Microseconds that tasks have waited for disks; `None` if the kernel does not report it.
     waited: Option<u64>,
-    /// Microseconds that some task has waited for a CPU; 0 where the kernel does not tell.
+    /// Microseconds that tasks have waited for a CPU; 0 if the kernel does not report it.
     waited_for_cpu: u64,
-    /// Bytes that all processes have moved from and to disks.
+    /// Bytes that all processes have read from disks.
     read: u64,
+    /// Bytes that all processes have written to disks.
     written: u64,
-    /// What this process has read from disks, and written to files: to a disk that goes later.
+    /// Bytes that this process has read from disks.
     own_read: u64,
+    /// Bytes that this process has written to files. The kernel writes them to the disk later.
     own_written: u64,
 }
 
@@ -133,18 +146,19 @@ impl Sample {
     }
 }
 
-/// What happened between two moments.
+/// Activity between two samples.
 struct Seen {
-    /// The share of the time that somebody waited for a disk.
+    /// Share of the time that tasks waited for disks.
     waiting: f64,
-    /// The share of the time that some process waited for a CPU.
+    /// Share of the time that tasks waited for a CPU.
     cpu: f64,
-    /// Bytes a second that others moved.
+    /// Bytes per second that other processes transferred.
     others: f64,
 }
 
 impl Seen {
-    /// `writing` is what this process has written that is not on the disk yet, in bytes.
+    /// Computes the activity between two samples. `writing` is the number of bytes that this
+    /// process has written and that are not on the disk yet.
     fn between(before: &Sample, now: &Sample, writing: &mut u64) -> Self {
         let seconds = (now.when - before.when).as_secs_f64();
         let read = (now.read.saturating_sub(before.read))
@@ -155,7 +169,7 @@ impl Seen {
         *writing -= own;
         let waiting = match (before.waited, now.waited) {
             (Some(before), Some(now)) => now.saturating_sub(before) as f64 / 1e6 / seconds,
-            // Where the kernel does not tell, whoever moves data is taken to be in need.
+            // Without pressure information, all processes that transfer data count as waiting.
             _ => 1.0,
         };
         let cpu = now.waited_for_cpu.saturating_sub(before.waited_for_cpu) as f64 / 1e6 / seconds;
@@ -163,23 +177,23 @@ impl Seen {
     }
 }
 
-/// `some ... total=MICROSECONDS`.
+/// Returns the microseconds in the line `some ... total=MICROSECONDS`.
 fn waited(pressure: &str) -> Option<u64> {
     let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
     some.split(' ').find_map(|field| field.strip_prefix("total="))?.trim().parse().ok()
 }
 
-/// The number after a name at the beginning of a line.
+/// Returns the number after a name at the start of a line, or 0.
 fn counter(text: &str, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The rest for each mebibyte after one more look.
-fn next(rest: u64, seen: &Seen) -> u64 {
-    if seen.waiting >= NEED && seen.others >= OTHERS {
-        (rest * 2).clamp(FIRST, LAST)
-    } else if rest > FIRST {
-        rest / 2
+/// Returns the new pause in nanoseconds per MiB after one more interval.
+fn next_pause(pause: u64, seen: &Seen) -> u64 {
+    if seen.waiting >= MIN_DISK_WAIT && seen.others >= MIN_OTHERS_RATE {
+        (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE)
+    } else if pause > MIN_PAUSE {
+        pause / 2
     } else {
         0
     }
@@ -190,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_read_as_the_kernel_writes_them() {
+    fn counters_kernel_text_is_parsed() {
         let pressure = "some avg10=0.12 avg60=0.00 avg300=0.00 total=4242\nfull avg10=0.00 total=17\n";
         assert_eq!(waited(pressure), Some(4242));
         assert_eq!(waited(""), None);
@@ -219,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_moves_is_not_others() {
+    fn seen_own_transfers_are_not_counted_as_others() {
         let mut writing = 0;
         let own = seen(&zero(), |now| (now.read, now.own_read) = (1 << 20, 1 << 20), &mut writing);
         assert_eq!(own.others, 0.0);
         let both = seen(&zero(), |now| (now.read, now.own_read) = (3 << 19, 1 << 20), &mut writing);
         assert_eq!(both.others, f64::from(1 << 19) / INTERVAL.as_secs_f64());
-        // Written now, on the disk at the next look, with something of somebody else.
+        // The kernel writes it to the disk in the next interval, with data of another process.
         let now = seen(&zero(), |now| now.own_written = 1 << 20, &mut writing);
         assert_eq!((now.others, writing), (0.0, 1 << 20));
         let later = seen(&zero(), |now| now.written = 3 << 19, &mut writing);
@@ -236,28 +250,28 @@ mod tests {
     fn seen_cpu_pressure_is_share_of_interval() {
         let busy = seen(&zero(), |now| now.waited_for_cpu = 80_000, &mut 0);
         let idle = seen(&zero(), |now| now.waited_for_cpu = 5_000, &mut 0);
-        assert!(busy.cpu >= BUSY && idle.cpu < BUSY, "{} {}", busy.cpu, idle.cpu);
+        assert!(busy.cpu >= MIN_CPU_WAIT && idle.cpu < MIN_CPU_WAIT, "{} {}", busy.cpu, idle.cpu);
     }
 
     #[test]
-    fn the_rate_gives_way_only_to_others_in_need() {
+    fn next_pause_grows_only_if_others_wait() {
         let step = |rest, waited, read, own_read| {
             let change = |now: &mut Sample| {
                 (now.waited, now.read, now.own_read) = (Some(waited), read, own_read);
             };
-            next(rest, &seen(&zero(), change, &mut 0))
+            next_pause(rest, &seen(&zero(), change, &mut 0))
         };
-        // Waiting for oneself, and others who do not wait.
+        // This process waits for its own reads. Then others transfer data without waiting.
         assert_eq!(step(0, 80_000, 1 << 20, 1 << 20), 0);
         assert_eq!(step(0, 1_000, 9 << 20, 1 << 20), 0);
         let needy = |rest| step(rest, 40_000, 2 << 20, 1 << 20);
-        assert_eq!(needy(0), FIRST);
+        assert_eq!(needy(0), MIN_PAUSE);
         let eight = |rest| (0..8).fold(rest, |rest, _| needy(rest));
-        assert!(eight(0) >= FIRST * 100, "halved with every look: {}", eight(0));
-        assert_eq!(eight(eight(0)), LAST, "1 MiB/s and no less");
-        let over = (0..10).fold(LAST, |rest, _| step(rest, 0, 0, 0));
+        assert!(eight(0) >= MIN_PAUSE * 100, "halved with every look: {}", eight(0));
+        assert_eq!(eight(eight(0)), MAX_PAUSE, "1 MiB/s and no less");
+        let over = (0..10).fold(MAX_PAUSE, |rest, _| step(rest, 0, 0, 0));
         assert_eq!(over, 0, "over within a second");
         let silent = seen(&Sample { waited: None, ..zero() }, |now| now.read = 1 << 20, &mut 0);
-        assert_eq!(next(0, &silent), FIRST, "a kernel that does not tell");
+        assert_eq!(next_pause(0, &silent), MIN_PAUSE, "a kernel without pressure information");
     }
 }
