@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(version = VERSION, about = ABOUT, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
-    /// What to do; without one, convert.
+    /// Subcommand; a conversion if there is none.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Options of a conversion.
@@ -42,7 +42,7 @@ pub const VERSION: &str =
 
 const ABOUT: &str = "Turn a Linux machine into container images whose files match it";
 
-/// What the command prints if nothing was typed.
+/// Output of a command line without arguments.
 pub const SHORT_HELP: &str = "\
 vm2docker-self turns this Linux machine into container images.
 
@@ -54,7 +54,7 @@ vm2docker-self turns this Linux machine into container images.
 
 All options: vm2docker-self --help";
 
-// A wrapped table is not readable: lines of at most 80 columns.
+// At most 80 columns per line, because a wrapped table is not readable.
 const EXAMPLES: &str = "\
 Examples:
   sudo vm2docker-self --out /tmp/ctx --dry-run
@@ -310,7 +310,7 @@ pub enum Command {
     RemoveSelf,
     /// Generate man pages, shell completions or JSON Schema
     Generate {
-        /// What is generated.
+        /// Output to generate.
         #[command(subcommand)]
         what: Generated,
     },
@@ -332,7 +332,7 @@ pub enum Command {
     },
 }
 
-/// What `generate` writes.
+/// Output of `generate`.
 #[derive(Debug, Subcommand)]
 pub enum Generated {
     /// Write the man pages to a directory
@@ -409,7 +409,7 @@ mod tests {
         "Write",
     ];
 
-    /// Returns what is wrong with the help of a command and of its subcommands.
+    /// Returns the help texts and lines of a command and its subcommands that violate a rule.
     fn faults(command: &mut clap::Command) -> Vec<String> {
         let mut texts = vec![command.get_about().map(ToString::to_string)];
         texts.extend(command.get_arguments().map(|argument| argument.get_help().map(ToString::to_string)));
@@ -420,7 +420,7 @@ mod tests {
         let mut found: Vec<String> =
             texts.into_iter().map(Option::unwrap_or_default).filter(|text| !is_good(text)).collect();
         let help = command.render_long_help().to_string();
-        // clap breaks no word: a list of values or `[env: NAME=]` can be longer.
+        // clap does not break words, so a list of values or `[env: NAME=]` can be longer.
         let is_wide = |line: &&str| line.chars().count() > 80 && line.split_whitespace().count() > 1;
         found.extend(help.lines().filter(is_wide).map(str::to_owned));
         found.extend(command.get_subcommands_mut().flat_map(self::faults));
@@ -436,12 +436,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn cli_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn converting_needs_an_output_and_verifying_one_subject() {
+    fn cli_conversion_requires_output_and_verify_one_subject() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("x --out d").is_ok());
         assert!(parse("x --dry-run").is_err());
