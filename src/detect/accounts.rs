@@ -1,6 +1,6 @@
-//! Users and groups from the machine's own files, read as bytes (`passwd(5)`, `group(5)`).
+//! Reads users and groups from the machine's files as bytes (`passwd(5)`, `group(5)`).
 //!
-//! Never through the C library: its name-service modules belong to the machine.
+//! Does not use the C library, because it would load name-service modules of the machine.
 
 use crate::model::findings::{self, Findings};
 use crate::model::manifest::Names;
@@ -8,7 +8,8 @@ use crate::model::tree;
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names of all users and groups by number; of several names for a number the first, as `getpwuid(3)` answers.
+/// Returns the names of all users and groups by UID and GID. If an ID has several names, returns
+/// the first, as `getpwuid(3)` does.
 pub fn names(root: &Root, findings: &mut Findings) -> Names {
     Names {
         users: names_by_id(&read(root, b"etc/passwd", findings)),
@@ -26,20 +27,20 @@ pub struct Accounts {
 /// A line of `passwd(5)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name.
+    /// User name.
     pub name: Vec<u8>,
-    /// Its number.
+    /// UID.
     pub uid: u32,
-    /// Its primary group's number.
+    /// GID of the primary group.
     pub gid: u32,
-    /// Its home directory, absolute.
+    /// Absolute path of the home directory.
     pub home: Vec<u8>,
-    /// Its shell.
+    /// Login shell.
     pub shell: Vec<u8>,
 }
 
 impl Accounts {
-    /// Reads `etc/passwd` and `etc/group`; what cannot be read has been told by [`names`].
+    /// Reads `etc/passwd` and `etc/group`. Ignores read errors, because [`names`] reports them.
     pub fn load(root: &Root) -> Self {
         let text = |path: &[u8]| root.read(path).unwrap_or_default();
         let (passwd, group) = (text(b"etc/passwd"), text(b"etc/group"));
@@ -57,18 +58,18 @@ impl Accounts {
         Accounts { users: users.collect(), groups: groups.collect() }
     }
 
-    /// The user with this name or number.
+    /// Returns the user with this name or UID.
     pub fn user(&self, name: &[u8]) -> Option<&Account> {
         let by_number = || number(name).and_then(|uid| self.users.values().find(|user| user.uid == uid));
         self.users.get(name).or_else(by_number)
     }
 
-    /// The number of the group with this name or number.
+    /// Returns the GID of the group with this name or GID.
     pub fn group(&self, name: &[u8]) -> Option<u32> {
         self.groups.get(name).map(|(gid, _)| *gid).or_else(|| number(name))
     }
 
-    /// The numbers of the groups that have this user as a member.
+    /// Returns the GIDs of the groups that list this user as a member.
     pub fn groups_of(&self, user: &[u8]) -> BTreeSet<u32> {
         let is_member = |members: &Vec<Vec<u8>>| members.iter().any(|member| member == user);
         self.groups.values().filter(|(_, members)| is_member(members)).map(|(gid, _)| *gid).collect()
@@ -83,13 +84,14 @@ fn number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Home directories, relative to the root: of every account, and the usual places of accounts that are gone.
+/// Returns home directories, relative to the root: those of all accounts, and `root` and `home/*`
+/// for deleted accounts.
 pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     let passwd = read(root, b"etc/passwd", findings);
     let listed = passwd.split(|&byte| byte == b'\n').filter_map(|line| {
         let home = line.split(|&byte| byte == b':').nth(5)?.strip_prefix(b"/")?;
         let home = home.strip_suffix(b"/").unwrap_or(home);
-        // A pattern character would make a rule for other directories of it.
+        // The result is used as a pattern, so a pattern character would match other directories.
         let is_plain = !home.is_empty() && !home.iter().any(|byte| b"*?[{\\".contains(byte));
         is_plain.then(|| home.to_vec())
     });
@@ -102,10 +104,11 @@ pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     homes.into_iter().collect()
 }
 
-/// Where a directory lies if links lead to it, as `/home` to a larger disk: files have no other name there.
+/// Returns the path of a directory with all symbolic links resolved. For example, `/home` can be
+/// a link to a larger disk.
 fn real(root: &Root, path: &[u8]) -> Vec<u8> {
-    /// As many as Linux follows (`path_resolution(7)`).
-    const MOST_LINKS: usize = 40;
+    /// Maximum number of symbolic links in a path, as in Linux (`path_resolution(7)`).
+    const MAX_LINKS: usize = 40;
     let components =
         |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
@@ -115,7 +118,7 @@ fn real(root: &Root, path: &[u8]) -> Vec<u8> {
             b"" | b"." => {}
             b".." => real = tree::parent(&real).to_vec(),
             _ => match root.read_link(&next) {
-                Ok(target) if links < MOST_LINKS => {
+                Ok(target) if links < MAX_LINKS => {
                     links += 1;
                     if target.starts_with(b"/") {
                         real.clear();
@@ -153,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_name_of_a_number_counts_and_odd_lines_are_passed_over() {
+    fn names_by_id_returns_first_name_and_skips_invalid_lines() {
         let names = names_by_id(
             b"root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n\n+::::::\nj\xf6rg:x:7:7::/home/j:\nbad:x:y:\n",
         );
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_those_of_all_accounts() {
+    fn homes_include_all_accounts() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::fs::write(dir.path().join("etc/passwd"), "a:x:1:1::/srv/a/:\nb:x:2:2::/:\nc:x:3:3::/odd*:\n")
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_also_where_links_lead() {
+    fn homes_symlinks_are_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let link =
             |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();

@@ -1,5 +1,8 @@
-//! Which processors the machine's programs are for. A kernel runs programs of more than one kind, and the files of a machine can lie
-//! on another one; so it is asked of a program that every machine has, not of the kernel and not of this program.
+//! Detects the CPU architecture of the machine's executables.
+//!
+//! Reads it from an executable that every machine has. The kernel does not determine it, because
+//! a kernel can run executables of several architectures. vm2docker-self's own architecture does
+//! not either, because it can read the file system of another machine.
 
 use crate::model::findings::{self, Findings};
 use crate::system::cache_neutral::CacheNeutralReader;
@@ -7,12 +10,13 @@ use crate::system::root::Root;
 use std::fs::File;
 use std::io::Read;
 
-/// A processor architecture under the names that others have for it.
+/// CPU architecture with its names in other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
-    /// Docker's, with the variant where there are several (`amd64`, `arm/v7`; image-spec: `image-index.md`, "Platform Variants").
+    /// Name in Docker, with the variant if there are several: `amd64`, `arm/v7` (image-spec:
+    /// `image-index.md`, "Platform Variants").
     pub docker: &'static str,
-    /// systemd's (`x86-64`; `ConditionArchitecture=` in `systemd.unit(5)`).
+    /// Name in systemd: `x86-64` (`ConditionArchitecture=` in `systemd.unit(5)`).
     pub systemd: &'static str,
 }
 
@@ -20,24 +24,26 @@ const fn named(docker: &'static str, systemd: &'static str) -> Architecture {
     Architecture { docker, systemd }
 }
 
-/// What this program is for.
+/// Architecture that vm2docker-self was built for.
 pub const OWN: Architecture = if cfg!(target_arch = "aarch64") { ARM64 } else { AMD64 };
 const _: () = assert!(cfg!(any(target_arch = "x86_64", target_arch = "aarch64")), "name the architecture");
 
 const AMD64: Architecture = named("amd64", "x86-64");
 const ARM64: Architecture = named("arm64", "arm64");
 
-/// Programs that every machine has, most often the first.
+/// Executables that exist on most machines, in the order in which they are tried.
 const PROGRAMS: &[&[u8]] = &[b"bin/sh", b"usr/bin/env", b"sbin/init"];
 
-/// As much of a program as is looked at: the identification, type and machine, and the flags of a 32-bit one.
+/// Number of bytes to read of an executable. They contain the ELF identification, type and
+/// machine, and the flags of a 32-bit executable.
 const HEADER: u64 = 40;
 
 const LITTLE_ENDIAN: u8 = 1;
 /// `EF_ARM_ABI_FLOAT_HARD` ("ELF for the Arm Architecture", section 5.2).
 const HARD_FLOAT: u32 = 0x400;
 
-/// The architecture of the machine under `root`; of this program, and a note says so, where nothing tells.
+/// Returns the architecture of the machine under `root`. If no executable has a known
+/// architecture, returns [`OWN`] and adds a note.
 pub fn load(root: &Root, findings: &mut Findings) -> Architecture {
     let Some(found) = find(root) else {
         let text =
@@ -56,7 +62,7 @@ pub fn load(root: &Root, findings: &mut Findings) -> Architecture {
     found
 }
 
-/// The same, and nothing where nothing tells.
+/// Returns the architecture of the first executable in [`PROGRAMS`] whose architecture is known.
 pub fn find(root: &Root) -> Option<Architecture> {
     PROGRAMS.iter().find_map(|path| of_program(&head(root, path)?))
 }
@@ -68,15 +74,18 @@ fn head(root: &Root, path: &[u8]) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Whether a kernel that runs programs for `machine` runs this one too: 64-bit kernels run both.
+/// Whether a kernel for executables of `machine` also runs those of `own`. 64-bit kernels also
+/// run 32-bit executables.
 fn runs(own: Architecture, machine: Architecture) -> bool {
     own == machine
         || (own == AMD64 && machine.docker == "386")
         || (own == ARM64 && machine.docker.starts_with("arm/"))
 }
 
-/// What a program is for, by its first bytes ("ELF Header" in the System V ABI's generic part; the numbers are in `elf.h`).
-/// Nothing if it is no such program, or for an architecture that no image is made for.
+/// Returns the architecture of an ELF executable from its first bytes ("ELF Header" in the
+/// generic System V ABI; the numbers are in `elf.h`).
+///
+/// Returns `None` for other files, and for architectures without container images.
 pub fn of_program(head: &[u8]) -> Option<Architecture> {
     let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return None };
     let little = order == LITTLE_ENDIAN;
@@ -104,7 +113,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// The first 40 bytes of dash in Debian 12 (riscv64: 13), for each architecture that it is released for.
+    /// First 40 bytes of dash in Debian 12 (riscv64: Debian 13), for each released architecture.
     const DASH: &[(&str, &str, &str)] = &[
         (
             "7f454c4602010100000000000000000003003e000100000060470000000000004000000000000000",
@@ -149,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_tells_what_it_is_for() {
+    fn of_program_elf_header_returns_architecture() {
         for (head, docker, systemd) in DASH {
             assert_eq!(of_program(&bytes(head)), Some(named(docker, systemd)));
         }
@@ -158,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_tells_nothing() {
+    fn of_program_other_bytes_return_none() {
         for (head, ..) in DASH {
             let head = bytes(head);
             for length in 0..20 {
                 assert_eq!(of_program(&head[..length]), None);
             }
-            // Neither does one of the other byte order or size.
+            // The byte order or the word size does not fit the architecture.
             for place in [4, 5] {
                 let mut other = head.clone();
                 other[place] ^= 3;
@@ -187,18 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_what_its_programs_are() {
+    fn load_returns_architecture_of_executables() {
         let other = DASH.iter().filter(|row| row.1 == "s390x" || row.1 == "riscv64");
         for (head, docker, _) in other {
             let mut findings = Findings::default();
             let (_directory, root) = machine(&[("usr/bin/busybox", &bytes(head))]);
             assert_eq!(load(&root, &mut findings).docker, *docker);
-            let told = findings.sorted();
-            assert!(told.len() == 1 && told[0].text.contains(&format!("a machine for {docker}")), "{told:?}");
+            let notes = findings.sorted();
+            assert!(
+                notes.len() == 1 && notes[0].text.contains(&format!("a machine for {docker}")),
+                "{notes:?}"
+            );
         }
         let mut findings = Findings::default();
         let own = std::fs::read("/proc/self/exe").unwrap();
-        // A shell that is a script, as some have it.
+        // /bin/sh can be a script.
         let (_directory, root) = machine(&[("usr/bin/busybox", b"#!/bin/x\n"), ("usr/bin/env", &own)]);
         assert_eq!((load(&root, &mut findings), findings.sorted().len()), (OWN, 0));
         let (_directory, root) = machine(&[]);
@@ -207,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_of_64_bits_run_both() {
+    fn runs_64_bit_kernel_accepts_32_bit_machine() {
         for (own, machine, both) in [
             (AMD64, "386", true),
             (AMD64, "arm64", false),

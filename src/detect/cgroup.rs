@@ -1,25 +1,26 @@
-//! Whose a process is: the unit or the container that its control group names.
+//! Determines the unit or container of a process from its control group.
 //!
-//! systemd keeps every service in a control group named after the unit
-//! (`systemd.slice(5)`, "Control Group APIs and Delegation"), so the kernel
-//! itself remembers which processes belong together, whatever they forked.
+//! systemd puts every service into a control group with the name of the unit (`systemd.slice(5)`,
+//! "Control Group APIs and Delegation"). Child processes stay in the control group, so it
+//! identifies all processes of a service.
 
 use super::process::{Container, Process, Processes};
 use std::collections::BTreeMap;
 
-/// Where in systemd's tree a control group lies.
+/// Location of a control group in systemd's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CgroupLocation {
-    /// In a unit of the system: its name as the unit file has it.
+    /// In a system unit, with the name of the unit file.
     Unit(Box<[u8]>),
     /// In a user's session or service manager.
     Session,
-    /// In none: there is no systemd, or it is the manager itself.
+    /// In no unit: a machine without systemd, or systemd itself.
     Outside,
 }
 
-/// The control group of `/proc/PID/cgroup` (`cgroups(7)`) that systemd manages: of the unified hierarchy,
-/// or, where that is not in use, of the named one. Empty where there is neither.
+/// Returns the control group of `/proc/PID/cgroup` (`cgroups(7)`) that systemd manages: that of
+/// the unified hierarchy or, if that is not in use, that of `name=systemd`. Empty if there is
+/// neither.
 pub fn path_of(text: &[u8]) -> &[u8] {
     let mut unified: &[u8] = b"";
     let mut named: &[u8] = b"";
@@ -33,14 +34,16 @@ pub fn path_of(text: &[u8]) -> &[u8] {
     if unified.len() > 1 || named.is_empty() { unified } else { named }
 }
 
-/// What kind of container one of the process's control groups names, whatever the hierarchy.
+/// Returns the container engine that one of the process's control groups names, in any hierarchy.
 ///
-/// A name alone is no proof: a process is in a container if its namespaces also differ from the machine's.
+/// The name alone is not sufficient: a process is in a container if its namespaces also differ
+/// from the machine's.
 pub fn container_of(text: &[u8]) -> Option<Container> {
     hierarchies(text).find_map(|(_, path)| container_in(path))
 }
 
-/// Where a control group lies. The first component that is no slice decides; what is below it the service made itself.
+/// Returns the location of a control group. The first component that is not a slice determines
+/// it, because the service itself creates the groups below.
 pub fn place_of(path: &[u8]) -> CgroupLocation {
     let mut components = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b"..");
     let mut is_users = false;
@@ -49,7 +52,7 @@ pub fn place_of(path: &[u8]) -> CgroupLocation {
         !name.ends_with(b".slice")
     });
     let Some(first) = first else { return CgroupLocation::Outside };
-    // systemd puts an underscore before names that the kernel's own files could have.
+    // systemd prefixes names with `_` that could collide with files of the kernel.
     let name = first.strip_prefix(b"_").unwrap_or(first);
     match () {
         _ if is_users => CgroupLocation::Session,
@@ -59,28 +62,43 @@ pub fn place_of(path: &[u8]) -> CgroupLocation {
     }
 }
 
-/// The unit of every process that has one, by process number.
+/// Returns the unit of every process that has one, by PID.
 ///
-/// By control group; where that names none, by the pid files that `by_pid_file` was made from; else that of the
-/// nearest ancestor that has one. Processes of sessions, containers and the kernel have none.
+/// The sources are, in this order, the control group, the PID file (`by_pid_file`), and the
+/// nearest ancestor with a unit. Processes of sessions, containers and the kernel have no unit.
 pub fn units(processes: &Processes, by_pid_file: &BTreeMap<u32, Box<[u8]>>) -> BTreeMap<u32, Box<[u8]>> {
-    let own = |process: &Process| match place_of(&process.cgroup) {
-        CgroupLocation::Unit(unit) => Some(Some(unit)),
-        CgroupLocation::Session => Some(None),
-        CgroupLocation::Outside => by_pid_file.get(&process.pid).cloned().map(Some),
-    };
-    let unit = |process: &Process| {
-        if process.is_kernel || process.contained.is_some() {
-            return None;
-        }
-        let line = std::iter::once(process).chain(processes.ancestors(process.pid));
-        // Process 1 is everybody's ancestor: what it is in says nothing about others.
-        line.take_while(|ancestor| ancestor.pid == process.pid || ancestor.pid != 1).find_map(own).flatten()
-    };
-    processes.iter().filter_map(|process| Some((process.pid, unit(process)?))).collect()
+    let units = processes.iter().map(|process| (process.pid, unit_of(process, processes, by_pid_file)));
+    units.filter_map(|(pid, unit)| Some((pid, unit?))).collect()
 }
 
-/// Controllers and path of each line.
+/// Returns the unit of a process or of its nearest ancestor with a unit.
+fn unit_of(
+    process: &Process,
+    processes: &Processes,
+    by_pid_file: &BTreeMap<u32, Box<[u8]>>,
+) -> Option<Box<[u8]>> {
+    if process.is_kernel || process.contained.is_some() {
+        return None;
+    }
+    for ancestor in std::iter::once(process).chain(processes.ancestors(process.pid)) {
+        // All processes descend from process 1, so its control group says nothing about them.
+        if ancestor.pid == 1 && process.pid != 1 {
+            return None;
+        }
+        match place_of(&ancestor.cgroup) {
+            CgroupLocation::Unit(unit) => return Some(unit),
+            CgroupLocation::Session => return None,
+            CgroupLocation::Outside => {
+                if let Some(unit) = by_pid_file.get(&ancestor.pid) {
+                    return Some(unit.clone());
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Returns controllers and path of each line.
 fn hierarchies(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     text.split(|&byte| byte == b'\n').filter_map(|line| {
         let mut fields = line.splitn(3, |&byte| byte == b':').skip(1);
@@ -89,7 +107,7 @@ fn hierarchies(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 fn is_unit_name(name: &[u8]) -> bool {
-    // Only these types of units hold processes of their own.
+    // Only units of these types contain processes.
     [&b".service"[..], b".scope", b".socket", b".mount", b".swap"]
         .iter()
         .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
@@ -105,7 +123,7 @@ fn container_in(path: &[u8]) -> Option<Container> {
     engine.or_else(|| components.iter().any(is_pod).then_some(Container::Kubernetes))
 }
 
-/// The engine that a control group and the one above it name.
+/// Returns the engine that the names of a control group and its parent indicate.
 fn engine_in(above: &[u8], name: &[u8]) -> Option<Container> {
     let scoped = |prefix: &[u8]| {
         let id = name.strip_prefix(prefix)?;
@@ -121,13 +139,13 @@ fn engine_in(above: &[u8], name: &[u8]) -> Option<Container> {
         _ if named(&[b"libpod-"]) || above == b"libpod_parent" => Some(Container::Podman),
         _ if named(&[b"crio-"]) => Some(Container::Crio),
         _ if name.starts_with(b"lxc.payload") || above == b"lxc" => Some(Container::Lxc),
-        // Whole machines under a hypervisor of this machine are one process here.
+        // A QEMU virtual machine is an ordinary process of this machine.
         _ if above == b"machine.slice" && !name.starts_with(b"machine-qemu") => Some(Container::Machine),
         _ => None,
     }
 }
 
-/// Container engines number what they run by long hexadecimal digits.
+/// Whether a name is a container ID: at least 12 hexadecimal digits.
 fn is_identifier(name: &[u8]) -> bool {
     name.len() >= 12 && name.iter().all(u8::is_ascii_hexdigit)
 }

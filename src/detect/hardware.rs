@@ -1,4 +1,4 @@
-//! What the machine has: memory, processors, its kernel, and who emulates it. Read from `/proc` and `/sys` as bytes.
+//! Reads memory, CPUs, kernel release and hypervisor from `/proc` and `/sys`.
 
 use super::process_files::{decimal, words};
 use crate::model::findings::{self, Findings};
@@ -6,8 +6,9 @@ use crate::system::root::Root;
 use serde::Serialize;
 use std::io;
 
-/// Vendors and products in the firmware's tables, as their beginnings, and the hypervisor that writes them.
-/// From systemd's `src/basic/virt.c`, under the names of `systemd-detect-virt(1)`.
+/// Prefixes of vendors and products in DMI tables, with the hypervisor that writes them.
+///
+/// From systemd's `src/basic/virt.c`, with the names of `systemd-detect-virt(1)`.
 const FIRMWARE: &[(&str, &str)] = &[
     ("KVM", "kvm"),
     ("OpenStack", "kvm"),
@@ -29,24 +30,25 @@ const FIRMWARE: &[(&str, &str)] = &[
     ("Apple Virtualization", "apple"),
 ];
 
-/// The machine's hardware as its kernel sees it.
+/// Hardware of the machine as its kernel reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hardware {
     /// Main memory and swap.
     pub memory: Memory,
-    /// Processors.
+    /// CPUs.
     pub processors: Processors,
-    /// Limits of the control groups that this program runs in; a machine of its own has none.
+    /// Limits of the control groups in which vm2docker-self runs. Without a container, there are
+    /// usually none.
     pub limits: GroupLimits,
-    /// The kernel's release.
+    /// Kernel release.
     pub kernel: String,
-    /// Who emulates the machine, under the names of `systemd-detect-virt(1)`; `unknown` where only the processor says
-    /// that somebody does.
+    /// Hypervisor, with the names of `systemd-detect-virt(1)`; `unknown` if only the CPU flags
+    /// indicate one.
     pub hypervisor: Option<&'static str>,
-    /// Vendor and product in the firmware's tables.
+    /// Vendor and product in the DMI tables, or the model in the device tree.
     pub product: Option<String>,
-    /// The ports that clients get, first and last: what is bound there seldom is a service.
+    /// First and last ephemeral port. Sockets on these ports rarely belong to a service.
     pub client_ports: Option<(u16, u16)>,
 }
 
@@ -54,9 +56,9 @@ pub struct Hardware {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Memory {
-    /// What the kernel manages of the main memory.
+    /// Main memory that the kernel manages.
     pub total: u64,
-    /// What programs can have without swapping; what is free, before Linux 3.14.
+    /// Memory that is available without swapping; before Linux 3.14, free memory.
     pub available: u64,
     /// Swap space.
     pub swap: u64,
@@ -64,30 +66,31 @@ pub struct Memory {
     pub swap_free: u64,
 }
 
-/// The machine's processors.
+/// CPUs of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Processors {
-    /// How many are online; 0 if that cannot be read.
+    /// Number of online CPUs; 0 if unknown.
     pub online: usize,
-    /// As `/proc/cpuinfo` writes it.
+    /// Model in `/proc/cpuinfo`.
     pub model: Option<String>,
-    /// As `/proc/cpuinfo` writes it; of ARM the number of the implementer.
+    /// Vendor in `/proc/cpuinfo`; on ARM, the implementer's number.
     pub vendor: Option<String>,
 }
 
-/// The tightest limits on the way from a control group to the top (`Documentation/admin-guide/cgroup-v2.rst`).
+/// Lowest limits of a control group and its ancestors
+/// (`Documentation/admin-guide/cgroup-v2.rst`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupLimits {
     /// Bytes of memory.
     pub memory: Option<u64>,
-    /// Thousandths of a processor.
+    /// CPU time in thousandths of a CPU.
     pub processor: Option<u64>,
 }
 
 impl Hardware {
-    /// Looks at `proc` and `sys` beneath the machine's root.
+    /// Reads `proc` and `sys` below the machine's root.
     pub fn load(root: &Root, findings: &mut Findings) -> Hardware {
         let mut needed = |path: &[u8]| {
             root.read(path).unwrap_or_else(|cause| {
@@ -130,7 +133,7 @@ impl Hardware {
     }
 }
 
-/// `/proc/meminfo`; what it does not have is 0.
+/// Parses `/proc/meminfo`. Missing fields are 0.
 pub fn memory(text: &[u8]) -> Memory {
     let value = |name: &[u8]| {
         let rest =
@@ -145,7 +148,7 @@ pub fn memory(text: &[u8]) -> Memory {
     }
 }
 
-/// How many numbers a list such as `0-3,5` has (`cpuset(7)`).
+/// Returns how many numbers a list such as `0-3,5` contains (`cpuset(7)`).
 fn count(list: &[u8]) -> Option<usize> {
     list.trim_ascii().split(|&byte| byte == b',').try_fold(0, |total: usize, part| {
         let mut ends = part.splitn(2, |&byte| byte == b'-').map(decimal::<usize>);
@@ -155,7 +158,8 @@ fn count(list: &[u8]) -> Option<usize> {
     })
 }
 
-/// Processors in `/proc/cpuinfo`: each has a line `processor : N`, on s390 `processor N:`.
+/// Returns the number of CPUs in `/proc/cpuinfo`. Each has a line `processor : N`, on s390
+/// `processor N:`.
 fn listed_processors(cpuinfo: &[u8]) -> usize {
     let is_entry = |line: &&[u8]| {
         let number = line.strip_prefix(b"processor").map(|rest| rest.trim_ascii_start());
@@ -166,13 +170,14 @@ fn listed_processors(cpuinfo: &[u8]) -> usize {
     cpuinfo.split(|&byte| byte == b'\n').filter(is_entry).count()
 }
 
-/// The first value in `/proc/cpuinfo` of the first key that it has.
+/// Returns the first value in `/proc/cpuinfo` of the first key that exists.
 fn first_value(cpuinfo: &[u8], keys: &[&str]) -> Option<String> {
     let value = |key: &str| {
         cpuinfo.split(|&byte| byte == b'\n').find_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             let is_key = line[..colon].trim_ascii().eq_ignore_ascii_case(key.as_bytes());
-            // A processor's number is under the key that old ARM kernels use for the model.
+            // Old ARM kernels use the key `Processor` for the model and `processor` for the
+            // number.
             text(&line[colon + 1..]).filter(|value| is_key && value.parse::<u32>().is_err())
         })
     };
@@ -190,7 +195,7 @@ fn hypervisor(root: &Root, cpuinfo: &[u8], firmware: &[String]) -> Option<&'stat
     let flags = |line: &[u8]| line.starts_with(b"flags") && words(line).any(|flag| flag == b"hypervisor");
     let is_emulated = cpuinfo.split(|&byte| byte == b'\n').any(flags);
     if let Some(name) = firmware.iter().find_map(known) {
-        // Hardware of the same makers runs under no hypervisor, and x86 processors say whether they do.
+        // The same vendors make physical machines. x86 CPUs have a flag for a hypervisor.
         let is_x86 = cpuinfo.windows(6).any(|window| window == b"\nflags");
         return (is_emulated || !is_x86).then_some(name);
     }
@@ -224,7 +229,8 @@ fn group_limits(root: &Root) -> GroupLimits {
     }
 }
 
-/// `cpu.max`: microseconds in each period, and the period; in thousandths of a processor.
+/// Parses `cpu.max`, which contains the quota and the period in microseconds. Returns thousandths
+/// of a CPU.
 fn processor_share(text: &[u8]) -> Option<u64> {
     let mut numbers = words(text).map(decimal::<u64>);
     let (quota, period) = (numbers.next()??, numbers.next()??);
@@ -236,7 +242,7 @@ fn range(text: &[u8]) -> Option<(u16, u16)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// A line of the kernel or the firmware; device trees end it with a zero byte.
+/// Returns a line of the kernel or the firmware as text. Device trees end it with a zero byte.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).trim().to_owned();
     (!text.is_empty()).then_some(text)

@@ -1,4 +1,4 @@
-//! Hardware and kernel parameters of hand-made trees, after real ones.
+//! Tests of hardware and kernel parameters with fixtures that follow real machines.
 
 use crate::detect::fixtures::unpack;
 use crate::detect::hardware::*;
@@ -26,7 +26,7 @@ const X86: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon
                    processor\t: 1\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon @ 2.20GHz\nflags\t\t: fpu hypervisor\n";
 
 #[test]
-fn processors_are_named_whatever_the_architecture() {
+fn hardware_cpuinfo_of_each_architecture_is_parsed() {
     for (cpuinfo, online, model, vendor) in [
         (X86, 2, Some("Xeon @ 2.20GHz"), Some("GenuineIntel")),
         (
@@ -57,7 +57,7 @@ fn processors_are_named_whatever_the_architecture() {
 }
 
 #[test]
-fn hypervisors_are_known_by_firmware_processor_and_device_tree() {
+fn hypervisor_is_detected_from_firmware_cpu_or_device_tree() {
     let bare = X86.replace(" hypervisor", "");
     let vendor = "sys/class/dmi/id/sys_vendor";
     let product = "sys/class/dmi/id/product_name";
@@ -86,7 +86,7 @@ fn hypervisors_are_known_by_firmware_processor_and_device_tree() {
 }
 
 #[test]
-fn memory_limits_and_ports_are_read() {
+fn hardware_memory_limits_and_ports_are_read() {
     let (_directory, root) = unpack("prometheus.tar.xz");
     let memory = Hardware::load(&root, &mut Findings::default()).memory;
     assert_eq!((memory.total, memory.swap), (15_666_184 << 10, 0));
@@ -110,7 +110,7 @@ fn memory_limits_and_ports_are_read() {
 }
 
 #[test]
-fn this_machine_has_hardware() {
+fn hardware_this_machine_adds_no_finding() {
     let mut findings = Findings::default();
     let hardware = Hardware::load(&Root::open(Path::new("/")).unwrap(), &mut findings);
     assert!(hardware.memory.total >= hardware.memory.available && hardware.memory.available > 0);
@@ -119,7 +119,7 @@ fn this_machine_has_hardware() {
 }
 
 #[test]
-fn settings_are_read_as_systemd_reads_them() {
+fn sysctl_parse_follows_systemd_rules() {
     let set = |path: &str, value: &str| Setting::Set(path.into(), value.into());
     let text = b"# comment\n; comment\n net.ipv4.ip_forward = 1 \nkernel/domainname=example.org\n\
         -net.ipv4.conf.eth0/1.rp_filter=0\nnet/ipv4/conf/eth0.1/x = a=b\n-net.ipv4.conf.lo.rp_filter\n\
@@ -157,7 +157,7 @@ fn settings_are_read_as_systemd_reads_them() {
 }
 
 #[test]
-fn later_and_nearer_files_win_and_full_names_beat_patterns() {
+fn sysctl_load_applies_precedence_of_files_and_full_names() {
     let (directory, root) = tree(&[
         ("usr/lib/sysctl.d/10-a.conf", "vm.swappiness = 1\nvm.overcommit_memory = 1\n"),
         ("usr/lib/sysctl.d/50-pid.conf", "kernel.pid_max = 4194304\n"),

@@ -1,8 +1,9 @@
-//! Files that processes write to through memory.
+//! Finds files that processes write to through shared memory mappings.
 //!
-//! A store to a shared map changes the file and nothing else: its times move when the page is first written after it was
-//! clean, and then not for as long as it stays dirty (`mmap(2)`). No look at the file tells whether what was read is a state
-//! that the writer meant, so its writers are looked for.
+//! A write to a mapping updates the file's timestamps only if the page was clean before
+//! (`mmap(2)`). While the page is dirty, further writes leave no trace. So the file itself does
+//! not show whether its content is consistent, and this module finds the processes that can write
+//! it.
 
 use super::process_files;
 use crate::error::{Code, Error, Result};
@@ -11,26 +12,29 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-/// Bytes of one process's maps; it may have 65,530 of 100 bytes and a path.
+/// Maximum size in bytes of one process's `maps` file. A process can have 65,530 mappings of 100
+/// bytes and a path each.
 const MAX_TEXT: u64 = 64 << 20;
 
-/// The files that some process has mapped shared and writable.
+/// Files that a process has mapped shared and writable.
 #[derive(Clone, Debug, Default)]
 pub struct Mappings {
-    /// Device and inode, as the kernel names them there: not what `stat(2)` says on Btrfs and overlays.
+    /// Device and inode number as in `maps`. On Btrfs and overlayfs, `stat(2)` returns others.
     inodes: BTreeSet<(u64, u64)>,
-    /// Absolute, as this process sees them.
+    /// Absolute paths in the mount namespace of this process.
     paths: BTreeSet<Vec<u8>>,
 }
 
 impl Mappings {
-    /// Whether a file is one of them, by device and inode or by its absolute path.
+    /// Whether a file is mapped, by device and inode number or by absolute path.
     pub fn holds(&self, identity: (u64, u64), path: &[u8]) -> bool {
         self.inodes.contains(&identity) || self.paths.contains(path)
     }
 
-    /// Adds what processes have mapped now. Those that end meanwhile write nothing any more; whose maps this process may
-    /// not read is told of by the reader of processes.
+    /// Adds the files that processes have mapped now.
+    ///
+    /// Ignores processes that have ended, because they no longer write, and unreadable `maps`
+    /// files, because the reader of processes reports them.
     fn look(&mut self) {
         let Ok(entries) = std::fs::read_dir("/proc") else { return };
         for name in entries.flatten().map(|entry| entry.file_name()) {
@@ -52,9 +56,11 @@ impl Mappings {
     }
 }
 
-/// Looks for them twice: when it begins, and when it is asked. A map that was made in between makes the file's times move.
+/// Thread that reads the mappings twice: when it starts and on request.
 ///
-/// A thread of its own, because one that `landlock(7)` restricts may not look into others' processes.
+/// The first write to a mapping that was created in between changes the file's timestamps. A
+/// separate thread is necessary because a thread that `landlock(7)` restricts cannot read other
+/// processes in `/proc`.
 #[derive(Debug)]
 pub struct Watch {
     ask: Sender<()>,
@@ -62,30 +68,34 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks for the first time. Code 1 where there can be no thread.
+    /// Starts the thread and the first read. Fails with exit code 1 if the thread cannot be
+    /// started.
     pub fn start() -> Result<Self> {
         let (ask, asked) = mpsc::channel::<()>();
-        let (give, answer) = mpsc::channel();
-        let watch = move || {
-            let mut mappings = Mappings::default();
-            mappings.look();
-            while asked.recv().is_ok() {
-                mappings.look();
-                if give.send(mappings.clone()).is_err() {
-                    return;
-                }
-            }
-        };
-        let started = std::thread::Builder::new().name("mappings".to_owned()).spawn(watch);
+        let (send, answer) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("mappings".to_owned());
+        let started = thread.spawn(move || answer_requests(&asked, &send));
         started.map_err(|cause| Error::new(Code::Failed, format!("a thread cannot be started: {cause}")))?;
         Ok(Watch { ask, answer })
     }
 
-    /// What was mapped then and is now.
+    /// Returns the files that were mapped at the start or are mapped now.
     pub fn finish(&self) -> Mappings {
-        // The thread ends only with this object.
+        // Sending does not fail, because the thread runs until this object is dropped.
         let _ = self.ask.send(());
         self.answer.recv().unwrap_or_default()
+    }
+}
+
+/// Reads the mappings at once and again for each request, and sends all that it has found.
+fn answer_requests(asked: &Receiver<()>, answers: &Sender<Mappings>) {
+    let mut mappings = Mappings::default();
+    mappings.look();
+    while asked.recv().is_ok() {
+        mappings.look();
+        if answers.send(mappings.clone()).is_err() {
+            return;
+        }
     }
 }
 
@@ -94,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_shared_maps_that_can_be_written_count() {
+    fn add_keeps_shared_writable_mappings() {
         let maps = b"55d0-55d1 rw-s 00000000 fd:10 77 /var/lib/a b\n\
             55d1-55d2 rw-p 00000000 fd:10 78 /var/lib/private\n\
             55d2-55d3 r--s 00000000 fd:10 79 /var/lib/read\n\
@@ -114,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_ends_with_its_last_look() {
+    fn watch_finish_returns_mappings() {
         assert!(!Watch::start().unwrap().finish().holds((0, 0), b"/nobody"));
     }
 }

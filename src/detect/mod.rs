@@ -1,4 +1,5 @@
-//! The machine: what its release files, account files, mount table and `/proc` say. Nothing of it is executed.
+//! The machine: what its release files, account files, mount table and `/proc` say. Executes no
+//! file of the machine.
 
 pub mod units;
 
@@ -40,22 +41,22 @@ use sockets::Sockets;
 use std::path::Path;
 use sysctl::Sysctl;
 
-/// What was found out about the machine, apart from its files and packages.
+/// Properties of the machine, except its files and packages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inventory {
     /// Distribution and release.
     pub os: OsRelease,
-    /// Docker's name of the architecture (`amd64`).
+    /// Docker's name of the CPU architecture (`amd64`).
     pub architecture: &'static str,
-    /// `/etc/hostname`, or empty.
+    /// Content of `/etc/hostname`, or empty.
     pub hostname: String,
-    /// What only a running machine tells.
+    /// Runtime state; `None` if the root is not the running machine's.
     pub live: Option<RuntimeState>,
-    /// Mounts at and beneath the root.
+    /// Mounts at and below the root.
     #[serde(skip)]
     pub mounts: Mounts,
-    /// Users and groups by number.
+    /// User and group names by UID and GID.
     #[serde(skip)]
     pub names: Names,
     /// Home directories, relative to the root.
@@ -63,29 +64,30 @@ pub struct Inventory {
     pub homes: Vec<Vec<u8>>,
 }
 
-/// What only a running machine tells.
+/// State of a running machine that is not in its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuntimeState {
-    /// Kernel, memory, processors, and who emulates them.
+    /// Kernel, memory, CPUs and hypervisor.
     pub hardware: Hardware,
     /// Kernel parameters that files of the machine set.
     pub sysctls: Vec<Sysctl>,
-    /// Every process.
+    /// All processes.
     #[serde(skip)]
     pub processes: Processes,
-    /// Every socket.
+    /// All sockets.
     #[serde(skip)]
     pub sockets: Sockets,
-    /// Who holds which socket.
+    /// Processes that hold each socket.
     #[serde(skip)]
     pub holders: Holders,
-    /// Which processes talk to each other.
+    /// Pairs of processes that communicate.
     #[serde(skip)]
     pub peers: Vec<Peer>,
 }
 
-/// Looks at the machine under `root`; a root that is not running has no [`RuntimeState`].
+/// Detects the properties of the machine under `root`. Reads the [`RuntimeState`] only if `root`
+/// is the root of the running machine.
 pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_else(|cause| {
         findings.loss(
@@ -121,7 +123,7 @@ fn live(root: &Root, findings: &mut Findings) -> RuntimeState {
     }
 }
 
-/// What `/proc` tells of the machine's own network namespace, that of process 1.
+/// Reads all processes, and the sockets of the network namespace of process 1.
 fn processes_and_sockets(findings: &mut Findings) -> (Processes, Sockets) {
     match Root::open(Path::new("/proc")) {
         Ok(proc) => (Processes::load(&proc, findings), Sockets::load(&proc, b"1/net", findings)),

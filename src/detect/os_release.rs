@@ -1,4 +1,4 @@
-//! Which distribution this is: from `os-release(5)`, or from the release files of the time before it.
+//! Detects the distribution from `os-release(5)` or, on older systems, from other release files.
 
 mod release_files;
 
@@ -6,7 +6,7 @@ use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use serde::Serialize;
 
-/// The fields of `os-release` that tell the distribution and its release; empty where they are absent.
+/// Fields of `os-release` that identify the distribution and its release; empty if absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OsRelease {
@@ -14,37 +14,38 @@ pub struct OsRelease {
     pub id: String,
     /// `VERSION_ID`; empty for rolling distributions, and for Debian testing and unstable.
     pub version_id: String,
-    /// `VERSION_CODENAME`, in lower case; else the one word that `VERSION` has in brackets.
+    /// `VERSION_CODENAME`, in lower case; otherwise the single word in brackets in `VERSION`.
     pub codename: String,
-    /// `PRETTY_NAME`, for people.
+    /// `PRETTY_NAME`, for display.
     pub pretty_name: String,
-    /// `NAME`: tells CentOS Stream from CentOS Linux.
+    /// `NAME`; distinguishes CentOS Stream from CentOS Linux.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// `VERSION`, for people.
+    /// `VERSION`, for display.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// `ID_LIKE`: identifiers of the parents in lower case, the nearest first.
+    /// `ID_LIKE`: identifiers of the parent distributions in lower case, the closest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id_like: Vec<String>,
-    /// Codename of the parent, if that is Ubuntu: `UBUNTU_CODENAME`.
+    /// `UBUNTU_CODENAME`: codename of the parent distribution, if that is Ubuntu.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ubuntu_codename: String,
-    /// Codename of the parent, if that is Debian: `DEBIAN_CODENAME`.
+    /// `DEBIAN_CODENAME`: codename of the parent distribution, if that is Debian.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub debian_codename: String,
     /// `PLATFORM_ID` without `platform:`: `el9`, `f43`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub platform: String,
-    /// `/etc/debian_version`, else `DEBIAN_VERSION_FULL`: Debian's point release (`12.11`), or `trixie/sid`. Derivatives may have
-    /// their parent's.
+    /// `/etc/debian_version`, otherwise `DEBIAN_VERSION_FULL`: Debian's point release (`12.11`),
+    /// or `trixie/sid`. Derivatives can have that of their parent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub debian_version: String,
 }
 
 impl OsRelease {
-    /// Reads `/etc/os-release`, else `/usr/lib/os-release`, else older files; without any everything is empty and there
-    /// is a finding.
+    /// Reads `/etc/os-release`, otherwise `/usr/lib/os-release`, otherwise older release files.
+    ///
+    /// If none identifies the distribution, the fields are empty and a note is added.
     pub fn load(root: &Root, findings: &mut Findings) -> Self {
         let read = root.read(b"etc/os-release").or_else(|_| root.read(b"usr/lib/os-release"));
         let mut os = read.as_deref().map(parse).unwrap_or_default();
@@ -64,7 +65,8 @@ impl OsRelease {
         os
     }
 
-    /// `/etc/debian_version` has the point release. It is all that some images without a shell have.
+    /// Applies `/etc/debian_version`, which contains the point release. Some images without a
+    /// shell have no other release file.
     fn take_debian_version(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text);
         let version = text.trim().to_owned();
@@ -81,14 +83,15 @@ impl OsRelease {
         self.debian_version = version;
     }
 
-    /// What people call it; never empty.
+    /// Returns the name of the distribution for display; never empty.
     pub fn shown(&self) -> &str {
         let names = [&self.pretty_name, &self.name, &self.id];
         names.into_iter().find(|name| !name.is_empty()).map_or("this distribution", |name| name)
     }
 }
 
-/// Parses `os-release(5)`: `NAME=value` lines, values quoted as in a shell. Of several lines for a name the last counts.
+/// Parses `os-release(5)`: lines `NAME=value`, with values quoted as in a shell. If a name occurs
+/// more than once, its last value applies.
 pub fn parse(text: &[u8]) -> OsRelease {
     let mut os = OsRelease::default();
     for (name, value) in assignments(text) {
@@ -115,21 +118,23 @@ pub fn parse(text: &[u8]) -> OsRelease {
     os
 }
 
-/// The assignments of a file in the manner of `os-release(5)` and `lsb-release`, in order, values unquoted.
+/// Returns the assignments of a file such as `os-release(5)` or `lsb-release`, in order, with
+/// values unquoted.
 fn assignments(text: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(text);
     let pairs = text.lines().filter_map(|line| line.trim().split_once('='));
     pairs.map(|(name, value)| (name.trim_end().to_owned(), unquote(value.trim_start()))).collect()
 }
 
-/// `wheezy` of `7 (wheezy)`: the codename where there is no field for it yet.
+/// Returns `wheezy` for `7 (wheezy)`: the codename on releases that have no field for it.
 fn bracketed_word(version: &str) -> String {
     let inner = version.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
     let is_word = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_word { inner.to_ascii_lowercase() } else { String::new() }
 }
 
-/// A value as a shell reads it: it ends at a space that is not quoted. Where a quote is not closed it stays as it is.
+/// Unquotes a value as a shell does; an unquoted space ends it. If a quote is not closed, returns
+/// the value unchanged.
 fn unquote(value: &str) -> String {
     let mut text = String::new();
     let mut quote = None;

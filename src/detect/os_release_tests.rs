@@ -6,7 +6,7 @@ fn fixture(name: &str) -> String {
 }
 
 #[test]
-fn fields_are_what_other_readers_find() {
+fn parse_real_files_match_other_parsers() {
     let files = fixture("files.txtar");
     let mut checked = 0;
     for line in fixture("fields.tsv").lines().skip(1) {
@@ -33,14 +33,14 @@ fn fields_are_what_other_readers_find() {
 }
 
 #[test]
-fn quotes_are_a_shells() {
+fn parse_quotes_follow_shell_rules() {
     let os = parse(b"PRETTY_NAME=\"A \\\"B\\\" \\$C\"\nID=\xff\nnonsense\n# ID=x");
     assert_eq!(os.pretty_name, "A \"B\" $C");
     assert_eq!(parse(b"ID=\"").id, "\"");
 }
 
 #[test]
-fn old_releases_have_their_codename_in_brackets() {
+fn parse_version_with_codename_in_brackets_returns_codename() {
     for (version, codename) in [
         ("7 (wheezy)", "wheezy"),
         ("8.4 (Green Obsidian)", ""),
@@ -54,7 +54,7 @@ fn old_releases_have_their_codename_in_brackets() {
 }
 
 #[test]
-fn debian_version_fills_what_is_missing() {
+fn take_debian_version_sets_missing_fields() {
     for (text, debian_version, expected) in [
         ("ID=debian\n", "12.11\n", ("12.11", "")),
         ("ID=debian\n", "forky/sid\n", ("", "forky")),
@@ -70,7 +70,7 @@ fn debian_version_fills_what_is_missing() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(text: Vec<u8>) {
+    fn parse_any_bytes_never_panics(text: Vec<u8>) {
         let mut os = parse(&text);
         os.take_debian_version(&text);
         prop_assert!(!os.shown().is_empty());

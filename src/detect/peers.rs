@@ -1,4 +1,4 @@
-//! Which process holds a socket, and which processes of the machine talk to each other.
+//! Determines which processes hold a socket, and which processes of the machine communicate.
 
 use super::process::Processes;
 use super::sockets::{InetSocket, Protocol, Sockets, State, UnixName};
@@ -6,34 +6,35 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// Who holds which socket.
+/// Processes that hold each socket, by inode number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(BTreeMap<u64, Vec<u32>>);
 
-/// Where a server is reached.
+/// Address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Endpoint {
-    /// An internet address; an IPv4 address is never written as IPv6.
+    /// Internet address. An IPv4 address is never in its IPv6-mapped form.
     Inet(Protocol, SocketAddr),
-    /// The address of a unix socket.
+    /// Address of a Unix socket.
     Unix(UnixName),
 }
 
-/// A process that talks to another one of the same machine.
+/// A client and a server process of the same machine that communicate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Peer {
-    /// Who asked.
+    /// PID of the client.
     pub client: u32,
-    /// Who was asked.
+    /// PID of the server.
     pub server: u32,
-    /// Where.
+    /// Address of the server.
     pub endpoint: Endpoint,
 }
 
 impl Holders {
-    /// Joins sockets to processes. Of several holders the first is the owner: the eldest, as a rule the parent of the
-    /// others. Process 1 comes last, because it hands sockets to services and keeps them open.
+    /// Lists the processes that hold each socket. The first is the owner: the oldest process,
+    /// which is usually the parent of the others. Process 1 is last, because it passes sockets to
+    /// services and keeps them open.
     pub fn of(processes: &Processes) -> Holders {
         let mut holders: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         let mut eldest: Vec<_> = processes.iter().collect();
@@ -46,19 +47,21 @@ impl Holders {
         Holders(holders)
     }
 
-    /// All processes that hold the socket, the owner first.
+    /// Returns all processes that hold the socket, the owner first.
     pub fn all(&self, inode: u64) -> &[u32] {
         self.0.get(&inode).map_or(&[], Vec::as_slice)
     }
 
-    /// The process that the socket belongs to.
+    /// Returns the process that owns the socket.
     pub fn owner(&self, inode: u64) -> Option<u32> {
         self.all(inode).first().copied()
     }
 }
 
-/// Who talks to whom on this machine over TCP and UDP, and over unix sockets as far as `unix_peers` tells
-/// (the inode numbers of both ends, either way round); sorted, each pair and endpoint once.
+/// Returns the processes of this machine that communicate over TCP, UDP and Unix sockets.
+///
+/// `unix_peers` contains the inode numbers of both ends of Unix connections, in any order. The
+/// result is sorted and contains each pair and endpoint once.
 pub fn peers(sockets: &Sockets, holders: &Holders, unix_peers: &BTreeMap<u64, u64>) -> Vec<Peer> {
     let mut peers = BTreeSet::new();
     peers.extend(tcp_peers(sockets, holders));
@@ -67,7 +70,7 @@ pub fn peers(sockets: &Sockets, holders: &Holders, unix_peers: &BTreeMap<u64, u6
     peers.into_iter().filter(|peer| peer.client != peer.server).collect()
 }
 
-/// Connections of which both ends are in the table.
+/// Returns the TCP connections that have both ends in the table.
 fn tcp_peers(sockets: &Sockets, holders: &Holders) -> Vec<Peer> {
     let is_connection = |socket: &&InetSocket| {
         socket.protocol == Protocol::Tcp && socket.state == State::Established && socket.inode != 0
@@ -80,37 +83,46 @@ fn tcp_peers(sockets: &Sockets, holders: &Holders) -> Vec<Peer> {
         .collect();
     let servers = Servers::of(sockets);
     let is_served = |at| servers.at(Protocol::Tcp, at).is_some();
-    let peer = |(&(local, remote), socket): (&(SocketAddr, SocketAddr), &&InetSocket)| {
-        let other = ends.get(&(remote, local))?;
+    let mut peers = Vec::new();
+    for (&(local, remote), socket) in &ends {
+        let Some(other) = ends.get(&(remote, local)) else { continue };
         let is_client = match (is_served(local), is_served(remote)) {
             (false, true) => true,
             (true, false) => false,
-            // Both listen, or the server does no longer: the lower port is the server's.
+            // Both or none of the addresses have a listening socket. Servers usually have the
+            // lower port.
             _ => (remote.port(), remote) < (local.port(), local),
         };
-        let (client, server) = (holders.owner(socket.inode)?, holders.owner(other.inode)?);
-        is_client.then_some(Peer { client, server, endpoint: Endpoint::Inet(Protocol::Tcp, remote) })
-    };
-    ends.iter().filter_map(peer).collect()
+        if is_client
+            && let (Some(client), Some(server)) = (holders.owner(socket.inode), holders.owner(other.inode))
+        {
+            peers.push(Peer { client, server, endpoint: Endpoint::Inet(Protocol::Tcp, remote) });
+        }
+    }
+    peers
 }
 
-/// Sockets that chose a peer on this machine, which is known by a loopback address or by one that is bound.
+/// Returns the UDP sockets that are connected to a server on this machine. The server has a
+/// loopback address, or a socket that is bound to exactly this address.
 fn udp_peers(sockets: &Sockets, holders: &Holders) -> Vec<Peer> {
     let servers = Servers::of(sockets);
     let is_udp = |socket: &&InetSocket| matches!(socket.protocol, Protocol::Udp | Protocol::UdpLite);
     let clients = sockets.inet.iter().filter(is_udp).filter(|socket| socket.state == State::Established);
-    let peer = |client: &InetSocket| {
-        let at = plain(client.remote);
-        let server = servers.at(client.protocol, at)?;
-        let is_here = at.ip().is_loopback() || plain(server.local) == at;
-        let endpoint = Endpoint::Inet(client.protocol, at);
-        let (client, server) = (holders.owner(client.inode)?, holders.owner(server.inode)?);
-        is_here.then_some(Peer { client, server, endpoint })
-    };
-    clients.filter_map(peer).collect()
+    let mut peers = Vec::new();
+    for socket in clients {
+        let at = plain(socket.remote);
+        let Some(server) = servers.at(socket.protocol, at) else { continue };
+        let is_local = at.ip().is_loopback() || plain(server.local) == at;
+        if is_local
+            && let (Some(client), Some(server)) = (holders.owner(socket.inode), holders.owner(server.inode))
+        {
+            peers.push(Peer { client, server, endpoint: Endpoint::Inet(socket.protocol, at) });
+        }
+    }
+    peers
 }
 
-/// Sockets that others reach unasked, by protocol and port.
+/// Server sockets by protocol and port.
 struct Servers<'a>(BTreeMap<(Protocol, u16), Vec<&'a InetSocket>>);
 
 impl<'a> Servers<'a> {
@@ -122,7 +134,8 @@ impl<'a> Servers<'a> {
         Servers(servers)
     }
 
-    /// The socket that gets what is sent to `at`: one that is bound to the very address before one bound to all.
+    /// Returns the socket that receives data sent to `at`. A socket bound to this address
+    /// precedes one bound to all addresses.
     fn at(&self, protocol: Protocol, at: SocketAddr) -> Option<&'a InetSocket> {
         let bound = self.0.get(&(protocol, at.port()))?;
         let is_exact = |socket: &&&InetSocket| plain(socket.local).ip() == at.ip();
@@ -133,23 +146,26 @@ impl<'a> Servers<'a> {
     }
 }
 
-/// Unix sockets: what a server accepted has the server's name, the client's has none.
+/// Returns the connections over Unix sockets. The socket that a server accepted has the server's
+/// name; the client's has none.
 fn local_peers(sockets: &Sockets, holders: &Holders, pairs: &BTreeMap<u64, u64>) -> Vec<Peer> {
     let named: BTreeMap<u64, &UnixName> =
         sockets.unix.iter().filter_map(|socket| Some((socket.inode, socket.name.as_ref()?))).collect();
-    let peer = |(one, other): (u64, u64)| {
-        let (client, server) = match (named.get(&one), named.get(&other)) {
-            (None, Some(_)) => (one, other),
-            (Some(_), None) => (other, one),
-            _ => return None,
+    let mut peers = Vec::new();
+    for (one, other) in pairs {
+        let (client, server, name) = match (named.get(one), named.get(other)) {
+            (None, Some(name)) => (one, other, *name),
+            (Some(name), None) => (other, one, *name),
+            _ => continue,
         };
-        let endpoint = Endpoint::Unix((*named.get(&server)?).clone());
-        Some(Peer { client: holders.owner(client)?, server: holders.owner(server)?, endpoint })
-    };
-    pairs.iter().filter_map(|(&one, &other)| peer((one, other))).collect()
+        if let (Some(client), Some(server)) = (holders.owner(*client), holders.owner(*server)) {
+            peers.push(Peer { client, server, endpoint: Endpoint::Unix(name.clone()) });
+        }
+    }
+    peers
 }
 
-/// An IPv4 address that an IPv6 socket uses, as IPv4.
+/// Converts the IPv4-mapped address of an IPv6 socket to IPv4.
 fn plain(address: SocketAddr) -> SocketAddr {
     let ip: IpAddr = address.ip().to_canonical();
     SocketAddr::new(ip, address.port())

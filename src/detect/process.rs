@@ -5,95 +5,97 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The process table, by process number.
+/// The process table, sorted by PID.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Processes(pub(super) Vec<Process>);
 
-/// What the kernel tells about one process.
+/// Properties of a process that the kernel reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Number of the process.
+    /// PID.
     pub pid: u32,
-    /// When it began, in clock ticks after boot.
+    /// Start time in clock ticks since boot.
     pub started: u64,
-    /// Number of the parent; 0 if there is none in this process namespace.
+    /// PID of the parent; 0 if there is none in this PID namespace.
     pub parent: u32,
-    /// `R`, `S`, `Z` and so on.
+    /// State of the process: `R`, `S`, `Z` and so on.
     pub state: char,
-    /// The name of its main thread, at most 15 bytes.
+    /// Name of the main thread, at most 15 bytes.
     #[serde(serialize_with = "escaped")]
     pub comm: Box<[u8]>,
-    /// A thread of the kernel: it has no program, files or arguments.
+    /// Whether it is a kernel thread, which has no executable, files or arguments.
     pub is_kernel: bool,
-    /// Arguments as they stood in its memory, which it may have written over: see [`Process::is_rewritten`].
+    /// Arguments in the memory of the process, which can overwrite them: see
+    /// [`Process::is_rewritten`].
     #[serde(skip)]
     pub argv: Words,
-    /// The environment that it was started with.
+    /// Environment at the start of the process.
     #[serde(skip)]
     pub environ: Words,
-    /// The program file.
+    /// Executable file.
     pub exe: Option<FileRef>,
-    /// The working directory.
+    /// Working directory.
     #[serde(serialize_with = "escaped_if_any")]
     pub cwd: Option<Box<[u8]>>,
-    /// The root directory.
+    /// Root directory.
     #[serde(serialize_with = "escaped_if_any")]
     pub root: Option<Box<[u8]>>,
     /// Users, groups and capabilities.
     pub credentials: Credentials,
     /// Resource limits by the names of `ulimit` options: `nofile`, `nproc`, `core`, ...
     pub limits: BTreeMap<&'static str, Limit>,
-    /// The control group that systemd manages, absolute; empty without control groups.
+    /// Absolute path of the control group that systemd manages; empty if there is none.
     #[serde(serialize_with = "escaped")]
     pub cgroup: Box<[u8]>,
-    /// The process belongs to a container of the machine, not to the machine's own services.
+    /// Container of the machine to which the process belongs; `None` for the machine's services.
     pub contained: Option<Container>,
-    /// From -1000 (never killed for want of memory) to 1000.
+    /// OOM score adjustment, from -1000 (never killed if memory runs out) to 1000.
     pub oom_score_adj: i32,
-    /// From -20 to 19.
+    /// Nice value, from -20 to 19.
     pub nice: i32,
-    /// The mask for the mode of new files; not known before Linux 4.7.
+    /// File mode creation mask; unknown before Linux 4.7.
     pub umask: Option<u32>,
-    /// Where it sees other processes, networks, mounts and users.
+    /// Namespaces of the process.
     pub namespaces: Namespaces,
-    /// Its open files, by descriptor.
+    /// Open files, by file descriptor.
     #[serde(skip)]
     pub files: Vec<OpenFile>,
-    /// Files mapped into its memory, by path: libraries, locales, databases.
+    /// Files mapped into memory, by path: libraries, locales, databases.
     #[serde(skip)]
     pub mapped: Vec<Mapped>,
 }
 
-/// What put a process into a container of its own on the machine.
+/// Software that runs a process in a container on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Container {
     /// Docker Engine.
     Docker,
-    /// containerd, with or without its interface for Kubernetes.
+    /// containerd, with or without its Kubernetes interface (CRI).
     Containerd,
-    /// Podman and what else uses libpod.
+    /// Podman and other users of libpod.
     Podman,
     /// CRI-O.
     Crio,
-    /// A pod of Kubernetes whose engine does not name itself.
+    /// Kubernetes pod whose control group does not name an engine.
     Kubernetes,
     /// LXC, LXD, Incus.
     Lxc,
-    /// systemd-nspawn and others that register with systemd-machined.
+    /// systemd-nspawn and other software that registers with systemd-machined.
     Machine,
 }
 
-/// Arguments or variables, each ended by a zero byte. They may hold secrets, so that `Debug` shows no content.
+/// Arguments or environment variables, each terminated by a zero byte. They can contain secrets,
+/// so `Debug` shows no content.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Words {
-    /// As the kernel gave them.
+    /// Bytes from the kernel.
     pub raw: Box<[u8]>,
-    /// There was more than is kept.
+    /// Whether the content is truncated.
     pub is_cut: bool,
 }
 
-/// Real, effective and saved number (`credentials(7)`).
+/// Real, effective and saved ID (`credentials(7)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names are those of credentials(7)")]
 pub struct Ids {
@@ -102,22 +104,22 @@ pub struct Ids {
     pub saved: u32,
 }
 
-/// On whose behalf a process acts.
+/// Users, groups and capabilities of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Credentials {
-    /// Users.
+    /// UIDs.
     pub user: Ids,
-    /// Main groups.
+    /// GIDs.
     pub group: Ids,
-    /// Further groups.
+    /// Supplementary GIDs.
     pub groups: Vec<u32>,
-    /// What it may do beyond its user's rights.
+    /// Capability sets.
     pub capabilities: Capabilities,
-    /// No program that it starts gets more rights.
+    /// Whether `no_new_privs` is set, so that `execve(2)` cannot grant privileges.
     pub no_new_privileges: bool,
 }
 
-/// Sets of capabilities, a bit each by number (`capabilities(7)`).
+/// Capability sets as bit masks, by capability number (`capabilities(7)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names are those of capabilities(7)")]
 pub struct Capabilities {
@@ -126,7 +128,7 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
-/// A resource limit in the unit of `getrlimit(2)`; `None` is unlimited.
+/// Resource limit in the unit of `getrlimit(2)`; `None` means unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names are those of getrlimit(2)")]
 pub struct Limit {
@@ -134,7 +136,7 @@ pub struct Limit {
     pub hard: Option<u64>,
 }
 
-/// Inode numbers of namespaces (`namespaces(7)`); `None` where they cannot be read.
+/// Inode numbers of namespaces (`namespaces(7)`); `None` if they cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names are those of namespaces(7)")]
 pub struct Namespaces {
@@ -144,63 +146,64 @@ pub struct Namespaces {
     pub user: Option<u64>,
 }
 
-/// A file by the path at which it was opened.
+/// File, with the path at which it was opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileRef {
-    /// Absolute, without the kernel's mark of a removed file.
+    /// Absolute path, without the kernel's suffix for removed files.
     #[serde(serialize_with = "escaped")]
     pub path: Box<[u8]>,
-    /// The kernel says that the file is no longer at this path.
+    /// Whether the kernel reports that the file is no longer at this path.
     pub is_deleted: bool,
-    /// Device and inode number; `None` where asking could hang (network file systems) or is refused.
+    /// Device and inode number; `None` if `stat(2)` fails, or on network file systems, where it
+    /// can block.
     pub identity: Option<(u64, u64)>,
 }
 
-/// What an open descriptor leads to.
+/// Object that an open file descriptor refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A file, directory or device.
+    /// File, directory or device.
     File(FileRef),
-    /// A socket by inode number.
+    /// Socket, by inode number.
     Socket(u64),
-    /// A pipe by inode number.
+    /// Pipe, by inode number.
     Pipe(u64),
-    /// Something that no path leads to: an event queue, a timer, shared memory.
+    /// Object without a path: event queue, timer, shared memory.
     Other(Box<[u8]>),
 }
 
-/// An open descriptor.
+/// Open file descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFile {
-    /// Number of the descriptor.
+    /// File descriptor number.
     pub descriptor: u32,
-    /// What it leads to.
+    /// Object that the descriptor refers to.
     pub target: Target,
-    /// Opened for writing. Known of files only.
+    /// Whether it is open for writing. Known only for files.
     pub is_writable: bool,
-    /// Every write goes to the end, as to a log.
+    /// Whether every write appends (`O_APPEND`), as to a log.
     pub appends: bool,
 }
 
 /// A file mapped into memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// Absolute, without the kernel's mark of a removed file.
+    /// Absolute path, without the kernel's suffix for removed files.
     pub path: Box<[u8]>,
-    /// The file was replaced or removed since.
+    /// Whether the file was replaced or removed after it was mapped.
     pub is_deleted: bool,
-    /// Code in it can be run: the program or a library.
+    /// Whether the mapping is executable: the executable or a library.
     pub is_code: bool,
 }
 
 impl Words {
-    /// The words in order; empty ones are words too.
+    /// Returns the words in order, including empty ones.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let text = self.raw.strip_suffix(b"\0").unwrap_or(&self.raw);
         text.split(|&byte| byte == 0).skip(usize::from(self.raw.is_empty()))
     }
 
-    /// Name and value of each word that has both, as an environment's have.
+    /// Returns name and value of each word of the form `NAME=value`.
     pub fn variables(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.iter().filter_map(|word| {
             let end = word.iter().position(|&byte| byte == b'=').filter(|end| *end > 0)?;
@@ -222,8 +225,8 @@ impl fmt::Debug for Words {
 }
 
 impl Process {
-    /// Whether the process has written a title over its arguments, as nginx, PostgreSQL and sshd do:
-    /// then they say nothing about how it was started.
+    /// Whether the process has overwritten its arguments with a title, as nginx, PostgreSQL and
+    /// sshd do. Then the command line at its start is unknown.
     pub fn is_rewritten(&self) -> bool {
         let mut words = self.argv.iter();
         let Some(title) = words.next() else { return false };
@@ -234,12 +237,12 @@ impl Process {
         }
         let is_sentence = is_alone && title.contains(&b' ');
         let has_colon = title.ends_with(b":") || title.windows(2).any(|pair| pair == b": ");
-        // `(sd-pam)`, and what systemd shows between fork and exec.
+        // `(sd-pam)`, and the title that systemd sets between fork and exec.
         let is_bracketed = title.starts_with(b"(") && title.ends_with(b")");
         is_sentence || has_colon || is_bracketed
     }
 
-    /// The sockets that it holds, by inode number.
+    /// Returns the inode numbers of the sockets that the process holds.
     pub fn sockets(&self) -> impl Iterator<Item = u64> {
         self.files.iter().filter_map(|file| match file.target {
             Target::Socket(inode) => Some(inode),
@@ -249,17 +252,18 @@ impl Process {
 }
 
 impl Processes {
-    /// The process with this number.
+    /// Returns the process with this PID.
     pub fn get(&self, pid: u32) -> Option<&Process> {
         self.0.binary_search_by_key(&pid, |process| process.pid).ok().map(|at| &self.0[at])
     }
 
-    /// All processes, by number.
+    /// Returns all processes, sorted by PID.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.0.iter()
     }
 
-    /// The parent, its parent and so on. Ends at one that is younger than its child: a number that was given anew.
+    /// Returns the parent, its parent, and so on. Ends before a process that is younger than its
+    /// child, because the kernel has reused the PID of the parent.
     pub fn ancestors(&self, pid: u32) -> impl Iterator<Item = &Process> {
         let parent_of = |process: &&Process| {
             let parent = self.get(process.parent)?;
@@ -279,7 +283,7 @@ impl FromIterator<Process> for Processes {
     }
 }
 
-/// Whether a first argument is the program's name or the end of its path.
+/// Whether a first argument is the path of the executable or its last components.
 fn names(title: &[u8], exe: &[u8]) -> bool {
     let title = title.strip_prefix(b"./").unwrap_or(title);
     let above = exe.strip_suffix(title);

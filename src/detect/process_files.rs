@@ -1,13 +1,15 @@
-//! The formats of the files in `/proc/PID`, as pure functions of their bytes (`proc_pid_stat(5)` and its siblings).
+//! Parses the files in `/proc/PID` (`proc_pid_stat(5)` and related pages). All functions are
+//! pure.
 
 use super::process::{Capabilities, Credentials, Ids, Limit};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// Flag of a kernel thread (`PF_KTHREAD` in the kernel's `include/linux/sched.h`).
+/// Flag of kernel threads (`PF_KTHREAD` in the kernel's `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// Rows of `/proc/PID/limits`, by the names that `ulimit` options of container engines have (`getrlimit(2)`).
+/// Rows of `/proc/PID/limits`, with the names that container engines use for `ulimit` options
+/// (`getrlimit(2)`).
 const LIMITS: &[(&[u8], &str)] = &[
     (b"Max address space", "as"),
     (b"Max core file size", "core"),
@@ -27,7 +29,7 @@ const LIMITS: &[(&[u8], &str)] = &[
     (b"Max stack size", "stack"),
 ];
 
-/// What is wanted of `/proc/PID/stat`.
+/// Fields of `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) comm: Box<[u8]>,
@@ -36,25 +38,25 @@ pub(super) struct Stat {
     pub(super) is_kernel: bool,
     pub(super) nice: i32,
     pub(super) started: u64,
-    /// Where the program's code, stack and arguments lie: other numbers after `execve(2)`.
+    /// Addresses of code, stack and arguments. They change with `execve(2)`.
     image: [u64; 3],
 }
 
 impl Stat {
-    /// Whether both were read of the same process while it ran the same program.
+    /// Whether both are from the same process without an `execve(2)` in between.
     pub(super) fn is_same_program(&self, other: &Stat) -> bool {
         self.started == other.started && self.image == other.image
     }
 }
 
-/// `/proc/PID/stat`; the name may hold spaces, parentheses and newlines.
+/// Parses `/proc/PID/stat`. The name can contain spaces, parentheses and newlines.
 pub(super) fn stat(text: &[u8]) -> Option<Stat> {
     let open = text.iter().position(|&byte| byte == b'(')?;
     let close = text.iter().rposition(|&byte| byte == b')').filter(|close| *close > open)?;
     let fields: Vec<&[u8]> = words(&text[close + 1..]).collect();
-    // The manual page counts from 1, and its third field is the first one here.
+    // The manual page numbers fields from 1, and field 3 is the first after the name.
     let field = |number: usize| fields.get(number - 3).copied();
-    // Kernels before 3.5 have no addresses of the arguments.
+    // Linux before 3.5 does not report the address of the arguments.
     let address = |number: usize| field(number).and_then(decimal).unwrap_or_default();
     Some(Stat {
         comm: text[open + 1..close].into(),
@@ -67,7 +69,7 @@ pub(super) fn stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
-/// What is wanted of `/proc/PID/status`: credentials, and the mask for new files (since Linux 4.7).
+/// Returns credentials and umask (since Linux 4.7) from `/proc/PID/status`.
 pub(super) fn status(text: &[u8]) -> Option<(Credentials, Option<u32>)> {
     let fields: BTreeMap<&[u8], &[u8]> = text
         .split(|&byte| byte == b'\n')
@@ -102,25 +104,27 @@ pub(super) fn status(text: &[u8]) -> Option<(Credentials, Option<u32>)> {
     Some((credentials, umask))
 }
 
-/// `/proc/PID/limits`; rows that no `ulimit` has a name for are left out.
+/// Parses `/proc/PID/limits`. Skips rows without a `ulimit` name.
 pub(super) fn limits(text: &[u8]) -> BTreeMap<&'static str, Limit> {
+    text.split(|&byte| byte == b'\n').filter_map(limit).collect()
+}
+
+/// Parses a row of `/proc/PID/limits`.
+fn limit(line: &[u8]) -> Option<(&'static str, Limit)> {
     let value = |word: &[u8]| match word {
         b"unlimited" => Some(None),
         _ => decimal(word).map(Some),
     };
-    let row = |line: &[u8]| {
-        let (name, rest) = LIMITS.iter().find_map(|(row, name)| Some((*name, line.strip_prefix(*row)?)))?;
-        let mut words = words(rest);
-        Some((name, Limit { soft: value(words.next()?)?, hard: value(words.next()?)? }))
-    };
-    text.split(|&byte| byte == b'\n').filter_map(row).collect()
+    let (name, rest) = LIMITS.iter().find_map(|(row, name)| Some((*name, line.strip_prefix(*row)?)))?;
+    let mut words = words(rest);
+    Some((name, Limit { soft: value(words.next()?)?, hard: value(words.next()?)? }))
 }
 
-/// `/proc/PID/maps`: the files that are mapped, and whether code of them is.
+/// Returns the mapped files in `/proc/PID/maps`, and whether a mapping of each is executable.
 pub(super) fn maps(text: &[u8]) -> BTreeMap<Vec<u8>, bool> {
     let mut mapped = BTreeMap::new();
     for line in text.split(|&byte| byte == b'\n') {
-        // Only the name may hold spaces, and the kernel pads before it.
+        // Only the name can contain spaces, and the kernel pads it on the left.
         let Some((fields, rest)) = split_fields::<5>(line) else { continue };
         let name = rest.trim_ascii_start();
         if name.first() == Some(&b'/') {
@@ -131,13 +135,15 @@ pub(super) fn maps(text: &[u8]) -> BTreeMap<Vec<u8>, bool> {
     mapped
 }
 
-/// `/proc/PID/maps`: device, inode and path of the files that are mapped shared and writable.
+/// Returns device, inode number and path of the files in `/proc/PID/maps` that are mapped shared
+/// and writable.
 pub(super) fn shared_and_writable(text: &[u8]) -> impl Iterator<Item = (u64, u64, Vec<u8>)> {
     text.split(|&byte| byte == b'\n').filter_map(|line| {
-        let ([_, rights, _, device, inode], rest) = split_fields::<5>(line)?;
+        let ([_, permissions, _, device, inode], rest) = split_fields::<5>(line)?;
         let path = rest.trim_ascii_start();
-        let is_wanted =
-            rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's') && path.first() == Some(&b'/');
+        let is_wanted = permissions.get(1) == Some(&b'w')
+            && permissions.get(3) == Some(&b's')
+            && path.first() == Some(&b'/');
         let (major, minor) = std::str::from_utf8(device).ok().filter(|_| is_wanted)?.split_once(':')?;
         let number = |digits| u32::from_str_radix(digits, 16).ok();
         let device = rustix::fs::makedev(number(major)?, number(minor)?);
@@ -145,28 +151,28 @@ pub(super) fn shared_and_writable(text: &[u8]) -> impl Iterator<Item = (u64, u64
     })
 }
 
-/// `flags` of `/proc/PID/fdinfo/N` (`open(2)`).
+/// Returns `flags` of `/proc/PID/fdinfo/N` (`open(2)`).
 pub(super) fn open_flags(text: &[u8]) -> Option<u32> {
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
     u32::from_str_radix(std::str::from_utf8(line.trim_ascii()).ok()?, 8).ok()
 }
 
-/// The number in a link such as `socket:[123]` or `net:[4026531840]`.
+/// Returns the number in a link such as `socket:[123]` or `net:[4026531840]`.
 pub(super) fn bracketed(link: &[u8], kind: &[u8]) -> Option<u64> {
     decimal(link.strip_prefix(kind)?.strip_prefix(b":[")?.strip_suffix(b"]")?)
 }
 
-/// Words between spaces and tabs.
+/// Splits a line at spaces and tabs.
 pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| b" \t\n".contains(byte)).filter(|word| !word.is_empty())
 }
 
-/// A number in decimal digits, if it has the range.
+/// Parses a decimal number; `None` if it is out of range.
 pub(super) fn decimal<T: FromStr>(word: &[u8]) -> Option<T> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// The first `N` words of a line, and all that follows them.
+/// Returns the first `N` words of a line, and the rest of the line.
 pub(super) fn split_fields<const N: usize>(line: &[u8]) -> Option<([&[u8]; N], &[u8])> {
     let mut fields: [&[u8]; N] = [b""; N];
     let mut rest = line;
@@ -181,7 +187,7 @@ pub(super) fn split_fields<const N: usize>(line: &[u8]) -> Option<([&[u8]; N], &
     Some((fields, rest))
 }
 
-/// The table of maps writes a newline in a name as `\012`, and nothing else that way.
+/// Decodes `\012` as a newline. The kernel escapes no other character in `maps`.
 fn unescape_newline(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;

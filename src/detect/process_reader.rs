@@ -1,4 +1,4 @@
-//! Reads one process after another from a procfs.
+//! Reads processes from a procfs, one at a time.
 
 use super::process::{FileRef, Mapped, Namespaces, OpenFile, Process, Target, Words};
 use super::{cgroup, process_files as parse};
@@ -14,29 +14,32 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// The kernel lets nobody pass more to a program unless the stack limit is raised (`execve(2)`).
+/// Maximum size in bytes of the arguments or environment of a process. Larger ones require a
+/// raised stack limit (`execve(2)`).
 const MAX_WORDS: u64 = 2 << 20;
-/// Arguments and environments of all processes together: a bound on memory, far above any sane machine.
+/// Maximum total size in bytes of all arguments and environments, to limit memory. Machines
+/// usually have much less.
 const MAX_WORDS_IN_ALL: u64 = 128 << 20;
-/// Open files of all processes together.
+/// Maximum total number of open files of all processes.
 const MAX_FILES_IN_ALL: usize = 1 << 20;
-/// Status files and memory maps; a process may have 65,530 maps, of 100 bytes and a path each.
+/// Maximum size in bytes of a status file or `maps`. A process can have 65,530 mappings of 100
+/// bytes and a path each.
 const MAX_TEXT: u64 = 64 << 20;
-/// How often a process is read that runs another program meanwhile.
+/// Maximum number of reads of a process that calls `execve(2)` during each of them.
 const ATTEMPTS: usize = 3;
 
-/// Reads processes and remembers what was refused.
+/// Reads processes and collects the errors.
 pub(super) struct Reader<'a> {
     proc: &'a Root,
-    /// By mount namespace, as its first process sees them.
+    /// Mounts by mount namespace, as the first process in it sees them.
     mounts: BTreeMap<Option<u64>, Rc<Mounts>>,
     words_left: u64,
     files_left: usize,
-    /// Number and first process, by file and cause.
+    /// Number of errors and PID of the first process, by file and cause.
     failures: BTreeMap<(&'static str, String), (usize, u32)>,
 }
 
-/// A process's directory. It never leads to another process.
+/// Directory of a process. Its descriptor never refers to another process.
 struct Folder {
     directory: OwnedFd,
     pid: u32,
@@ -73,14 +76,14 @@ impl<'a> Reader<'a> {
         Some(Folder { directory, pid, namespaces })
     }
 
-    /// The mounts that a process sees.
+    /// Returns the mounts that a process sees.
     fn mounts(&mut self, folder: &Folder) -> Rc<Mounts> {
         if let Some(mounts) = self.mounts.get(&folder.namespaces.mnt) {
             return mounts.clone();
         }
         let table = self.text(folder, "mountinfo").unwrap_or_default();
         let mounts = Rc::new(mounts::parse(&table, b"/"));
-        // The table of a process that has just ended is empty, and says nothing about others.
+        // The table of a process that has just ended is empty. It is not valid for others.
         if !table.is_empty() {
             self.mounts.insert(folder.namespaces.mnt, mounts.clone());
         }
@@ -198,8 +201,10 @@ impl<'a> Reader<'a> {
         Some(OpenFile { descriptor, target, is_writable, appends: flags.contains(OFlags::APPEND) })
     }
 
-    /// The file that a link of the procfs leads to. It is asked for its inode only on the machine's own disks and
-    /// memory: the server of another file system may never answer.
+    /// Returns the file that a link in procfs refers to.
+    ///
+    /// Calls `stat(2)` only on local file systems, because the server of another one may not
+    /// respond.
     fn file_ref(&mut self, folder: &Folder, name: &str, link: &[u8]) -> FileRef {
         let (path, is_deleted) = split_deleted(link);
         let is_safe = mount_class(&self.mounts(folder), path)
@@ -240,7 +245,8 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// What was read, or nothing. That something is gone, or is not there on this kernel, is no failure.
+    /// Returns the value, or records the error. `ENOENT` and `ESRCH` are not recorded, because a
+    /// process can end and old kernels lack some files.
     fn kept<T>(&mut self, pid: u32, name: &'static str, result: io::Result<T>) -> Option<T> {
         result
             .inspect_err(|cause| match Errno::from_io_error(cause) {
@@ -265,7 +271,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Folder {
-    /// Content and whether there was more.
+    /// Returns the content, and whether it is truncated to `limit` bytes.
     fn read(&self, name: &str, limit: u64) -> io::Result<(Vec<u8>, bool)> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(fs::openat(&self.directory, name, flags, Mode::empty())?);
@@ -277,12 +283,13 @@ impl Folder {
     }
 }
 
-/// The kernel marks paths of removed files so, and a name that ends in the same words cannot be told from it.
+/// Splits the suffix from a path that the kernel adds if the file was removed. A file name with
+/// the same suffix is indistinguishable.
 fn split_deleted(link: &[u8]) -> (&[u8], bool) {
     link.strip_suffix(b" (deleted)").map_or((link, false), |path| (path, true))
 }
 
-/// The class of the mount that an absolute path lies on.
+/// Returns the class of the mount that contains an absolute path.
 fn mount_class(mounts: &Mounts, path: &[u8]) -> Option<Class> {
     let mut path = path.strip_prefix(b"/").unwrap_or(path);
     loop {
@@ -296,12 +303,14 @@ fn mount_class(mounts: &Mounts, path: &[u8]) -> Option<Class> {
     }
 }
 
+/// Returns the mapped files without memory that has no file: memfd_create(2) and shmget(2).
 fn mapped(maps: BTreeMap<Vec<u8>, bool>) -> Vec<Mapped> {
-    let is_file = |path: &[u8]| !path.starts_with(b"/memfd:") && !path.starts_with(b"/SYSV");
-    let files = maps.into_iter().filter(|(path, _)| is_file(path));
-    let entry = |(link, is_code): (Vec<u8>, bool)| {
-        let (path, is_deleted) = split_deleted(&link);
-        Mapped { path: path.into(), is_deleted, is_code }
-    };
-    files.map(entry).collect()
+    let mut files = Vec::new();
+    for (link, is_code) in maps {
+        if !link.starts_with(b"/memfd:") && !link.starts_with(b"/SYSV") {
+            let (path, is_deleted) = split_deleted(&link);
+            files.push(Mapped { path: path.into(), is_deleted, is_code });
+        }
+    }
+    files
 }

@@ -1,8 +1,8 @@
-//! The process table, read once from a procfs as bytes (`proc(5)`).
+//! Reads the process table once from a procfs as bytes (`proc(5)`).
 //!
-//! Everything about a process is read beneath one descriptor of its directory,
-//! which never leads to another process that got the same number later, and
-//! is dropped if the process ran another program meanwhile.
+//! Opens the directory of each process once and reads all its files through this descriptor,
+//! which never refers to a later process with the same PID. Reads a process again if it called
+//! `execve(2)` during the read.
 
 use super::process::{Process, Processes};
 use super::process_files::decimal;
@@ -10,13 +10,14 @@ use super::process_reader::Reader;
 use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 
-/// More processes than this are not looked at.
+/// Maximum number of processes to read.
 const MAX_PROCESSES: usize = 65_536;
 
 impl Processes {
-    /// Reads the whole table. `proc` is a root opened on a procfs.
+    /// Reads the complete table. `proc` is a root opened on a procfs.
     ///
-    /// A process that ends meanwhile is left out; what is refused is a loss, told once for each kind of file.
+    /// Skips processes that end during the read. Other read errors are losses, reported once for
+    /// each file name and cause.
     pub fn load(proc: &Root, findings: &mut Findings) -> Processes {
         let mut reader = Reader::new(proc);
         let mut list: Vec<Process> = Vec::new();

@@ -1,4 +1,5 @@
-//! Process tables: of other machines, hand-made, and the one of the machine that runs the tests.
+//! Tests with process tables of other machines, of fixtures, and of the machine that runs the
+//! tests.
 
 use crate::detect::cgroup::{self, CgroupLocation};
 use crate::detect::fixtures::{data, unpack};
@@ -20,7 +21,7 @@ fn live(findings: &mut Findings) -> Processes {
 }
 
 #[test]
-fn a_snapshot_is_read_as_other_tools_read_it() {
+fn load_snapshot_matches_other_tools() {
     let (_directory, root) = unpack("prometheus.tar.xz");
     let proc = Root::open(&Path::new(OsStr::from_bytes(root.absolute())).join("proc")).unwrap();
     let mut findings = Findings::default();
@@ -29,7 +30,7 @@ fn a_snapshot_is_read_as_other_tools_read_it() {
     let rows: Vec<serde_json::Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for row in &rows {
         let process = processes.get(row["pid"].as_u64().unwrap() as u32);
-        // Without `stat` it has ended.
+        // A process without `stat` has ended.
         let Some(process) = process else {
             assert_eq!(row["state"], "", "{row}");
             continue;
@@ -60,7 +61,7 @@ fn a_snapshot_is_read_as_other_tools_read_it() {
 }
 
 #[test]
-fn a_title_is_told_from_arguments() {
+fn is_rewritten_title_returns_true_and_arguments_false() {
     for (argv, exe, is_rewritten) in [
         (&b"nginx: master process /usr/sbin/nginx -g daemon off;\0"[..], "/usr/sbin/nginx", true),
         (b"postgres: 15/main: checkpointer \0\0\0\0", "/usr/lib/postgresql/15/bin/postgres", true),
@@ -86,7 +87,7 @@ fn a_title_is_told_from_arguments() {
 }
 
 #[test]
-fn a_name_cannot_pass_for_other_fields() {
+fn stat_name_with_parentheses_keeps_other_fields() {
     let stat = parse::stat(b"7 (a) R 1 (\n) S 3 0 0 0 0 2097152 0 0 0 0 0 0 0 0 20 -5 1 0 99 0").unwrap();
     assert_eq!((&*stat.comm, stat.state, stat.parent), (&b"a) R 1 (\n"[..], b'S', 3));
     assert_eq!((stat.is_kernel, stat.nice, stat.started), (true, -5, 99));
@@ -96,7 +97,7 @@ fn a_name_cannot_pass_for_other_fields() {
 }
 
 #[test]
-fn maps_are_files_once_with_their_code() {
+fn maps_each_file_is_returned_once() {
     let maps = parse::maps(
         b"55d0-55d1 r--p 00000000 fe:01 12    /usr/bin/a b\n\
           55d1-55d2 r-xp 00001000 fe:01 12    /usr/bin/a b\n\
@@ -108,7 +109,7 @@ fn maps_are_files_once_with_their_code() {
 }
 
 #[test]
-fn control_groups_name_units() {
+fn place_of_control_group_returns_unit() {
     let unit = |name: &str| CgroupLocation::Unit(name.as_bytes().into());
     for (path, place) in [
         ("/system.slice/nginx.service", unit("nginx.service")),
@@ -147,7 +148,7 @@ fn control_groups_name_units() {
 }
 
 #[test]
-fn control_groups_name_containers() {
+fn container_of_control_group_returns_engine() {
     let id = "0ea0c47ef0e1a90cd10059a0da0abd4da28d3bc35ce15c7beb46da1c7ab02736";
     for (path, container) in [
         (format!("/system.slice/docker-{id}.scope"), Some(Container::Docker)),
@@ -178,7 +179,7 @@ fn control_groups_name_containers() {
 }
 
 #[test]
-fn a_unit_comes_from_control_group_pid_file_or_ancestor() {
+fn units_come_from_control_group_pid_file_or_ancestor() {
     let process = |pid, parent, path: &str, contained| Process {
         pid,
         parent,
@@ -196,7 +197,7 @@ fn a_unit_comes_from_control_group_pid_file_or_ancestor() {
         process(21, 20, "/", None),
         process(30, 1, "/", None),
         process(40, 10, "/system.slice/docker-0ea0c47ef0e1.scope", Some(Container::Docker)),
-        // Its parent's number was given anew: the parent is younger.
+        // The kernel has reused the PID of the parent, so the parent is younger.
         process(50, 60, "/", None),
         process(60, 1, "/system.slice/new.service", None),
         process(70, 70, "/", None),
@@ -213,7 +214,7 @@ fn a_unit_comes_from_control_group_pid_file_or_ancestor() {
 }
 
 #[test]
-fn nothing_secret_is_shown() {
+fn process_debug_and_json_contain_no_secret() {
     let mut process = sample();
     process.argv = Words { raw: b"mysql\0--password=hunter2\0"[..].into(), is_cut: false };
     process.environ = Words { raw: b"TOKEN=hunter2\0novalue\0=x\0E=\0"[..].into(), is_cut: false };
@@ -224,7 +225,7 @@ fn nothing_secret_is_shown() {
     assert_eq!(Words::default().iter().count(), 0);
 }
 
-/// A child that sleeps until the value is dropped.
+/// Child process that sleeps until the value is dropped.
 struct Sleeper(Child);
 
 impl Sleeper {
@@ -242,7 +243,7 @@ impl Drop for Sleeper {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "children of the test itself")]
-fn a_known_child_is_read_to_the_last_byte() {
+fn load_known_child_returns_all_properties() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("lo\ng");
     let open = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
@@ -298,8 +299,8 @@ fn a_known_child_is_read_to_the_last_byte() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "children of the test itself")]
-fn processes_that_come_and_go_are_never_mixed_up() {
-    // Each runs two programs one after the other, whose arguments and environment say which they belong to.
+fn load_short_lived_processes_are_never_mixed_up() {
+    // Each process runs two commands in turn. Arguments and environment identify the command.
     let end = Instant::now() + Duration::from_secs(3);
     let storm = std::thread::spawn(move || {
         while Instant::now() < end {
@@ -343,7 +344,7 @@ fn processes_that_come_and_go_are_never_mixed_up() {
 
 proptest! {
     #[test]
-    fn no_file_makes_a_parser_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn parsers_any_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = (parse::stat(&text), parse::status(&text), parse::limits(&text), parse::maps(&text));
         let _ = (cgroup::path_of(&text), cgroup::container_of(&text), cgroup::place_of(&text));
         let words = Words { raw: text.into(), is_cut: false };
@@ -351,7 +352,7 @@ proptest! {
     }
 }
 
-/// A process of which nothing is known.
+/// Returns a process without properties except its PID.
 fn sample() -> Process {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("2")).unwrap();

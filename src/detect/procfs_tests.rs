@@ -1,5 +1,6 @@
-//! Compares the readers of `/proc` with those of the `procfs-core` crate: the same numbers if both
-//! read a file, and what that crate loses. `docs/decisions/0002-procfs.md` has the conclusion.
+//! Compares the readers of `/proc` with those of the `procfs-core` crate: the same numbers if
+//! both read a file, and what that crate loses. `docs/decisions/0002-procfs.md` has the
+//! conclusion.
 
 use crate::detect::fixtures::unpack;
 use crate::detect::sockets::{Protocol, UnixName, parse_inet, parse_unix};
@@ -75,7 +76,8 @@ fn parse_inet_real_tables_agrees_with_procfs_core() {
     }
 }
 
-/// A name that is not UTF-8 costs `procfs-core` the whole file, and any user can make one.
+/// `procfs-core` rejects a file with a name that is not UTF-8, and any user can create such
+/// names.
 #[test]
 fn readers_name_is_no_utf8_lose_nothing() {
     let mountinfo = b"1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 254:2 / /srv/\xff rw - xfs /dev/vdb rw\n";
@@ -102,7 +104,7 @@ fn readers_name_is_no_utf8_lose_nothing() {
     assert_eq!(lines(unix).filter_map(parse_unix).count(), 2);
 }
 
-/// It also cuts a name at a space, and leaves out the flag that tells a listening socket.
+/// `procfs-core` truncates a name at a space, and omits the flag of listening sockets.
 #[test]
 fn parse_unix_name_has_space_keeps_it() {
     let table = b"heading\n0: 00000002 00000000 00010000 0001 01 17 /run/my socket\n";
@@ -112,7 +114,7 @@ fn parse_unix_name_has_space_keeps_it() {
     assert_eq!((ours.name, ours.listens), (Some(UnixName::Path(b"/run/my socket"[..].into())), true));
 }
 
-/// One line of a later kernel, or one row that the kernel lacks, costs `procfs-core` the file.
+/// `procfs-core` rejects a file with one line of a newer kernel, or without one row.
 #[test]
 fn readers_one_line_not_understood_keep_others() {
     let table = b"heading\n0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 7 0 99 1\n0: garbage\n";
@@ -123,7 +125,7 @@ fn readers_one_line_not_understood_keep_others() {
     assert!(Meminfo::from_buf_read(&meminfo[..]).is_err());
     assert_eq!(hardware::memory(meminfo).available, 12 << 10);
 
-    // The kernel writes this for a lock of a file that it has no inode of.
+    // The kernel writes this for a lock of a file without an inode.
     let locks = b"1: POSIX ADVISORY WRITE 708 <none>:0 0 EOF\n";
     assert!(Locks::from_buf_read(&locks[..]).is_err());
 

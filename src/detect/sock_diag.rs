@@ -1,8 +1,8 @@
-//! Who is at the other end of a unix socket, asked of the kernel (`sock_diag(7)`).
+//! Queries the kernel for the peers of Unix sockets (`sock_diag(7)`).
 //!
-//! `/proc/net/unix` does not say it. The kernel would load the module that
-//! answers by running a program of the machine, so that it is asked only where
-//! the module is already there.
+//! `/proc/net/unix` does not contain them. For a query without the module `unix_diag`, the kernel
+//! would execute `modprobe` of the machine. So this module queries only if `unix_diag` is
+//! present.
 
 use super::process_files::words;
 use crate::model::findings::{self, Findings};
@@ -12,24 +12,29 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-/// The kernel answers at once; a lost answer must not hang the run.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The kernel fills buffers of at most 32 KiB.
+/// Timeout of a response. The kernel responds immediately, but a lost response must not block the
+/// run.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Size of the receive buffer in bytes. The kernel sends at most 32 KiB at once.
 const BUFFER: usize = 64 << 10;
-/// Number of the message, `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
+/// Message type `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
 const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP` of `linux/netlink.h`.
 const DUMP: u16 = 0x301;
-/// `NLMSG_ERROR` and `NLMSG_DONE` of `linux/netlink.h`.
+/// `NLMSG_ERROR` of `linux/netlink.h`.
 const ERROR: u16 = 2;
+/// `NLMSG_DONE` of `linux/netlink.h`.
 const DONE: u16 = 3;
-/// `UDIAG_SHOW_PEER` and `UNIX_DIAG_PEER` of `linux/unix_diag.h`.
+/// `UDIAG_SHOW_PEER` of `linux/unix_diag.h`.
 const SHOW_PEER: u32 = 4;
+/// `UNIX_DIAG_PEER` of `linux/unix_diag.h`.
 const PEER: u16 = 2;
 
-/// Inode numbers of connected unix sockets of this network namespace with those of their peers.
+/// Returns the inode numbers of connected Unix sockets in this network namespace, with those of
+/// their peers.
 ///
-/// `root` is the running machine's root; nothing is known where the kernel cannot be asked, and a note says so.
+/// `root` is the root of the running machine. If the kernel cannot be queried, returns nothing
+/// and adds a note.
 pub(super) fn unix_peers(root: &Root, findings: &mut Findings) -> BTreeMap<u64, u64> {
     let peers = match is_loaded(root) {
         true => ask().map_err(|cause| cause.to_string()),
@@ -45,24 +50,24 @@ pub(super) fn unix_peers(root: &Root, findings: &mut Findings) -> BTreeMap<u64, 
     })
 }
 
-/// Whether asking makes the kernel load nothing.
+/// Whether the module `unix_diag` is loaded or built in, so that a query does not load it.
 fn is_loaded(root: &Root) -> bool {
     let modules = root.read(b"proc/modules").unwrap_or_default();
     let mut names = modules.split(|&byte| byte == b'\n').filter_map(|line| words(line).next());
-    let is_built_in = || {
-        let release = root.read(b"proc/sys/kernel/osrelease").unwrap_or_default();
-        let path = [b"lib/modules/", release.trim_ascii(), b"/modules.builtin"].concat();
-        let list = root.read(&path).unwrap_or_default();
-        memchr::memmem::find(&list, b"/unix_diag.ko").is_some()
-    };
-    names.any(|name| name == b"unix_diag") || is_built_in()
+    if names.any(|name| name == b"unix_diag") {
+        return true;
+    }
+    let release = root.read(b"proc/sys/kernel/osrelease").unwrap_or_default();
+    let path = [b"lib/modules/", release.trim_ascii(), b"/modules.builtin"].concat();
+    let list = root.read(&path).unwrap_or_default();
+    memchr::memmem::find(&list, b"/unix_diag.ko").is_some()
 }
 
-/// Asks for all unix sockets.
+/// Queries the kernel for all Unix sockets.
 pub(super) fn ask() -> io::Result<BTreeMap<u64, u64>> {
     let family = AddressFamily::NETLINK;
     let socket = net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(TIMEOUT))?;
     net::send(&socket, &request(), SendFlags::empty())?;
     let mut buffer = vec![0; BUFFER];
     let mut peers = BTreeMap::new();
@@ -75,22 +80,22 @@ pub(super) fn ask() -> io::Result<BTreeMap<u64, u64>> {
     }
 }
 
-/// `struct nlmsghdr` and `struct unix_diag_req`.
+/// Encodes the query: `struct nlmsghdr` and `struct unix_diag_req`.
 fn request() -> Vec<u8> {
     let mut request = Vec::with_capacity(40);
     request.extend(40u32.to_ne_bytes());
     request.extend(BY_FAMILY.to_ne_bytes());
     request.extend(DUMP.to_ne_bytes());
-    request.extend([0; 8]); // sequence number, and the port that the kernel fills in
+    request.extend([0; 8]); // sequence number and port ID
     request.extend([AddressFamily::UNIX.as_raw() as u8, 0, 0, 0]);
-    request.extend(u32::MAX.to_ne_bytes()); // whatever the state
-    request.extend(0u32.to_ne_bytes()); // whatever the inode
+    request.extend(u32::MAX.to_ne_bytes()); // all states
+    request.extend(0u32.to_ne_bytes()); // all inodes
     request.extend(SHOW_PEER.to_ne_bytes());
     request.extend([0; 8]); // cookie
     request
 }
 
-/// Adds the pairs of a datagram; whether it was the last one.
+/// Adds the pairs of a datagram. Returns whether it is the last one.
 pub(super) fn parse(datagram: &[u8], peers: &mut BTreeMap<u64, u64>) -> io::Result<bool> {
     let mut rest = datagram;
     while !rest.is_empty() {
@@ -109,7 +114,7 @@ pub(super) fn parse(datagram: &[u8], peers: &mut BTreeMap<u64, u64>) -> io::Resu
     Ok(false)
 }
 
-/// Type and body of the first message, and what follows it.
+/// Returns type and body of the first message, and the bytes after it.
 fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = number(bytes, 0)? as usize;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
@@ -117,7 +122,8 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// `struct unix_diag_msg` with its attributes: the inodes of a socket and its peer.
+/// Parses `struct unix_diag_msg` with its attributes. Returns the inode numbers of a socket and
+/// its peer.
 fn pair(body: &[u8]) -> Option<(u64, u64)> {
     let own = number(body, 4)?;
     let mut attributes = body.get(16..)?;
@@ -145,10 +151,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn both_ends_of_a_pair_know_each_other() {
+    fn ask_socket_pair_returns_both_peers() {
         let (one, other) = UnixStream::pair().unwrap();
         let inode = |end: &UnixStream| rustix::fs::fstat(end.as_fd()).unwrap().st_ino;
-        // A kernel without the module, or a filter of system calls, leaves nothing to test.
+        // Nothing to test if the kernel lacks the module or a seccomp filter denies the query.
         let Ok(peers) = ask() else { return };
         assert_eq!(peers.get(&inode(&one)), Some(&inode(&other)));
         assert_eq!(peers.get(&inode(&other)), Some(&inode(&one)));
@@ -160,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_taken_apart_to_the_end() {
+    fn parse_datagram_returns_all_pairs() {
         let own = [&[1, 1, 3, 0][..], &7u32.to_ne_bytes(), &[0; 8]].concat();
         let name = [&7u16.to_ne_bytes()[..], &0u16.to_ne_bytes(), b"/ab\0"].concat();
         let peer = [&8u16.to_ne_bytes()[..], &PEER.to_ne_bytes(), &9u32.to_ne_bytes()].concat();
@@ -178,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn parse_any_datagram_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = parse(&bytes, &mut BTreeMap::new());
             let _ = pair(&bytes);
             let _ = parse(&answer(BY_FAMILY, &bytes), &mut BTreeMap::new());

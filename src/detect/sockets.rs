@@ -1,4 +1,4 @@
-//! Sockets of one network namespace: the tables in `/proc/net` (`proc_net(5)`), read as bytes.
+//! Reads the sockets of one network namespace from the tables in `/proc/net` (`proc_net(5)`).
 
 use super::process_files::{decimal, split_fields, words};
 use crate::model::escape::escape;
@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Flag of a listening unix socket (`__SO_ACCEPTCON` in the kernel's `include/linux/net.h`).
+/// Flag of a listening Unix socket (`__SO_ACCEPTCON` in the kernel's `include/linux/net.h`).
 const ACCEPTS: u64 = 0x1_0000;
 
-/// The tables of internet sockets.
+/// Tables of internet sockets.
 const TABLES: &[(&str, Protocol)] = &[
     ("tcp", Protocol::Tcp),
     ("tcp6", Protocol::Tcp),
@@ -24,7 +24,7 @@ const TABLES: &[(&str, Protocol)] = &[
     ("raw6", Protocol::Raw),
 ];
 
-/// What an internet socket speaks.
+/// Protocol of an internet socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -32,7 +32,7 @@ pub enum Protocol {
     Tcp,
     Udp,
     UdpLite,
-    /// The port of its addresses is the number of an IP protocol.
+    /// Raw socket; the port in its addresses is the number of an IP protocol.
     Raw,
 }
 
@@ -40,43 +40,44 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Has a peer.
+    /// Connected to a peer.
     Established,
-    /// TCP: waits for connections.
+    /// TCP: accepts connections.
     Listening,
-    /// UDP and raw: bound to an address or not, without a peer.
+    /// UDP and raw: without a peer, bound to an address or not.
     Unconnected,
-    /// TCP: comes or goes.
+    /// TCP: any other state, such as `SYN_SENT` or `TIME_WAIT`.
     Passing,
 }
 
 /// An internet socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct InetSocket {
-    /// What it speaks.
+    /// Protocol of the socket.
     pub protocol: Protocol,
-    /// The address it is bound to; of an IPv6 socket that also takes IPv4, as IPv6.
+    /// Local address. An IPv6 socket that also accepts IPv4 has an IPv6 address.
     pub local: SocketAddr,
-    /// The peer's; zero if there is none.
+    /// Address of the peer; zero if there is none.
     pub remote: SocketAddr,
-    /// Whether it listens, or has a peer.
+    /// State of the socket.
     pub state: State,
-    /// The user who made it.
+    /// UID of the user that created the socket.
     pub uid: u32,
-    /// 0 if no process holds it any more.
+    /// Inode number; 0 if no process holds the socket.
     pub inode: u64,
 }
 
-/// The address of a unix socket (`unix(7)`).
+/// Address of a Unix socket (`unix(7)`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnixName {
-    /// A path as it was bound: it may be relative, or removed since.
+    /// Path passed to `bind(2)`. It can be relative, and the file can be removed.
     Path(Box<[u8]>),
-    /// Without a file. Zero bytes are shown as `@` by the kernel, as is the first one, which is left out here.
+    /// Abstract address, which has no file, without the leading zero byte. The kernel shows zero
+    /// bytes as `@`.
     Abstract(Box<[u8]>),
 }
 
-/// How a unix socket transmits.
+/// Type of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are those of unix(7)")]
@@ -86,32 +87,33 @@ pub enum UnixKind {
     SeqPacket,
 }
 
-/// A unix socket.
+/// A Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct UnixSocket {
-    /// Its address. What a server accepted has the server's.
+    /// Address. An accepted socket has the address of its listening socket.
     pub name: Option<UnixName>,
-    /// How it transmits.
+    /// Type of the socket.
     pub kind: UnixKind,
-    /// Waits for connections.
+    /// Whether it accepts connections.
     pub listens: bool,
-    /// Has a peer.
+    /// Whether it is connected to a peer.
     pub is_connected: bool,
-    /// 0 if no process holds it any more.
+    /// Inode number; 0 if no process holds the socket.
     pub inode: u64,
 }
 
 /// The sockets of one network namespace, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sockets {
-    /// TCP, UDP, raw.
+    /// Internet sockets: TCP, UDP, raw.
     pub inet: Vec<InetSocket>,
-    /// Local ones.
+    /// Unix sockets.
     pub unix: Vec<UnixSocket>,
 }
 
 impl InetSocket {
-    /// Others can reach it unasked: it listens, or is bound to a port without having chosen a peer.
+    /// Whether it accepts connections or datagrams from any peer: it listens, or is bound to a
+    /// port without a peer.
     pub fn is_server(&self) -> bool {
         match self.protocol {
             Protocol::Tcp => self.state == State::Listening,
@@ -122,9 +124,10 @@ impl InetSocket {
 }
 
 impl Sockets {
-    /// Reads the tables in a folder of a procfs: `1/net` for the machine's own namespace, or `PID/net`.
+    /// Reads the tables in a directory of a procfs: `1/net` for the machine's own network
+    /// namespace, or `PID/net`.
     ///
-    /// A table that is not there belongs to a protocol that the kernel does not have.
+    /// Ignores missing tables, because the kernel then does not support the protocol.
     pub fn load(proc: &Root, folder: &[u8], findings: &mut Findings) -> Sockets {
         let mut table = |name: &str| {
             let path = tree::join(folder, name.as_bytes());
@@ -156,7 +159,8 @@ impl Sockets {
     }
 }
 
-/// The lines of a table that are understood, and how many are not. The first line is the heading.
+/// Adds the parsed lines of a table, and returns the number of invalid lines. The first line is
+/// the heading.
 fn collect<T>(text: &[u8], into: &mut Vec<T>, parse: impl Fn(&[u8]) -> Option<T>) -> usize {
     let lines = text.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
     let mut bad = 0;
@@ -169,7 +173,7 @@ fn collect<T>(text: &[u8], into: &mut Vec<T>, parse: impl Fn(&[u8]) -> Option<T>
     bad
 }
 
-/// A line of `tcp`, `udp` and their like.
+/// Parses a line of `tcp`, `udp` and similar tables.
 pub fn parse_inet(line: &[u8], protocol: Protocol) -> Option<InetSocket> {
     let mut fields = words(line);
     let (local, remote) = (address(fields.nth(1)?)?, address(fields.next()?)?);
@@ -184,7 +188,7 @@ pub fn parse_inet(line: &[u8], protocol: Protocol) -> Option<InetSocket> {
     (local.is_ipv4() == remote.is_ipv4()).then_some(InetSocket { protocol, local, remote, state, uid, inode })
 }
 
-/// A line of `unix`; a name may hold spaces.
+/// Parses a line of `unix`. A name can contain spaces.
 pub fn parse_unix(line: &[u8]) -> Option<UnixSocket> {
     let (fields, rest) = split_fields::<7>(line)?;
     let [_, _, _, flags, kind, state, inode] = fields;
@@ -208,7 +212,7 @@ pub fn parse_unix(line: &[u8]) -> Option<UnixSocket> {
     })
 }
 
-/// `0100007F:0016`: words of four bytes in the order of the processor, and the port.
+/// Parses `0100007F:0016`: words of four bytes in the CPU's byte order, and the port.
 fn address(text: &[u8]) -> Option<SocketAddr> {
     let colon = text.iter().position(|&byte| byte == b':')?;
     let port = (text.len() == colon + 5).then(|| hex(&text[colon + 1..]))??;
@@ -228,13 +232,13 @@ fn address(text: &[u8]) -> Option<SocketAddr> {
 }
 
 fn hex(text: &[u8]) -> Option<u64> {
-    // The standard parser would take a sign.
+    // from_str_radix accepts a sign.
     let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
     is_plain.then(|| u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok())?
 }
 
 impl Serialize for UnixName {
-    /// As the kernel shows it: an abstract one with `@` before it.
+    /// Serializes the address as the kernel shows it, with `@` before an abstract one.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = match self {
             UnixName::Path(path) => escape(path),

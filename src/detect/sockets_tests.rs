@@ -1,4 +1,5 @@
-//! Socket tables of real machines, of broken ones, and of this very process.
+//! Tests with socket tables of real machines, with invalid tables, and with sockets of this
+//! process.
 
 use crate::detect::fixtures::{data, unpack};
 use crate::detect::peers::{Endpoint, Holders, Peer, peers};
@@ -14,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 #[test]
-fn servers_of_real_machines_are_those_that_other_tools_saw() {
+fn is_server_real_machines_match_other_tools() {
     for machine in ["kubernetes", "rabbitmq", "vault"] {
         let (_directory, proc) = unpack(&format!("{machine}.tar.xz"));
         let mut findings = Findings::default();
@@ -41,7 +42,7 @@ fn servers_of_real_machines_are_those_that_other_tools_saw() {
 }
 
 #[test]
-fn unix_sockets_keep_the_bytes_of_their_names() {
+fn parse_unix_name_keeps_its_bytes() {
     let stream =
         |name: &[u8]| parse_unix(&[b"0000000000000000: 00000002 00000000 00010000 0001 01 ", name].concat());
     let path = |bytes: &[u8]| Some(UnixName::Path(bytes.into()));
@@ -60,11 +61,11 @@ fn unix_sockets_keep_the_bytes_of_their_names() {
 }
 
 #[test]
-fn cut_and_foreign_lines_are_counted_not_believed() {
+fn load_invalid_lines_are_counted() {
     let (_directory, root) = unpack("prometheus.tar.xz");
     let mut findings = Findings::default();
     let sockets = Sockets::load(&root, b"proc/net", &mut findings);
-    // This snapshot has lines of `tcp` in `udp`, in a state that no UDP socket has.
+    // In this snapshot, `udp` contains lines of `tcp` with a state that UDP sockets do not have.
     assert_eq!(
         findings.sorted().iter().map(|finding| &*finding.path).collect::<Vec<_>>(),
         [b"proc/proc/net/udp"]
@@ -98,7 +99,7 @@ fn cut_and_foreign_lines_are_counted_not_believed() {
 }
 
 #[test]
-fn a_bad_table_is_a_loss_that_names_it() {
+fn load_invalid_table_adds_loss_with_path() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(directory.path().join("1/net")).unwrap();
     let table = "heading\n0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 7 0 99 1\n0: garbage\n\nmore\n";
@@ -114,7 +115,7 @@ fn a_bad_table_is_a_loss_that_names_it() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "an address, no name")]
-fn own_sockets_are_found_with_their_holder() {
+fn load_own_sockets_are_found_with_holder() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("so cket");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -149,7 +150,7 @@ fn own_sockets_are_found_with_their_holder() {
     assert_eq!(client.state, State::Established);
 }
 
-/// A process table in which each process holds the sockets that are listed, and began in this order.
+/// Returns a process table. Its processes started in this order and hold the listed sockets.
 fn table(holdings: &[(u32, u32, &[u64])]) -> (tempfile::TempDir, Root) {
     let directory = tempfile::tempdir().unwrap();
     for (order, (pid, parent, inodes)) in holdings.iter().enumerate() {
@@ -172,10 +173,11 @@ fn inet(protocol: Protocol, local: &str, remote: &str, state: State, inode: u64)
 }
 
 #[test]
-fn both_ends_of_a_connection_are_a_peer_once() {
+fn peers_connection_with_both_ends_is_returned_once() {
     use Protocol::{Tcp, Udp};
     use State::{Established, Listening, Unconnected};
-    // 10: a server with two workers, activated by process 1; 20: its client; 30: speaks to both sides.
+    // 10: server with two workers, activated by process 1; 20: its client; 30: client of 10 and
+    // server of 20.
     let (_directory, root) = table(&[
         (1, 0, &[100]),
         (10, 1, &[100, 200]),
@@ -197,10 +199,10 @@ fn both_ends_of_a_connection_are_a_peer_once() {
             inet(Tcp, "127.0.0.1:40000", "127.0.0.1:5432", Established, 300),
             inet(Tcp, "[::ffff:127.0.0.1]:5432", "[::ffff:127.0.0.1]:40002", Established, 102),
             inet(Tcp, "127.0.0.1:40002", "127.0.0.1:5432", Established, 301),
-            // To another machine, and one whose other end nobody holds.
+            // One peer is on another machine, and no process holds the other connection.
             inet(Tcp, "10.0.0.1:40004", "10.0.0.9:5432", Established, 302),
             inet(Tcp, "127.0.0.1:40006", "127.0.0.1:5432", Established, 0),
-            // Nobody listens any more.
+            // The listening socket is closed.
             inet(Tcp, "127.0.0.1:8000", "127.0.0.1:40008", Established, 400),
             inet(Tcp, "127.0.0.1:40008", "127.0.0.1:8000", Established, 303),
             inet(Udp, "127.0.0.1:8125", any, Unconnected, 200),
@@ -233,12 +235,12 @@ fn both_ends_of_a_connection_are_a_peer_once() {
 
 proptest! {
     #[test]
-    fn no_line_makes_a_parser_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn parsers_any_line_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = (parse_unix(&line), parse_inet(&line, Protocol::Tcp), parse_inet(&line, Protocol::Raw));
     }
 
     #[test]
-    fn nearly_right_lines_make_no_parser_panic(line in "[0-9A-F: +@/-]{0,120}") {
+    fn parsers_nearly_valid_line_never_panic(line in "[0-9A-F: +@/-]{0,120}") {
         let _ = (parse_unix(line.as_bytes()), parse_inet(line.as_bytes(), Protocol::Udp));
     }
 }

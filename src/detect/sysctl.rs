@@ -1,4 +1,5 @@
-//! Kernel parameters that the machine's own files set (`sysctl.d(5)`), and what they are now.
+//! Reads kernel parameters that the machine's files set (`sysctl.d(5)`), and their current
+//! values.
 
 use crate::glob::{self, Dialect, Glob};
 use crate::model::escape::escape;
@@ -9,15 +10,18 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-/// Directories of settings; of two files with one name that of the first directory counts.
+/// Directories of settings. If a file name occurs in several directories, the first one applies.
 const DIRECTORIES: &[&str] =
     &["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"];
 
-/// Beginnings of parameters that a container can have of its own: those of `namespaces(7)` for IPC and networks.
+/// Prefixes of parameters that a container can set: those of IPC and network namespaces
+/// (`namespaces(7)`).
 const NAMESPACED: &[&str] = &["fs/mqueue/", "kernel/msg", "kernel/sem", "kernel/shm", "net/"];
 
-/// Beginnings of parameters under `net` that belong to the whole machine, by comparing a new network namespace of
-/// Linux 6.18 with the first one; and of those that older kernels do not have in one, or only for reading.
+/// Exceptions from [`NAMESPACED`]: prefixes of parameters that apply to the complete machine.
+///
+/// They were found by comparing a new network namespace of Linux 6.18 with the initial one. The
+/// list also contains parameters that are missing or read-only in namespaces of older kernels.
 const GLOBAL: &[&str] = &[
     "kernel/sem_next_id",
     "kernel/msg_next_id",
@@ -44,50 +48,52 @@ const GLOBAL: &[&str] = &[
 /// Exceptions from [`GLOBAL`].
 const OWN: &[&str] = &["net/core/somaxconn", "net/core/xfrm_"];
 
-/// Parameters whose values are keys: the list never has them.
+/// Parameters whose values are keys. They are never included.
 const SECRET: &[&[u8]] = &[b"tcp_fastopen_key", b"stable_secret"];
 
-/// A parameter that a file of the machine sets.
+/// Parameter that a file of the machine sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sysctl {
-    /// Its path below `/proc/sys`.
+    /// Path below `/proc/sys`.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub path: Vec<u8>,
-    /// The value in the file.
+    /// Value in the file.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub configured: Vec<u8>,
-    /// The value now; `None` if the kernel does not have it.
+    /// Current value; `None` if the kernel does not have the parameter.
     #[serde(serialize_with = "escaped_if_any")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub current: Option<Vec<u8>>,
-    /// The file that sets it, relative to the root.
+    /// File that sets the parameter, relative to the root.
     #[serde(serialize_with = "escaped")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub file: Vec<u8>,
-    /// A container can set it for itself.
+    /// Whether a container can set the parameter in its namespaces.
     pub is_namespaced: bool,
 }
 
-/// A line of a file of settings.
+/// Line of a file of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Parameter, by its path or a pattern of paths, and value.
+    /// Path or pattern of a parameter, and its value.
     Set(Vec<u8>, Vec<u8>),
-    /// Patterns do not mean this path.
+    /// Path or pattern that earlier patterns do not apply to.
     Except(Vec<u8>),
 }
 
 impl Sysctl {
-    /// The name that container engines and `sysctl(8)` use: dots for slashes, and the other way round.
+    /// Returns the name that container engines and `sysctl(8)` use: dots for slashes, and slashes
+    /// for dots.
     pub fn name(&self) -> Vec<u8> {
         swap_separators(&self.path)
     }
 }
 
-/// The parameters that the machine sets, by path. A parameter named in full counts before patterns that mean it.
+/// Returns the parameters that the machine sets, by path. A full name takes precedence over
+/// patterns.
 pub fn load(root: &Root, findings: &mut Findings) -> Vec<Sysctl> {
     let mut exact: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)> = BTreeMap::new();
     let mut patterns = Vec::new();
@@ -133,42 +139,45 @@ pub fn load(root: &Root, findings: &mut Findings) -> Vec<Sysctl> {
         }
         !is_secret
     });
-    let sysctl = |(path, (configured, file)): (Vec<u8>, (Vec<u8>, Vec<u8>))| {
+    let mut sysctls = Vec::new();
+    for (path, (configured, file)) in expanded {
         let now = root.read(&tree::join(b"proc/sys", &path)).ok();
         let current = now.map(|text| text.trim_ascii().to_vec());
-        Sysctl { is_namespaced: is_namespaced(&path), path, configured, current, file }
-    };
-    expanded.into_iter().map(sysctl).collect()
+        sysctls.push(Sysctl { is_namespaced: is_namespaced(&path), path, configured, current, file });
+    }
+    sysctls
 }
 
-/// Settings of a file in order; lines that are none are left out, as systemd does.
+/// Parses the settings of a file in order. Skips malformed lines, as systemd does.
 pub fn parse(text: &[u8]) -> Vec<Setting> {
-    let setting = |line: &[u8]| {
-        let line = line.trim_ascii();
-        if line.is_empty() || line.starts_with(b"#") || line.starts_with(b";") {
-            return None;
-        }
-        // The dash before a setting only says that failures do not matter.
-        let bare = line.strip_prefix(b"-").unwrap_or(line);
-        match bare.iter().position(|&byte| byte == b'=') {
-            Some(equals) => {
-                let path = normalized(bare[..equals].trim_ascii())?;
-                Some(Setting::Set(path, bare[equals + 1..].trim_ascii().to_vec()))
-            }
-            None if bare.len() < line.len() => Some(Setting::Except(normalized(bare.trim_ascii())?)),
-            None => None,
-        }
-    };
-    text.split(|&byte| byte == b'\n').filter_map(setting).collect()
+    text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
-/// Whether a container can set it for itself without changing the machine.
+fn parse_line(line: &[u8]) -> Option<Setting> {
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with(b"#") || line.starts_with(b";") {
+        return None;
+    }
+    // A dash before a setting means that errors are ignored (sysctl.d(5)).
+    let bare = line.strip_prefix(b"-").unwrap_or(line);
+    match bare.iter().position(|&byte| byte == b'=') {
+        Some(equals) => {
+            let path = normalized(bare[..equals].trim_ascii())?;
+            Some(Setting::Set(path, bare[equals + 1..].trim_ascii().to_vec()))
+        }
+        None if bare.len() < line.len() => Some(Setting::Except(normalized(bare.trim_ascii())?)),
+        None => None,
+    }
+}
+
+/// Whether a container can set the parameter without changing the machine.
 pub fn is_namespaced(path: &[u8]) -> bool {
     let begins = |list: &[&str]| list.iter().any(|prefix| path.starts_with(prefix.as_bytes()));
     begins(NAMESPACED) && (!begins(GLOBAL) || begins(OWN)) && !is_of_interface(path)
 }
 
-/// Whether it is of a network interface, which a container has not: `net/ipv4/conf/eth0/...`, `net/ipv6/neigh/...`.
+/// Whether the parameter belongs to a network interface that a container does not have:
+/// `net/ipv4/conf/eth0/...`, `net/ipv6/neigh/...`.
 fn is_of_interface(path: &[u8]) -> bool {
     let mut parts = path.split(|&byte| byte == b'/').skip(2);
     match (parts.next(), parts.next()) {
@@ -178,7 +187,7 @@ fn is_of_interface(path: &[u8]) -> bool {
     }
 }
 
-/// The path that a name means: the separator that comes first is the one that it uses.
+/// Returns the path of a parameter name. The first `.` or `/` in the name is its separator.
 fn normalized(name: &[u8]) -> Option<Vec<u8>> {
     let first = name.iter().find(|byte| b"./".contains(byte));
     let path = if first == Some(&b'.') { swap_separators(name) } else { name.to_vec() };
@@ -196,7 +205,7 @@ fn swap_separators(name: &[u8]) -> Vec<u8> {
     name.iter().map(swapped).collect()
 }
 
-/// The files of settings in the order in which they count.
+/// Returns the files of settings in the order in which they apply.
 fn files(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     let mut by_name: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for directory in DIRECTORIES {
@@ -213,7 +222,8 @@ fn files(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     }
     let is_masked = |path: &[u8]| root.read_link(path).is_ok_and(|target| target == b"/dev/null");
     let mut files: Vec<Vec<u8>> = by_name.into_values().filter(|path| !is_masked(path)).collect();
-    // sysctl(8) reads it last; systemd only through this link, which Debian has up to 12.
+    // sysctl(8) reads this file last. systemd reads it only through this link, which Debian has
+    // until release 12.
     let main = b"etc/sysctl.conf".to_vec();
     let is_linked = root.read_link(b"etc/sysctl.d/99-sysctl.conf").is_ok();
     if !is_linked && root.open_file(&main).is_ok() {
@@ -222,8 +232,8 @@ fn files(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     files
 }
 
-/// The parameters that a pattern matches, component by component as `glob(3)` does; the pattern
-/// itself if it has no wildcards.
+/// Returns the parameters that a pattern matches, component by component as `glob(3)` does.
+/// Returns the pattern itself if it has no wildcards.
 fn expand(root: &Root, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = vec![Vec::new()];
     for part in pattern.split(|&byte| byte == b'/') {

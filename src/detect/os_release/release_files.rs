@@ -1,9 +1,11 @@
-//! The release files of the time before `os-release(5)`: one line of text, or `lsb-release`'s assignments.
+//! Reads release files that are older than `os-release(5)`: one line of text, or the assignments
+//! of `lsb-release`.
 
 use super::{OsRelease, assignments};
 use crate::system::root::Root;
 
-/// Files with a line of text, those that only one distribution has first: the rebuilds of Red Hat's have its file too.
+/// Files with a line of text. Files of a single distribution come first, because rebuilds of Red
+/// Hat Enterprise Linux also have `redhat-release`.
 const FILES: &[&[u8]] = &[
     b"etc/oracle-release",
     b"etc/enterprise-release",
@@ -23,7 +25,8 @@ const FILES: &[&[u8]] = &[
     b"etc/redhat-release",
 ];
 
-/// How such a line begins, and the `ID` that `os-release(5)` has for it now. Of two the longer comes first.
+/// Start of such a line, and the corresponding `ID` in `os-release(5)`. If one entry is a prefix
+/// of another, the longer one comes first.
 const NAMES: &[(&str, &str)] = &[
     ("Red Hat Enterprise Linux", "rhel"),
     ("Oracle Linux", "ol"),
@@ -46,32 +49,33 @@ const NAMES: &[(&str, &str)] = &[
     ("Slackware", "slackware"),
 ];
 
-/// Rebuilds of Red Hat's distribution that the table of images does not name.
+/// Rebuilds of Red Hat Enterprise Linux that are not in the table of images.
 const LIKE_RED_HAT: &[&str] = &["cloudlinux"];
 
-/// Reads the first of these files that is there and tells something.
+/// Reads the first of these files that exists and identifies the distribution.
 pub(super) fn load(root: &Root) -> Option<OsRelease> {
-    let lsb = || lsb_release(&root.read(b"etc/lsb-release").ok()?, root);
-    let line = || FILES.iter().find_map(|file| line(&root.read(file).ok()?));
-    let named = |file: &[u8], id: &str| {
-        let version = root.read(file).ok()?;
-        let version_id = String::from_utf8_lossy(&version).trim().to_owned();
-        Some(OsRelease { id: id.to_owned(), version_id, ..OsRelease::default() })
-    };
-    let alpine = || named(b"etc/alpine-release", "alpine");
-    let arch = || {
-        root.read(b"etc/arch-release").ok()?;
-        Some(OsRelease { id: "arch".to_owned(), ..OsRelease::default() })
-    };
-    // The point release of Debian is filled in by the caller.
-    let debian = || {
+    let lsb = root.read(b"etc/lsb-release").ok();
+    if let Some(os) = lsb.and_then(|text| lsb_release(&text, root)) {
+        return Some(os);
+    }
+    if let Some(os) = FILES.iter().find_map(|file| line(&root.read(file).ok()?)) {
+        return Some(os);
+    }
+    let mut os = OsRelease::default();
+    if let Ok(version) = root.read(b"etc/alpine-release") {
+        os.id = "alpine".to_owned();
+        os.version_id = String::from_utf8_lossy(&version).trim().to_owned();
+    } else if root.read(b"etc/arch-release").is_ok() {
+        os.id = "arch".to_owned();
+    } else {
+        // The caller adds the point release of Debian.
         root.read(b"etc/debian_version").ok()?;
-        Some(OsRelease { id: "debian".to_owned(), ..OsRelease::default() })
-    };
-    lsb().or_else(line).or_else(alpine).or_else(arch).or_else(debian)
+        os.id = "debian".to_owned();
+    }
+    Some(os)
 }
 
-/// `lsb-release`. Red Hat's has no name in it.
+/// Parses `lsb-release`. Returns `None` if it contains no name, as on Red Hat.
 fn lsb_release(text: &[u8], root: &Root) -> Option<OsRelease> {
     let mut os = OsRelease::default();
     for (name, value) in assignments(text) {
@@ -86,7 +90,7 @@ fn lsb_release(text: &[u8], root: &Root) -> Option<OsRelease> {
             _ => {}
         }
     }
-    // Linux Mint keeps its parent's file.
+    // Linux Mint keeps the `lsb-release` of Ubuntu here.
     let parent = root.read(b"etc/upstream-release/lsb-release").unwrap_or_default();
     let parent = assignments(&parent);
     let codename = parent.into_iter().find(|(name, _)| name == "DISTRIB_CODENAME");
@@ -94,7 +98,8 @@ fn lsb_release(text: &[u8], root: &Root) -> Option<OsRelease> {
     (!os.id.is_empty()).then_some(os)
 }
 
-/// `NAME [release] VERSION [(CODENAME)] ...`; SUSE has `PATCHLEVEL = N` on a line of its own.
+/// Parses `NAME [release] VERSION [(CODENAME)] ...`. SUSE has `PATCHLEVEL = N` on a separate
+/// line.
 fn line(text: &[u8]) -> Option<OsRelease> {
     let text = String::from_utf8_lossy(text);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty())?;
@@ -120,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_name_distribution_and_release() {
+    fn line_each_distribution_returns_id_and_version() {
         for (text, id, version) in [
             ("CentOS release 5.11 (Final)\n", "centos", "5.11"),
             ("CentOS Linux release 7.8.2003 (Core)", "centos", "7.8.2003"),
