@@ -5,6 +5,49 @@
 
 use memchr::memmem;
 
+/// Directories in which package managers keep their own databases and histories, relative to a root.
+///
+/// Their formats are those of live databases (rpm and dnf use SQLite with a log), but the image
+/// needs them: without them its package manager knows no package.
+const PACKAGE_MANAGERS: &[&str] = &[
+    "lib/apk/db",
+    "usr/lib/apk/db",
+    "usr/lib/sysimage",
+    "usr/share/rpm",
+    "var/db/pkg",
+    "var/db/xbps",
+    "var/guix",
+    "var/lib/PackageKit",
+    "var/lib/apk",
+    "var/lib/apt",
+    "var/lib/aptitude",
+    "var/lib/dnf",
+    "var/lib/dpkg",
+    "var/lib/flatpak",
+    "var/lib/opkg",
+    "var/lib/pacman",
+    "var/lib/portage",
+    "var/lib/rpm",
+    "var/lib/rpm-state",
+    "var/lib/smart",
+    "var/lib/snapd",
+    "var/lib/swupd",
+    "var/lib/urpmi",
+    "var/lib/yum",
+    "var/lib/zypp",
+    "nix/var/nix/db",
+];
+
+/// Whether a file belongs to a package manager, also of a root below this one (a chroot).
+pub(super) fn is_package_managers(path: &[u8]) -> bool {
+    PACKAGE_MANAGERS.iter().any(|directory| {
+        memmem::find_iter(path, directory).any(|start| {
+            let begins = start == 0 || path[start - 1] == b'/';
+            begins && path.get(start + directory.len()) == Some(&b'/')
+        })
+    })
+}
+
 /// What a directory listing tells about the files in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sign {
@@ -101,6 +144,20 @@ mod tests {
         signs(&names, |name| {
             files.iter().find(|(other, _)| other.as_bytes() == name).map(|(_, head)| head.as_bytes().to_vec())
         })
+    }
+
+    #[test]
+    fn is_package_managers_knows_databases_of_each_root() {
+        for path in [
+            "var/lib/rpm/rpmdb.sqlite-wal",
+            "srv/chroot/var/lib/dnf/history.sqlite",
+            "nix/var/nix/db/db.sqlite",
+        ] {
+            assert!(is_package_managers(path.as_bytes()), "{path}");
+        }
+        for path in ["var/lib/rpmx/a", "srv/var/lib/rpm", "var/lib/app/data.sqlite", "xvar/lib/rpm/a"] {
+            assert!(!is_package_managers(path.as_bytes()), "{path}");
+        }
     }
 
     #[test]

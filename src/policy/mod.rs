@@ -131,7 +131,7 @@ impl Policy {
             of_originals.iter().filter_map(|original| self.patterns.first(original, keeps_secret));
         match of_originals.chain(first).min() {
             Some(id) if self.is_users(id) => Some(id),
-            built_in => inside.or(built_in),
+            built_in => inside.filter(|_| !databases::is_package_managers(path)).or(built_in),
         }
     }
 
@@ -279,6 +279,10 @@ mod tests {
         assert_eq!(action("var/log/db/x", Some(postgres)), Some(Action::Volume));
         assert_eq!(action("var/log/app/x", Some(postgres)), Some(Action::Keep));
         assert!(policy.rule(postgres).reason.contains("PostgreSQL"));
+        let sqlite = policy.for_engine(Engine::Sqlite);
+        for name in ["rpmdb.sqlite", "rpmdb.sqlite-wal", "rpmdb.sqlite-shm"] {
+            assert_eq!(action(&format!("var/lib/rpm/{name}"), Some(sqlite)), None, "{name}");
+        }
     }
 
     #[test]
