@@ -268,6 +268,9 @@ fn policy(
     let rules = passwords.iter().map(|path| Rule::repository_password(path));
     let rules = options.rules.iter().cloned().chain(rules);
     let rules = rules.chain(secrets.files.iter().map(|path| Rule::gives_secret(path)));
+    let storage = &inventory.storage;
+    let rules = rules.chain(storage.swap_files.iter().map(|path| Rule::swap_file(path)));
+    let rules = rules.chain(storage.container_storage.iter().map(|path| Rule::container_storage(path)));
     Policy::new(rules.collect(), &inventory.homes)
 }
 

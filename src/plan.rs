@@ -9,7 +9,7 @@ use crate::model::tree::{self, Kind, Node};
 use crate::pkg::plan::PackageVerdict;
 use crate::pkg::provenance::{ContentState, Generated};
 use crate::pkg::{PackageId, PlannedPackages};
-use crate::policy::content::Detection;
+use crate::policy::content::{Detection, Secret};
 use crate::policy::{Action, Policy, RuleId};
 use crate::walk::{Content, Tree, WalkedEntry};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -216,7 +216,9 @@ impl PlanInput<'_> {
             .rule
             .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
         if let Some(secret) = found.secret.filter(|secret| secret.certain && !wanted) {
-            return out(Verdict::Withhold, Reason::Content(secret));
+            // Nothing needs the content of a swap file, so it is not listed for the container.
+            let is_swap = secret.secret == Secret::SwapSpace;
+            return out(if is_swap { Verdict::Drop } else { Verdict::Withhold }, Reason::Content(secret));
         }
         if self.secret_holders.contains(&index) && !wanted {
             return out(Verdict::Withhold, Reason::HoldsSecret);
@@ -456,6 +458,7 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
         (Verdict::Withhold, _) if found.node.kind != Kind::Directory => {
             findings.note(findings::Kind::Withheld, path, reason())
         }
+        (Verdict::Drop, Reason::Content(_)) => findings.note(findings::Kind::Swap, path, reason()),
         (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
         // Package scripts change published files on every machine.
         (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {

@@ -26,6 +26,7 @@ mod sock_diag;
 pub mod sockets;
 #[cfg(test)]
 mod sockets_tests;
+pub mod storage;
 pub mod sysctl;
 
 use crate::model::findings::{self, Findings};
@@ -39,6 +40,7 @@ use process::Processes;
 use serde::Serialize;
 use sockets::Sockets;
 use std::path::Path;
+use storage::Storage;
 use sysctl::Sysctl;
 
 /// Properties of the machine, except its files and packages.
@@ -56,6 +58,9 @@ pub struct Inventory {
     /// Mounts at and below the root.
     #[serde(skip)]
     pub mounts: Mounts,
+    /// Places of swap and of container storage in the machine's configuration.
+    #[serde(skip)]
+    pub storage: Storage,
     /// User and group names by UID and GID.
     #[serde(skip)]
     pub names: Names,
@@ -98,12 +103,14 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
         Vec::new()
     });
     let hostname = root.read(b"etc/hostname").unwrap_or_default();
+    let mounts = crate::system::mounts::parse(&mountinfo, root.absolute());
     Inventory {
         os: OsRelease::load(root, findings),
         architecture: architecture::load(root, findings).docker,
         hostname: String::from_utf8_lossy(&hostname).trim().to_owned(),
         live: root.is_live().then(|| live(root, findings)),
-        mounts: crate::system::mounts::parse(&mountinfo, root.absolute()),
+        storage: Storage::load(root, &mounts, findings),
+        mounts,
         names: accounts::names(root, findings),
         homes: accounts::homes(root, findings),
     }

@@ -73,9 +73,11 @@ kinds! {
     Regenerate "regenerate" [Note]: "A file is unique to each machine and is generated again.";
     Sockets "sockets" [Loss Note]: "Sockets cannot be read completely.";
     Suspicious "suspicious" [Note]: "A file that is in the image may be a secret.";
+    Swap "swap" [Note]: "Swap space is left out of the image.";
     Sysctl "sysctl" [Note]: "A kernel parameter is not understood.";
     Tmpfiles "tmpfiles" [Note]: "A line of tmpfiles.d(5) is not understood.";
     Unit "unit" [Loss Note]: "A unit or a setting of it is not understood or supported.";
+    Unmounted "unmounted" [Loss Note]: "A file system of `fstab(5)` is not mounted, so its files are missing.";
     Unreadable "unreadable" [Loss Note]: "An object cannot be read.";
     Unrepresentable "unrepresentable" [Loss]: "An image layer cannot hold an object of this name or type.";
     Unstable "unstable" [Loss]: "An object kept changing while it was read.";

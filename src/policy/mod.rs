@@ -153,6 +153,17 @@ impl Rule {
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
     }
 
+    /// Returns the rule for a swap file, which holds memory of the machine.
+    pub fn swap_file(path: &[u8]) -> Self {
+        Rule { pattern: path.to_vec(), action: Action::Drop, reason: "swap space".to_owned() }
+    }
+
+    /// Returns the rule for what is in a container engine's storage directory.
+    pub fn container_storage(directory: &[u8]) -> Self {
+        let reason = table::CONTAINERS.to_owned();
+        Rule { pattern: [directory, b"/**"].concat(), action: Action::Drop, reason }
+    }
+
     /// A file that gives a secret to a service.
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();

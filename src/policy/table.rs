@@ -6,6 +6,9 @@ use super::Action::{
 
 const LIVE: &str = "live data: a volume; copy it with its program's own means, or while that rests";
 
+/// Reason for storage of container engines.
+pub(super) const CONTAINERS: &str = "containers of this machine: another migration";
+
 const OWN: &str = "this program: it is no part of the machine";
 
 /// Pattern (see [`crate::glob`]; `~/` is every home directory), action, reason.
@@ -194,8 +197,8 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("etc/netplan/*", Drop, "network interfaces are the runtime's"),
     ("etc/network/interfaces.d/*", Drop, "network interfaces are the runtime's"),
     ("var/lib/logrotate/status", Drop, "state of dropped logs"),
-    ("var/lib/{docker,containerd,containers}/**", Drop, "containers of this machine: another migration"),
-    ("var/lib/{lxc,lxd,incus}/**", Drop, "containers of this machine: another migration"),
+    ("var/lib/{docker,containerd,containers}/**", Drop, CONTAINERS),
+    ("var/lib/{lxc,lxd,incus}/**", Drop, CONTAINERS),
     ("var/lib/libvirt/images/**", Drop, "disks of virtual machines: another migration"),
     ("var/lib/{kubelet,rancher}/**", DropSecret, "identity of a node"),
     ("etc/{kubernetes,rancher}/**", DropSecret, "identity of a node"),

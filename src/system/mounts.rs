@@ -201,9 +201,9 @@ fn classify(fstype: &str) -> Class {
     }
 }
 
-/// Decodes the escapes of the mount table: space, tab, newline and backslash as three octal
-/// digits.
-fn unescape_octal(field: &[u8]) -> Vec<u8> {
+/// Decodes the escapes of the mount table and of `fstab(5)`: space, tab, newline and backslash as
+/// three octal digits.
+pub(crate) fn unescape_octal(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {

@@ -57,6 +57,8 @@ pub enum Secret {
     Named,
     /// The memory of a program (`core(5)`), whatever that held.
     MemoryImage,
+    /// Swap space or a hibernation image, which holds memory of the machine.
+    SwapSpace,
     /// None is known; it is an archive that could not be looked through.
     Unsearched,
 }
@@ -77,6 +79,7 @@ impl Secret {
             Secret::Password => "password",
             Secret::Named => "secret by its name",
             Secret::MemoryImage => "memory image of a program",
+            Secret::SwapSpace => "swap space",
             Secret::Unsearched => "archive that could not be searched for secrets",
         }
     }
@@ -162,6 +165,19 @@ impl<'a> View<'a> {
     fn begins_word(&self) -> bool {
         !self.before().last().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
     }
+}
+
+/// Whether a file begins as swap space does.
+///
+/// The signature is at the end of the first page, whose size depends on the CPU (`mkswap(8)`;
+/// `union swap_header` in Linux's `include/linux/swap.h`). Hibernation replaces it.
+fn is_swap_space(head: &[u8]) -> bool {
+    const SIGNATURES: [&[u8; 10]; 5] =
+        [b"SWAPSPACE2", b"SWAP-SPACE", b"S1SUSPEND\0", b"S2SUSPEND\0", b"LINHIB0001"];
+    let ends = [4096, 8192, 16384, 32768, 65536];
+    ends.into_iter().any(|end| {
+        head.get(end - 10..end).is_some_and(|bytes| SIGNATURES.iter().any(|signature| *signature == bytes))
+    })
 }
 
 /// How the bytes become text.
@@ -274,6 +290,8 @@ impl Search {
         // ELF's type 4, ET_CORE, in either byte order.
         if self.window.starts_with(b"\x7fELF") && matches!(self.window.get(16..18), Some([4, 0] | [0, 4])) {
             self.note(Detection::certain(Secret::MemoryImage));
+        } else if is_swap_space(&self.window) {
+            self.note(Detection::certain(Secret::SwapSpace));
         } else if keys::is_store(&self.window) {
             self.note(Detection::certain(Secret::KeyStore));
         } else if keys::is_der_key(&self.window) {

@@ -399,6 +399,11 @@ fn compiled_programs_hold_examples() {
     assert_eq!(found(program(&pem("RSA PRIVATE KEY"))), Some(Secret::PrivateKey));
     let image = [&b"\x7fELF\x02\x01\x01"[..], &[0; 9], b"\x04\0"].concat();
     assert_eq!(found(image), Some(Secret::MemoryImage));
+    for page in [4096, 65536] {
+        let mut swap = vec![0; 128 << 10];
+        swap[page - 10..page].copy_from_slice(b"SWAPSPACE2");
+        assert_eq!(found(swap), Some(Secret::SwapSpace), "{page}");
+    }
     let python = |text: &str| [b"\x2b\x0e\x0d\x0a\0\0\0\0", text.as_bytes()].concat();
     assert_eq!(found(python("machine h login u password Tr0ub4dor ")), None);
     // Text with the line ends of Windows is no program.

@@ -1,0 +1,232 @@
+//! Storage that the machine's configuration names: file systems, swap files, container storage.
+//!
+//! The usual places are rules of the policy. The places here come from `fstab(5)`, `/proc/swaps`
+//! and the configuration of container engines.
+
+use crate::model::escape;
+use crate::model::findings::{self, Findings};
+use crate::system::mounts::{Mounts, unescape_octal};
+use crate::system::root::Root;
+
+/// Paths that the machine's configuration gives a special meaning. All are relative to the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Swap files, sorted.
+    pub swap_files: Vec<Vec<u8>>,
+    /// Directories in which container engines keep images and containers, sorted.
+    pub container_storage: Vec<Vec<u8>>,
+}
+
+impl Storage {
+    /// Reads the configuration. Reports swap files, and file systems of `fstab(5)` that are not in
+    /// `mounts`: without `noauto` as a loss, because files of the machine are missing.
+    pub fn load(root: &Root, mounts: &Mounts, findings: &mut Findings) -> Self {
+        let entries = fstab(&read(root, b"etc/fstab", findings));
+        entries.iter().for_each(|entry| entry.report_unmounted(mounts, findings));
+        let mut swap_files: Vec<Vec<u8>> = entries.iter().filter_map(FstabEntry::swap_file).collect();
+        if root.is_live() {
+            swap_files.extend(active_swap_files(&std::fs::read("/proc/swaps").unwrap_or_default()));
+        }
+        swap_files.sort();
+        swap_files.dedup();
+        for path in swap_files.iter().filter(|path| root.stat(path).is_ok()) {
+            findings.note(findings::Kind::Swap, path, "swap space, which holds memory of the machine");
+        }
+        Storage { swap_files, container_storage: container_storage(root, findings) }
+    }
+}
+
+/// One line of `fstab(5)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FstabEntry {
+    /// First field: device, label, server or file.
+    source: Vec<u8>,
+    /// Second field, relative to the root.
+    point: Vec<u8>,
+    fstype: Vec<u8>,
+    options: Vec<Vec<u8>>,
+}
+
+/// Parses `fstab(5)`. Lines with fewer than three fields are not entries.
+fn fstab(text: &[u8]) -> Vec<FstabEntry> {
+    text.split(|&byte| byte == b'\n').filter_map(fstab_entry).collect()
+}
+
+fn fstab_entry(line: &[u8]) -> Option<FstabEntry> {
+    let fields = line.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
+    let mut fields = fields.map(unescape_octal);
+    let source = fields.next().filter(|field| !field.starts_with(b"#"))?;
+    let point = relative(&fields.next()?);
+    let fstype = fields.next()?;
+    let options = fields.next().unwrap_or_default();
+    let options = options.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect();
+    Some(FstabEntry { source, point, fstype, options })
+}
+
+impl FstabEntry {
+    fn has_option(&self, name: &[u8]) -> bool {
+        self.options.iter().any(|option| option == name)
+    }
+
+    /// Returns the path of a swap file; `None` for a partition and for other file systems.
+    fn swap_file(&self) -> Option<Vec<u8>> {
+        let is_file = self.source.starts_with(b"/") && !self.source.starts_with(b"/dev/");
+        (self.fstype == b"swap" && is_file).then(|| relative(&self.source))
+    }
+
+    /// Whether the image misses files if this file system is not mounted.
+    fn has_files(&self) -> bool {
+        const WITHOUT_FILES: [&[u8]; 8] =
+            [b"swap", b"proc", b"sysfs", b"tmpfs", b"devpts", b"devtmpfs", b"ignore", b"cgroup2"];
+        // The kernel and the boot loader do not belong to an image.
+        let is_boot = self.point == b"boot" || self.point.starts_with(b"boot/") || self.point == b"efi";
+        let is_place = !self.point.is_empty() && self.point != b"none" && self.point != b"swap";
+        is_place && !is_boot && !WITHOUT_FILES.contains(&&self.fstype[..])
+    }
+
+    fn report_unmounted(&self, mounts: &Mounts, findings: &mut Findings) {
+        if !self.has_files() || mounts.at(&self.point).is_some() {
+            return;
+        }
+        let text = format!(
+            "not mounted, so its files are not in the context: {} ({}) in /etc/fstab; mount it and run again",
+            escape::escape(&self.source),
+            escape::escape(&self.fstype)
+        );
+        let record = if self.has_option(b"noauto") { Findings::note } else { Findings::loss };
+        record(findings, findings::Kind::Unmounted, &self.point, text);
+    }
+}
+
+/// Returns the swap files that the kernel uses (`proc_swaps(5)`).
+fn active_swap_files(swaps: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let lines = swaps.split(|&byte| byte == b'\n').skip(1);
+    lines.filter_map(|line| {
+        let mut fields = line.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
+        let path = unescape_octal(fields.next()?);
+        (fields.next()? == b"file").then(|| relative(&path))
+    })
+}
+
+/// Returns the storage directories that container engines are configured to use.
+fn container_storage(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
+    let mut directories = Vec::new();
+    let daemon = read(root, b"etc/docker/daemon.json", findings);
+    if let Ok(daemon) = serde_json::from_slice::<serde_json::Value>(&daemon) {
+        // `graph` is the name of the option before Docker 17.05.
+        let places = ["data-root", "graph"].into_iter().filter_map(|key| daemon[key].as_str());
+        directories.extend(places.map(|place| relative(place.as_bytes())));
+    }
+    // containers-storage.conf(5), and containerd's config.toml, in which `root` precedes all tables.
+    for (file, key) in [("etc/containers/storage.conf", "graphroot"), ("etc/containerd/config.toml", "root")]
+    {
+        let text = read(root, file.as_bytes(), findings);
+        directories.extend(toml_string(&text, key).map(|place| relative(&place)));
+    }
+    directories.retain(|directory| !directory.is_empty());
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
+/// Returns the first value of a key that is an absolute path in quotes.
+fn toml_string(text: &[u8], key: &str) -> Option<Vec<u8>> {
+    text.split(|&byte| byte == b'\n').find_map(|line| {
+        let value = line.trim_ascii().strip_prefix(key.as_bytes())?.trim_ascii_start();
+        let value = value.strip_prefix(b"=")?.trim_ascii_start();
+        let quote = *value.first().filter(|quote| b"\"'".contains(quote))?;
+        let value = value[1..].split(|&byte| byte == quote).next()?;
+        value.starts_with(b"/").then(|| value.to_vec())
+    })
+}
+
+fn relative(path: &[u8]) -> Vec<u8> {
+    let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
+    path[start..].strip_suffix(b"/").unwrap_or(&path[start..]).to_vec()
+}
+
+/// Reads a file; one that does not exist is empty. Reports other errors.
+fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
+    root.read(path).unwrap_or_else(|cause| {
+        if cause.kind() != std::io::ErrorKind::NotFound {
+            findings.loss(findings::Kind::Unreadable, path, cause.to_string());
+        }
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::mounts;
+
+    const FSTAB: &str = "\
+# a comment
+/dev/mapper/vg-root / ext4 defaults 0 1
+/dev/mapper/vg-home /home ext4 defaults 0 2
+UUID=0a0a /srv/two\\040words xfs noatime
+nas.example.org:/export /mnt/nas/ nfs4 _netdev 0 0
+LABEL=usb /media/usb vfat noauto,user 0 0
+UUID=0b0b /boot/efi vfat umask=0077 0 1
+tmpfs /tmp tmpfs defaults 0 0
+/var/swap.1 none swap sw 0 0
+/dev/sdb2 none swap sw 0 0
+short
+";
+
+    fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn found(findings: &Findings) -> Vec<String> {
+        let shown = |finding: &findings::Finding| {
+            format!("{:?} {} {}", finding.severity, finding.kind.name(), escape::escape(&finding.path))
+        };
+        findings.sorted().iter().map(shown).collect()
+    }
+
+    #[test]
+    fn load_unmounted_file_systems_are_reported() {
+        let (dir, root) = root(&[("etc/fstab", FSTAB), ("var/swap.1", "x")]);
+        let table = format!("1 1 8:1 / {0}/home rw - ext4 /dev/sdb1 rw\n", dir.path().display());
+        let mut findings = Findings::default();
+        let mounts = mounts::parse(table.as_bytes(), root.absolute());
+        let storage = Storage::load(&root, &mounts, &mut findings);
+        assert_eq!(storage.swap_files, [b"var/swap.1".to_vec()]);
+        assert_eq!(
+            found(&findings),
+            [
+                "Note unmounted media/usb",
+                "Loss unmounted mnt/nas",
+                "Loss unmounted srv/two words",
+                "Note swap var/swap.1",
+            ]
+        );
+    }
+
+    #[test]
+    fn active_swap_files_skips_partitions() {
+        let swaps =
+            b"Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 9 0 -2\n/swap\\040file file 9 0 -3\n";
+        assert_eq!(active_swap_files(swaps).collect::<Vec<_>>(), [b"swap file".to_vec()]);
+    }
+
+    #[test]
+    fn container_storage_is_read_from_each_configuration() {
+        let (_dir, root) = root(&[
+            ("etc/docker/daemon.json", r#"{"data-root": "/data/docker/", "graph": "/old"}"#),
+            ("etc/containers/storage.conf", "[storage]\n# graphroot = \"/no\"\ngraphroot = \"/data/pods\"\n"),
+            ("etc/containerd/config.toml", "version = 2\nroot = '/data/containerd'\nrootful = \"/no\"\n"),
+        ]);
+        let found = container_storage(&root, &mut Findings::default());
+        let expected = ["data/containerd", "data/docker", "data/pods", "old"];
+        assert_eq!(found, expected.map(|path| path.as_bytes().to_vec()));
+    }
+}
