@@ -12,8 +12,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-/// Makes the links that the context names, and moves what the directories in their place hold. Returns how many
-/// objects moved. Until the end no program in the root runs that needs a library.
+/// Creates the links that the context names, and moves the contents of the directories that they
+/// replace. Returns the number of moved objects. Until it returns, executables in the root that
+/// need a library cannot run.
 pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
     let links = read(&context.join(reader::MERGED_USR))?;
     let merged = merged_usr::merge(look(context, root, &|_| false, threads)?, &links);
@@ -46,7 +47,8 @@ fn read(list: &Path) -> Result<Vec<Link>> {
 fn move_all(target: &mut Target<'_>, moves: &[(Box<[u8]>, Node)]) -> Result<()> {
     let mut first: HashMap<u32, &[u8]> = HashMap::new();
     for (from, node) in moves {
-        // On an overlay file system a name that is moved parts from the inode's others: the first moves, they are linked.
+        // On an overlay file system, moving a name separates it from the inode's other names. So
+        // only the first name is moved, and the others are linked to it.
         let leader = first.get(&node.group).copied().filter(|_| node.group != 0);
         let moved = match (&node.kind, leader) {
             // A directory of a lower layer cannot be moved there (`EXDEV`).
@@ -63,7 +65,7 @@ fn move_all(target: &mut Target<'_>, moves: &[(Box<[u8]>, Node)]) -> Result<()> 
     Ok(())
 }
 
-/// In place of what is no directory, if there is something.
+/// Creates a directory, in place of an object of another type if there is one.
 fn make_directory(target: &mut Target<'_>, node: &Node) -> io::Result<()> {
     match target.remove(&node.path, false) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_merged_once_and_for_all() {
+    fn merge_split_root_moves_files_and_second_call_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (context, path) = (dir.path().join("context"), dir.path().join("root"));
         fs::create_dir_all(context.join("packages")).unwrap();
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_climbs_is_refused() {
+    fn merge_list_with_invalid_path_returns_error() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("packages")).unwrap();
         for line in ["/bin\t/../bin\n", "bin\t/usr/bin\n", "/bin /usr/bin\n"] {

@@ -1,9 +1,9 @@
 //! Makes a root directory match a context; the generated Dockerfile runs this inside the build.
 //!
-//! Objects that the lower layers already provide are hashed and not written, because every written
-//! byte stays in the image. Paths without a record in the manifest are removed. Content comes from
-//! the delta, everything else from the manifest. At the end the whole root is read again and must
-//! equal the manifest.
+//! Objects that the lower layers already provide are hashed and not written, because every
+//! written byte stays in the image. Paths without a record in the manifest are removed. Content
+//! comes from the delta, everything else from the manifest. At the end the whole root is read
+//! again and must equal the manifest.
 
 mod merged_usr;
 mod packages;
@@ -78,8 +78,8 @@ pub fn survey(context: &Context, root: &Root, records: &[Record], threads: usize
     look(&context.path(""), root, &|path| files.contains(path), threads)
 }
 
-/// Everything beneath the root but the context, with the digests of the files that `content` chooses. What cannot be read ends
-/// the build.
+/// Returns everything below the root except the context, with the digests of the files that
+/// `content` chooses. An object that cannot be read ends the build.
 fn look(
     context: &Path,
     root: &Root,
@@ -176,7 +176,8 @@ impl<'a> Work<'a> {
             differences.iter().filter(|difference| needs.iter().any(|aspect| difference.is(aspect)))
         {
             let Some(record) = self.record(&difference.path) else { continue };
-            // A group whose first name has its content needs none for the others: they are linked to it.
+            // A group whose first name has its content needs none for the others: they are linked
+            // to it.
             if matches!(record.node.kind, Kind::File { .. }) && self.is_leader(&record.node) {
                 wanted.insert(&record.node.path);
             }
@@ -204,7 +205,8 @@ impl<'a> Work<'a> {
         if wanted.is_empty() { Ok(written) } else { Err(unmendable(self.records, &wanted)) }
     }
 
-    /// Writes one file; `false` if the content is not what the manifest says: an earlier try of a file that changed.
+    /// Writes one file. Returns `false` if the digest is not the manifest's: the member is an
+    /// earlier attempt to read a file that changed.
     fn write_file(&mut self, record: &Record, content: &mut dyn Read) -> io::Result<bool> {
         let path = &record.node.path;
         let mut file = self.target.begin(path)?;
@@ -238,10 +240,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Makes names that should be one inode one. Comes after their metadata: on an overlay file system the first change
-    /// of a file of a lower layer, linking included, parts it from its other names.
+    /// Links names that should share an inode. Must run after their metadata is set: on an
+    /// overlay file system, the first change of a file of a lower layer separates it from its
+    /// other names. Linking is such a change.
     fn join(&mut self) -> Result<()> {
-        // A name that is still apart after the second round is the proof's to name.
+        // If a name is still separate after these rounds, the verification reports it.
         for _ in 0..3 {
             if self.join_once()? == 0 {
                 break;
@@ -250,7 +253,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Linking to a file of a lower layer parts it from names that were passed before; so once more until all are one.
+    /// Links each name to the first name of its inode, and returns the number of links. Linking
+    /// to a file of a lower layer separates it from names that were handled before, so the caller
+    /// repeats this until the number is 0.
     fn join_once(&mut self) -> Result<usize> {
         let mut linked = 0;
         for record in self.records.iter().filter(|record| equal::counts(record)) {
@@ -277,8 +282,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Owners, modes, attributes and times of what was touched; of an inode under its first name, and of directories
-    /// deepest first, so that their times stay.
+    /// Sets owner, mode, extended attributes and timestamps of the touched objects: of an inode
+    /// under its first name, and of directories deepest first, so that their timestamps stay.
     fn set_metadata(&mut self, is_wanted: fn(&Kind) -> bool) -> Result<()> {
         let records: Vec<&Record> = self.touched.iter().rev().filter_map(|path| self.record(path)).collect();
         for record in records {
@@ -346,13 +351,13 @@ fn unmendable(records: &[Record], wanted: &BTreeSet<&[u8]>) -> Error {
     };
     let lines: Vec<String> = wanted.iter().map(line).collect();
     let what = format!(
-        "{} files are neither in the layers below nor in the delta:\n{}",
+        "{} files are neither in the lower layers nor in the delta:\n{}",
         lines.len(),
         listed(&lines)
     );
     Error::new(Code::NotEqual, what).hint(
         "the base image or a package is not the one that the context was made for; make the context again with \
-         --packages carry, or with --base-from FILE of the very image that is built from",
+         --packages carry, or with --base-from FILE of the image that the build uses",
     )
 }
 

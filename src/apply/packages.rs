@@ -1,4 +1,5 @@
-//! The package layer: package files that travel in the context, and nothing that no image should hold.
+//! The package layer: adds package files from the context, and removes files that images should
+//! not contain.
 
 use super::target::{self, Target};
 use super::{failed, listed};
@@ -18,20 +19,22 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What the package layer was given and rid of.
+/// Counts of what the package layer gained, lost and checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prepared {
     /// Members unpacked from `packages.tar.zst`.
     pub unpacked: usize,
-    /// Objects that installing made and that no image should hold: lists, logs, caches, keys, fresh databases.
+    /// Objects that the installation created and that images should not contain: lists, logs,
+    /// caches, keys, new databases.
     pub removed: usize,
-    /// Packages whose presence at the very version was checked.
+    /// Packages that were checked to be installed in exactly the planned version.
     pub checked: usize,
 }
 
-/// Finishes the package layer inside its own build step, so that what goes leaves no bytes in a layer.
+/// Finishes the package layer inside its own build step, so that removed files leave no bytes in
+/// a layer.
 ///
-/// Only the built-in policy decides here: the layer must not depend on the machine beyond its packages.
+/// Only the built-in policy decides here. The layer must depend only on the machine's packages.
 pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> {
     let unpacked = match archive_in(context)? {
         pieces if pieces.is_empty() => 0,
@@ -43,7 +46,8 @@ pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> 
     Ok(Prepared { unpacked, removed, checked })
 }
 
-/// The package files, if some travel in the context; of it the build mounts only what this layer needs.
+/// Returns the chunks of the package archive, if the context has one. The build mounts only the
+/// part of the context that this layer needs.
 fn archive_in(context: &Path) -> Result<Vec<PathBuf>> {
     let failed = |cause| Error::io(escape::escape(context.as_os_str().as_bytes()), cause);
     let mut pieces = Vec::new();

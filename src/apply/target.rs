@@ -72,7 +72,8 @@ impl<'a> Target<'a> {
         for number in 0_u32.. {
             let temporary = format!(".vm2docker-self.{number}").into_bytes();
             match fs::openat(self.parent(path)?, &*temporary, flags, Mode::RUSR | Mode::WUSR) {
-                // The machine may have a file of that name, and a build that was broken off may have left one.
+                // The machine may have a file of that name, and a build that was broken off may
+                // have left one.
                 Err(Errno::EXIST) => {}
                 opened => {
                     self.temporary = temporary;
@@ -83,14 +84,15 @@ impl<'a> Target<'a> {
         Err(Errno::EXIST.into())
     }
 
-    /// Gives the file that was begun last its name, in place of what had it.
+    /// Renames the file that [`Target::begin`] created last to its name, and replaces the object
+    /// that has the name.
     pub(super) fn settle(&mut self, path: &[u8]) -> io::Result<()> {
         let temporary = std::mem::take(&mut self.temporary);
         let parent = self.parent(path)?;
         Ok(fs::renameat(parent, &*temporary, parent, tree::file_name(path))?)
     }
 
-    /// Throws the file that was begun last away.
+    /// Removes the file that [`Target::begin`] created last.
     pub(super) fn discard(&mut self, path: &[u8]) -> io::Result<()> {
         let temporary = std::mem::take(&mut self.temporary);
         Ok(fs::unlinkat(self.parent(path)?, &*temporary, AtFlags::empty())?)
@@ -124,7 +126,7 @@ impl<'a> Target<'a> {
         Ok(true)
     }
 
-    /// Moves what is no directory, in place of what is none.
+    /// Moves an object that is not a directory, and replaces one that is not a directory.
     pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> io::Result<()> {
         let source = self.root.open_directory_exactly(tree::parent(from))?;
         Ok(fs::renameat(&source, tree::file_name(from), self.parent(to)?, tree::file_name(to))?)

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What is compared with the manifest.
+/// The file system that is compared with the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A mounted file system.
@@ -69,7 +69,8 @@ pub fn verify(context: &Context, subject: &Subject, threads: usize) -> Result<Ve
     })
 }
 
-/// An archive that has no attribute of a class at all is taken for one that cannot show that class.
+/// An archive that has no attribute of a class at all is taken for one that cannot show that
+/// class.
 fn read_tar(path: &Path) -> Result<(Vec<Node>, View)> {
     let failed = |cause: io::Error| {
         Error::io(name_of(path), cause)

@@ -1,4 +1,4 @@
-//! What "equal" means: the image against the manifest, path by path.
+//! Comparison of the image with the manifest, path by path: the definition of "equal".
 //!
 //! Type, mode, owner, size, content, link target, device numbers, hard-link
 //! groups, `security.capability`, POSIX ACLs and `user.*`; the modification
@@ -42,7 +42,7 @@ pub enum Aspect {
 pub struct Difference {
     /// Where.
     pub path: Box<[u8]>,
-    /// In which respects, with both values for people.
+    /// The differing aspects, each with both values as text.
     pub aspects: Vec<(Aspect, String)>,
 }
 
@@ -53,7 +53,7 @@ impl Difference {
     }
 }
 
-/// The difference as one line for people.
+/// Returns the difference as one line of text.
 pub fn describe(difference: &Difference) -> String {
     let texts: Vec<&str> = difference.aspects.iter().map(|(_, text)| text.as_str()).collect();
     format!("{}: {}", escape::display(&difference.path), texts.join("; "))
@@ -78,8 +78,9 @@ impl View {
     }
 }
 
-/// Paths that engines and container runtimes make or mount over, so that no image decides about them: among them the
-/// root directory's own mode, which Docker and Buildah each set to theirs.
+/// Whether engines and container runtimes create the path or mount over it, so that the image
+/// does not determine it. The root directory is such a path: Docker and Buildah each set their
+/// own mode.
 pub fn is_runtimes(path: &[u8]) -> bool {
     const FILES: &[&[u8]] = &[
         b".dockerenv",
@@ -93,7 +94,8 @@ pub fn is_runtimes(path: &[u8]) -> bool {
     path.is_empty() || FILES.contains(&path) || mounted
 }
 
-/// Every path that differs. `expected` and `actual` are sorted by path; only records that are in the image count.
+/// Returns every path that differs. `expected` and `actual` must be sorted by path. Only records
+/// that are in the image count.
 pub fn differences(expected: &[Record], actual: &[Node], view: View) -> Vec<Difference> {
     let expected: Vec<&Record> = expected.iter().filter(|record| counts(record)).collect();
     let actual: Vec<&Node> = actual.iter().filter(|node| !is_runtimes(&node.path)).collect();
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_view_cannot_show_is_not_compared() {
+    fn differences_attributes_outside_view_are_ignored() {
         let mut bare = file("a", 0);
         bare.xattrs = None;
         let export = View { acls_and_user: false, capabilities: true };
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_must_not_be_there() {
+    fn differences_dropped_path_in_image_is_unexpected() {
         let dropped = Record { verdict: Verdict::Drop, ..record(file("a", 0)) };
         assert_eq!(aspects(&[dropped], &[file("a", 0)], View::FULL), [("a".to_owned(), Aspect::Unexpected)]);
     }

@@ -1,8 +1,8 @@
-//! What the base image and the package layer will certainly provide, path by path.
+//! Paths that the base image and the package layer certainly provide.
 //!
 //! A path is certain if it was seen in the base image, or if a package ships it that the build
-//! installs in exactly that version and no filter excludes it. Everything else goes into the delta;
-//! `apply` then writes only what really differs.
+//! installs in exactly that version and no filter excludes it. Everything else goes into the
+//! delta; `apply` then writes only what really differs.
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::manifest::{Names, ProvidedBy};
@@ -12,7 +12,7 @@ use crate::pkg::claim::{ClaimState, ClaimedMetadata};
 use crate::pkg::plan::{PackageMode, PackageVerdict, PlannedPackages};
 use crate::pkg::{Aliases, Owned, PathFilters};
 
-/// What the lower layers provide for one path.
+/// The object that the lower layers provide for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provided<'a> {
     /// Exactly this object, because it was seen in the base image.
@@ -58,8 +58,8 @@ pub struct ExpectedTree<'a> {
     base: BaseView<'a>,
     /// The machine's accounts: packages name the owners of their files.
     names: &'a Names,
-    /// Directories of the machine whose packaged files may be unpacked elsewhere, because the base
-    /// image does not have the same merged `/usr`.
+    /// Directories of the machine whose packaged files may be unpacked elsewhere, because the
+    /// base image does not have the same merged `/usr`.
     apart: Vec<Box<[u8]>>,
 }
 
@@ -78,7 +78,8 @@ impl<'a> ExpectedTree<'a> {
         seen.chain(shipped.map(|(path, _)| path))
     }
 
-    /// Whether a package of the distribution provides the path, not the package files of the context.
+    /// Whether a package of the distribution provides the path, not the package files of the
+    /// context.
     fn is_unpacked(&self, owned: &Owned<'_>) -> bool {
         self.has_role(owned, |role| matches!(role, PackageVerdict::Install(_)))
             || self.base.listed.is_some() && self.has_role(owned, |role| *role == PackageVerdict::Base)
@@ -103,8 +104,9 @@ impl<'a> ExpectedTree<'a> {
         self.names
     }
 
-    /// Returns the digest of what a distributed package ships under a path, as far as it is known. A package that only
-    /// this machine has may hold its secrets. The lower layers may exclude the path all the same.
+    /// Returns the digest of the file that a distributed package ships under a path, if it is
+    /// known. Packages that only this machine has do not count, because they can contain its
+    /// secrets. The lower layers can still exclude the path.
     pub fn shipped(&self, path: &[u8]) -> Option<Digest> {
         let PlannedPackages { catalog, plan } = self.packages?;
         let owned = catalog.owned.get(path).filter(|owned| owned.claim.state != ClaimState::Obsolete)?;
@@ -114,8 +116,8 @@ impl<'a> ExpectedTree<'a> {
         owned.claim.digest.filter(|_| !self.has_role(&owned, is_local))
     }
 
-    /// Returns the base image's object under a path whose package files are included in the context.
-    /// An equal object need not be included.
+    /// Returns the base image's object under a path whose package files are included in the
+    /// context. An equal object need not be included.
     pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {
         let owned = self.packages?.catalog.owned.get(path)?;
         let travels = self.has_role(&owned, |role| matches!(role, PackageVerdict::Carry(_)));
@@ -163,9 +165,9 @@ impl<'a> ExpectedTree<'a> {
         Some(files[index].1)
     }
 
-    /// Whether the installation of a package puts its file exactly there. A base image with unknown
-    /// contents may already have the package. Nothing unpacks it again then, and files that the
-    /// image excludes stay missing.
+    /// Whether the installation of a package puts its file exactly there. A base image with
+    /// unknown contents may already have the package. Nothing unpacks it again then, and files
+    /// that the image excludes stay missing.
     fn is_installed(&self, path: &[u8], owned: &Owned<'_>) -> bool {
         let Some(PlannedPackages { catalog, plan }) = self.packages else { return false };
         self.is_in_place(path, owned)
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn where_packages_unpack_is_known_unless_only_one_has_the_link() {
+    fn apart_link_on_one_side_returns_its_directory() {
         let link = |name: &str, target: &str| Node {
             path: name.as_bytes().into(),
             kind: Kind::Symlink(target.as_bytes().into()),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::str::FromStr;
 
-/// Bytes that one thread compresses at a time. Part of what decides the bytes that come out, so it is fixed.
+/// Bytes that one thread compresses at a time. The output depends on this number, so it is fixed.
 const JOB: u32 = 2 << 20;
 
 /// A format of compression.
@@ -40,7 +40,7 @@ impl FromStr for Compression {
         };
         let level = match level {
             None => default,
-            Some(level) => level.parse().map_err(|_| "the level is no number".to_owned())?,
+            Some(level) => level.parse().map_err(|_| "the level is not a number".to_owned())?,
         };
         if level > highest || level == 0 && format != Format::None {
             return Err(format!("levels of {word} go from 1 to {highest}"));
@@ -50,7 +50,7 @@ impl FromStr for Compression {
 }
 
 impl Compression {
-    /// What the name of an archive ends in.
+    /// Returns the suffix of an archive's name.
     pub fn extension(self) -> &'static str {
         match self.format {
             Format::Zstd => ".zst",

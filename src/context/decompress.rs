@@ -1,4 +1,5 @@
-//! Compressed streams, told by their first bytes (RFC 1952, RFC 8878, the .xz file format 1.2.1).
+//! Compressed streams, detected by their first bytes (RFC 1952, RFC 8878, the .xz file format
+//! 1.2.1).
 
 use super::stream::read_full;
 use std::io::{self, BufReader, Cursor, Read};
@@ -16,13 +17,15 @@ pub enum Compression {
     Xz,
 }
 
-/// First bytes of formats that are recognised and refused, their name, and the command that undoes them.
+/// Formats that are detected and refused: first bytes, name, and the command that decompresses
+/// them.
 const REFUSED: [(&[u8], &str, &str); 3] = [
     (b"BZh", "bzip2", "bzip2 -d"),
     (b"\x04\x22\x4d\x18", "lz4", "lz4 -d"),
     (b"\x5d\0\0", "lzma", "xz -d --format=lzma"),
 ];
-/// What decoding xz may take; `xz -9`, the most that archives and packages use, needs 65 MiB.
+/// Memory limit in KiB for decoding xz. `xz -9`, the highest level that archives and packages
+/// use, needs 65 MiB.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
 /// Long enough for every magic number here.
 const LONGEST: usize = 6;
@@ -47,7 +50,8 @@ pub fn detect(head: &[u8]) -> io::Result<Compression> {
     })
 }
 
-/// The stream without its compression, and what that was. Errors as in [`detect`], and those of `reader`.
+/// Returns the decompressed stream and the compression that it had. Errors are those of
+/// [`detect`] and of `reader`.
 pub fn decompress<'a, R: Read + Send + 'a>(
     mut reader: R,
 ) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
@@ -109,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_stream_is_an_error() {
+    fn decompress_truncated_stream_returns_error() {
         let data = [7; 5000];
         for data in [gzip(&data), zstd::encode_all(&data[..], 1).unwrap(), xz(&data)] {
             for end in 7..data.len() {
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_says_how_to_decompress() {
+    fn decompress_refused_format_names_the_command() {
         for (data, command) in
             [(&b"\x5d\0\0\x80\0\xff"[..], "xz -d --format=lzma"), (b"BZh91AY&SY", "bzip2 -d")]
         {

@@ -206,7 +206,8 @@ pub fn damaged(name: &str) -> String {
 /// Reads `reader` to its end and returns the SHA-256.
 pub fn digest(mut reader: impl Read) -> io::Result<Sha256> {
     let mut sha256 = sha2::Sha256::new();
-    // An archive has thousands of small members: a larger buffer would cost more to clear than to fill.
+    // An archive has thousands of small members: a larger buffer would cost more to clear than to
+    // fill.
     let mut buffer = [0; 32 << 10];
     loop {
         match reader.read(&mut buffer)? {

@@ -1,7 +1,7 @@
 //! The public key that the withheld files are encrypted to.
 //!
-//! GnuPG 2.2 and later reads the format: SEIPDv1 (RFC 9580, 5.13.1) with AES-256. The message is not
-//! compressed, because the length after compression reveals content.
+//! GnuPG 2.2 and later reads the format: SEIPDv1 (RFC 9580, 5.13.1) with AES-256. The message is
+//! not compressed, because the length after compression reveals content.
 
 use crate::model::openpgp::{self, Purpose};
 use pgp::composed::{MessageBuilder, SignedPublicKey};
@@ -22,8 +22,9 @@ enum Key {
 }
 
 impl Recipient {
-    /// Reads a key file, armored or binary, and chooses the newest subkey that may encrypt at `now`
-    /// (seconds since 1970), otherwise the primary key. The error states why the file is unusable.
+    /// Reads a key file, armored or binary, and chooses the newest subkey that may encrypt at
+    /// `now` (seconds since 1970), otherwise the primary key. The error states why the file is
+    /// unusable.
     pub fn parse(bytes: &[u8], now: i64) -> Result<Self, String> {
         if openpgp::has_secret_key(bytes) {
             return Err("contains a secret key".to_owned());
@@ -44,8 +45,8 @@ impl Recipient {
         Ok(Recipient(chosen))
     }
 
-    /// Encrypts everything that `plain` yields. The memory for it does not depend on the length: a few
-    /// chunks of 512 KiB.
+    /// Encrypts everything that `plain` yields. The memory for it does not depend on the length:
+    /// a few chunks of 512 KiB.
     pub fn encrypt(&self, plain: impl Read, out: impl Write) -> io::Result<()> {
         let mut message = MessageBuilder::from_reader("", plain).seipd_v1(OsRng, AES256);
         match &self.0 {

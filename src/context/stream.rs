@@ -48,7 +48,8 @@ pub(crate) fn read_ahead<T>(source: &mut (dyn Read + Send), work: impl FnOnce(&m
     })
 }
 
-/// Sends all pieces of `source`, in buffers that the receiver has returned as far as there are any.
+/// Sends all pieces of `source`, in buffers that the receiver has returned as far as there are
+/// any.
 fn send_all(
     source: &mut (dyn Read + Send),
     sender: &SyncSender<io::Result<Vec<u8>>>,

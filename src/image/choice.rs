@@ -103,8 +103,8 @@ impl Base {
         }
     }
 
-    /// Returns the files of the image as input of the comparison. `listed` are paths and digests of
-    /// files in its packages, if only the packages are known.
+    /// Returns the files of the image as input of the comparison. `listed` are paths and digests
+    /// of files in its packages, if only the packages are known.
     pub fn view(&self, listed: Option<Vec<(Box<[u8]>, Digest)>>) -> BaseView<'_> {
         BaseView {
             nodes: self.image().map(|image| image.nodes.as_slice()).unwrap_or_default(),

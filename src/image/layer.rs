@@ -1,4 +1,5 @@
-//! A layer in an image store: an archive, compressed or not, with the digests that the image states.
+//! A layer in an image store: a tar archive, compressed or not, with the digests that the image
+//! states.
 
 use super::Outcome;
 use super::image_layers::ImageLayers;
@@ -15,7 +16,8 @@ pub(super) struct Layer {
     pub(super) blob: Option<(Sha256, u64)>,
 }
 
-/// Verifies the blob before it is parsed, applies the layer, and verifies its uncompressed archive.
+/// Verifies the blob before it is parsed, applies the layer, and verifies its uncompressed
+/// archive.
 pub(super) fn apply(
     store: &Store<'_>,
     layer: &Layer,

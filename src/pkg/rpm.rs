@@ -57,8 +57,8 @@ mod tests {
                 Some("usr/lib/sysimage/rpm/rpmdb.sqlite"),
             ),
             (&[(PROGRAM, ""), ("var/lib/rpm/Packages", "\0bash\0")], None),
-            // rpm does not overwrite the bytes of a removed entry, so the name alone is no sign
-            // of an installation.
+            // rpm does not overwrite the bytes of a removed entry, so the name alone does not
+            // show an installation.
             (&[("var/lib/rpm/Packages", "\0vm2docker-self\0")], None),
             (&[(PROGRAM, "")], None),
         ] {

@@ -1,4 +1,5 @@
-//! Members to a sorted tree, as if they had been unpacked one after the other into an empty directory.
+//! Assembly of tar members into a sorted tree, as if they were unpacked in order into an empty
+//! directory.
 
 use super::malformed;
 use super::reader::{Entry, Reader, XattrClasses, name_it};
@@ -14,18 +15,19 @@ use std::ops::Bound;
 const MAX_CAPTURE: u64 = 256 << 20;
 /// As in the kernel's own path resolution (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
-/// More than this in all names of directories that are only implied is refused: a single name of 1 MiB that is
-/// nothing but slashes between letters would imply 256 GiB of them.
+/// Maximum number of bytes in all names of implied directories. A single name of 1 MiB that
+/// alternates letters and slashes would imply 256 GiB of them.
 const MAX_IMPLIED: u64 = 256 << 20;
 const BUFFER: usize = 128 << 10;
-/// What a directory gets that the archive has members in, but not itself.
+/// Metadata of a directory that the archive implies by its members but does not contain.
 const IMPLIED: Stat = Stat { mode: 0o755, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0 };
 
 /// The tree of an archive or image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Sorted by path, the root first; every file with its digest, hard links numbered as by
-    /// [`tree::number_groups`]. Directories that the archive only implied are root's, 0755, of 1970.
+    /// [`tree::number_groups`]. Directories that the archive only implied are root's, 0755, of
+    /// 1970.
     pub nodes: Vec<Node>,
     /// The contents of the wanted files, by path.
     pub files: BTreeMap<Box<[u8]>, Vec<u8>>,
@@ -35,9 +37,9 @@ pub struct Contents {
 
 /// Reads a root file system's archive, uncompressed, to its end marker.
 ///
-/// Of several members with one path the last wins; a hard link is one to what its target was at that
-/// point. `wanted` chooses the files whose contents are kept. Errors name the member; an archive
-/// without an end marker is `UnexpectedEof`.
+/// If several members have one path, the last wins. A hard link refers to the object that its
+/// target was at that point. `wanted` chooses the files whose contents are kept. Errors name the
+/// member. An archive without an end marker is `UnexpectedEof`.
 pub fn read_tree(reader: impl Read + Send, wanted: &dyn Fn(&[u8]) -> bool) -> io::Result<Contents> {
     let mut reader = reader;
     let mut assembly = Assembly::new(wanted);
@@ -50,12 +52,15 @@ pub fn read_tree(reader: impl Read + Send, wanted: &dyn Fn(&[u8]) -> bool) -> io
         if archive.has_end_marker() {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive has no end marker: it may be cut off"))
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the archive has no end marker: it may be truncated",
+        ))
     })?;
     Ok(assembly.finish())
 }
 
-/// What stands under a path.
+/// The object at a path.
 struct Slot {
     kind: Kind,
     stat: Stat,
@@ -283,10 +288,12 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Removes what belongs to layers before `layer`, except directories that still hold something.
+    /// Removes what belongs to layers before `layer`, except directories that still hold
+    /// something.
     fn remove_beneath(&mut self, directory: &[u8], layer: u32) {
         let paths: Vec<Box<[u8]>> = self.beneath(directory).map(|(path, _)| path.clone()).collect();
-        // Descendants come after their directory, so backwards each directory is empty before its turn.
+        // Descendants come after their directory, so backwards each directory is empty before its
+        // turn.
         for path in paths.into_iter().rev() {
             let slot = self.slots.get(&path);
             if slot.is_some_and(|slot| slot.layer < layer) && self.beneath(&path).next().is_none() {
@@ -359,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_was_replaced_through_itself_leads_to_its_new_target() {
+    fn read_tree_link_replaced_through_itself_leads_to_new_target() {
         let members: &[(&[u8], _)] = &[
             (b"t/a", Is::File(b"")),
             (b"l", Is::Link(".")),
@@ -379,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_file_counts_once_for_each_name() {
+    fn read_tree_kept_file_counts_once_per_name() {
         let content = vec![b'x'; 100 << 20];
         let members: &[(&[u8], _)] =
             &[(b"a", Is::File(&content)), (b"b", Is::Hard("a")), (b"c", Is::Hard("a"))];

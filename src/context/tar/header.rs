@@ -22,7 +22,7 @@ const MAGIC: Field = 257..265;
 pub(super) const MAJOR: Field = 329..337;
 pub(super) const MINOR: Field = 337..345;
 pub(super) const PREFIX: Field = 345..500;
-/// star's own layout ends the prefix here and puts `tar` at the very end.
+/// star's layout ends the prefix here and puts `tar` in the last bytes of the header.
 const STAR_PREFIX: Field = 345..476;
 const STAR_TRAILER: Field = 508..512;
 

@@ -1,4 +1,5 @@
-//! PAX records: `length key=value\n`, the length counting itself (POSIX.1-2001, "pax Extended Header").
+//! PAX records: `length key=value\n`; the length includes itself (POSIX.1-2001, "pax Extended
+//! Header").
 //!
 //! The length alone ends a record: values are binary, and a newline in a name or in
 //! `security.capability` is nothing special. The `tar` crate (0.4.46) refuses a record with a
@@ -55,7 +56,8 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 
 const SECOND: i128 = 1_000_000_000;
 
-/// A time as PAX writes it: decimal seconds since 1970, `-1.5` being one and a half seconds before.
+/// A time as PAX writes it: decimal seconds since 1970, `-1.5` being one and a half seconds
+/// before.
 pub(super) fn format_time(seconds: i64, nanoseconds: u32) -> String {
     let total = i128::from(seconds) * SECOND + i128::from(nanoseconds);
     let sign = if total < 0 { "-" } else { "" };
@@ -66,7 +68,7 @@ pub(super) fn format_time(seconds: i64, nanoseconds: u32) -> String {
     format!("{sign}{whole}.{fraction:09}").trim_end_matches('0').to_owned()
 }
 
-/// Seconds (rounded down) and nanoseconds; digits beyond nanoseconds are cut off.
+/// Returns seconds (rounded down) and nanoseconds. Further digits are ignored.
 pub(super) fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
     let dot = memchr::memchr(b'.', text).unwrap_or(text.len());
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_counts_itself() {
+    fn push_any_length_includes_itself() {
         for (value, text) in [(0, "5 k=\n"), (4, "9 k=xxxx\n"), (5, "11 k=xxxxx\n")] {
             let mut records = Records::default();
             records.push(b"k", &vec![b'x'; value]);

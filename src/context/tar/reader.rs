@@ -1,8 +1,7 @@
-//! A tar archive to members, in the archive's order. Never unpacks.
+//! Reader of a tar archive: returns the members in the archive's order. Never unpacks.
 //!
-//! The iteration is our own and not the `tar` crate's (0.4.46): that one splits PAX records at newlines,
-//! so a name or a `security.capability` value with the byte 0x0a loses the records after it, the size
-//! among them, and what follows is read from the wrong place.
+//! The `tar` crate (0.4.46) splits PAX records at newlines. If a name or a `security.capability`
+//! value contains one, it loses later records, such as the size, and misreads the next member.
 
 use super::header::{BLOCK, GID, Header, LINK, MAJOR, MINOR, MODE, MTIME, SIZE, UID};
 use super::malformed;
@@ -13,7 +12,7 @@ use crate::model::escape;
 use crate::model::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
 use std::io::{self, Read};
 
-/// Extended headers larger than this are refused, as by Go's archive/tar; Linux allows 64 KiB per attribute.
+/// Maximum size of an extended header, as in Go's archive/tar. Linux allows 64 KiB per attribute.
 const MAX_EXTENDED: u64 = 1 << 20;
 
 /// Which extended attributes appeared anywhere in the stream: an archive without any
@@ -35,7 +34,7 @@ impl XattrClasses {
         self.user |= name.starts_with(b"user.");
     }
 
-    /// What appeared in either.
+    /// Returns the classes that appeared in either stream.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         XattrClasses {
@@ -49,8 +48,8 @@ impl XattrClasses {
 /// One member.
 #[derive(Debug)]
 pub struct Entry<'a, R> {
-    /// The path without leading `./` and `/` and trailing `/`, the root being empty; of a hard link,
-    /// type and size are those of an empty file. `sha256` and `group` are not filled in.
+    /// The path without leading `./` and `/` and trailing `/`, the root being empty; of a hard
+    /// link, type and size are those of an empty file. `sha256` and `group` are not filled in.
     pub node: Node,
     /// The path of the file that this is one more name of.
     pub hard_link: Option<Vec<u8>>,
@@ -67,8 +66,8 @@ pub struct Content<'a, R> {
     piece: usize,
 }
 
-/// Reads an archive forwards. Errors are of kind `InvalidData` or `UnexpectedEof`, naming the member,
-/// or those of `R`; after one of them nothing more comes.
+/// Sequential reader of an archive. Errors are of kind `InvalidData` or `UnexpectedEof` and name
+/// the member, or they are those of `R`. After an error, the reader returns no more members.
 #[derive(Debug)]
 pub struct Reader<R> {
     inner: R,
@@ -82,7 +81,7 @@ pub struct Reader<R> {
     end_marker: bool,
 }
 
-/// What extended headers say about the member that follows.
+/// Values of extended headers for the member that follows.
 #[derive(Default)]
 struct Extended {
     long_path: Option<Vec<u8>>,
@@ -132,18 +131,19 @@ impl<R: Read> Reader<R> {
         self.classes
     }
 
-    /// Whether a block of zeros ended the archive; without it, it may have been cut off between two members.
+    /// Whether a block of zeros ended the archive. Otherwise it may be truncated at a member.
     pub fn has_end_marker(&self) -> bool {
         self.end_marker
     }
 
-    /// Bytes of the archive read so far; after [`Reader::next_entry`] where the member's data begins.
+    /// Returns the number of bytes of the archive that were read. After [`Reader::next_entry`],
+    /// this is the offset of the member's data.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Passes over the rest of the member's data by `skip`, which moves the inner reader forward by so
-    /// many bytes, instead of by reading it.
+    /// Skips the rest of the member's data without reading it: `skip` moves the inner reader
+    /// forward by the given number of bytes.
     pub fn skip_data(&mut self, skip: impl FnOnce(&mut R, u64) -> io::Result<()>) -> io::Result<()> {
         let rest = self.data.saturating_add(self.padding);
         skip(&mut self.inner, rest)?;
@@ -152,7 +152,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// The inner reader, wherever it stands.
+    /// Returns the inner reader at its current position.
     pub fn into_inner(self) -> R {
         self.inner
     }
@@ -204,7 +204,7 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         if got < BLOCK {
-            return Err(cut_off());
+            return Err(truncated());
         }
         if block == [0; BLOCK] {
             self.end_marker = true;
@@ -252,7 +252,7 @@ impl<R: Read> Reader<R> {
         }
         let got = self.inner.read(&mut buffer[..most])?;
         if got == 0 {
-            return Err(cut_off());
+            return Err(truncated());
         }
         self.data -= got as u64;
         self.position += got as u64;
@@ -294,7 +294,7 @@ impl<R: Read> Reader<R> {
             _ => SIZE,
         };
         match self.record(extended, key) {
-            Some(value) => decimal(value).ok_or_else(|| malformed(format!("its {key} is no number"))),
+            Some(value) => decimal(value).ok_or_else(|| malformed(format!("its {key} is not a number"))),
             None => sparse::positive(header.number(field)?),
         }
     }
@@ -307,12 +307,12 @@ impl<R: Read> Reader<R> {
     ) -> io::Result<(Node, Option<Vec<u8>>)> {
         let link = self.link(header, extended);
         let kind = kind(header, path, &link)?;
-        let hard_link = if header.kind() == b'1' { Some(normalise(&link)?) } else { None };
+        let hard_link = if header.kind() == b'1' { Some(normalize(&link)?) } else { None };
         let has_data = hard_link.is_none() && matches!(kind, Kind::File { .. });
-        // Whatever the header says: only files have data (as Go's archive/tar, hence Docker, reads it).
+        // Go's archive/tar, and so Docker, ignores the size of members other than files.
         let size = if has_data { self.number(header, extended, "size")? } else { 0 };
         self.set_size(size);
-        let normal = normalise(path)?;
+        let normal = normalize(path)?;
         if normal.is_empty() && kind != Kind::Directory {
             return Err(malformed("the root is not a directory"));
         }
@@ -327,7 +327,7 @@ impl<R: Read> Reader<R> {
             u32::try_from(number).map_err(|_| malformed(format!("its {key} is above 4294967295")))
         };
         let (mtime, mtime_nsec) = match self.record(extended, "mtime") {
-            Some(value) => pax::parse_time(value).ok_or_else(|| malformed("its mtime is no time"))?,
+            Some(value) => pax::parse_time(value).ok_or_else(|| malformed("its mtime is not a time"))?,
             None => (header.number(MTIME)?, 0),
         };
         let mode = (header.number(MODE)? & 0o7777) as u16;
@@ -346,7 +346,7 @@ impl<R: Read> Reader<R> {
         (!xattrs.is_empty()).then(|| Box::new(xattrs))
     }
 
-    /// Where the file's bytes belong; reads what of the map stands in the data.
+    /// Returns the map of the file's chunks. Reads the part of the map that is in the data.
     fn map(&mut self, header: &Header, extended: &Extended) -> io::Result<Map> {
         if header.kind() == b'S' {
             let stored = self.data;
@@ -357,7 +357,7 @@ impl<R: Read> Reader<R> {
         }
         let number = |key| match self.record(extended, key) {
             Some(value) => {
-                decimal(value).map(Some).ok_or_else(|| malformed(format!("its {key} is no number")))
+                decimal(value).map(Some).ok_or_else(|| malformed(format!("its {key} is not a number")))
             }
             None => Ok(None),
         };
@@ -421,7 +421,7 @@ impl<R: Read> Read for Content<'_, R> {
 fn kind(header: &Header, path: &[u8], link: &[u8]) -> io::Result<Kind> {
     let device = || -> io::Result<(u32, u32)> {
         let part = |field| {
-            u32::try_from(header.number(field)?).map_err(|_| malformed("its device number is no number"))
+            u32::try_from(header.number(field)?).map_err(|_| malformed("its device number is not a number"))
         };
         Ok((part(MAJOR)?, part(MINOR)?))
     };
@@ -439,7 +439,8 @@ fn kind(header: &Header, path: &[u8], link: &[u8]) -> io::Result<Kind> {
     })
 }
 
-/// The numbers of a PAX sparse map 0.1 (one record) or 0.0 (repeated records, whose order counts).
+/// The numbers of a PAX sparse map 0.1 (one record) or 0.0 (repeated records, whose order
+/// counts).
 fn sparse_numbers(extended: &Extended) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for (key, value) in extended.records.iter().flatten() {
@@ -454,8 +455,8 @@ fn sparse_numbers(extended: &Extended) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The path as the tree holds it.
-pub(super) fn normalise(path: &[u8]) -> io::Result<Vec<u8>> {
+/// Returns the path as the tree holds it.
+pub(super) fn normalize(path: &[u8]) -> io::Result<Vec<u8>> {
     let mut normal = Vec::with_capacity(path.len());
     for component in path.split(|&byte| byte == b'/') {
         match component {
@@ -482,8 +483,8 @@ pub(super) fn name_it(path: &[u8], error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("archive member {}: {error}", escape::escape(path)))
 }
 
-fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off")
+fn truncated() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is truncated")
 }
 
 #[cfg(test)]
@@ -541,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_header_never_sizes_another_one() {
+    fn next_entry_size_record_applies_to_the_file_only() {
         // GHSA-3pv8-6f4r-ffg2: the size is the file's, not that of the long name before it.
         let archive = [
             member(b'x', b"", &records(&[("size", b"3")])),
@@ -553,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_normalised_and_what_leads_out_is_refused() {
+    fn normalize_path_outside_the_root_returns_error() {
         for (path, normal) in [
             ("./etc/passwd", "etc/passwd"),
             ("/etc//x/", "etc/x"),
@@ -562,10 +563,10 @@ mod tests {
             ("a/./b", "a/b"),
             ("..a", "..a"),
         ] {
-            assert_eq!(normalise(path.as_bytes()).unwrap(), normal.as_bytes());
+            assert_eq!(normalize(path.as_bytes()).unwrap(), normal.as_bytes());
         }
         for path in ["..", "a/../b", "/..", "a\0b"] {
-            assert!(normalise(path.as_bytes()).is_err(), "{path}");
+            assert!(normalize(path.as_bytes()).is_err(), "{path}");
         }
     }
 

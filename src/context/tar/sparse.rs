@@ -75,8 +75,8 @@ impl Map {
         Ok(map)
     }
 
-    /// The map of PAX 1.0, which stands before the data: lines of decimal numbers, the first one
-    /// the number of pieces, padded to a block.
+    /// Reads the map of PAX 1.0, which precedes the data: lines of decimal numbers, padded to a
+    /// block. The first line is the number of chunks.
     pub(super) fn from_data(
         size: u64,
         mut block: impl FnMut() -> io::Result<[u8; BLOCK]>,
@@ -109,7 +109,8 @@ impl Map {
         Self::from_numbers(&numbers[1..], size)
     }
 
-    /// The map if it is ascending, within the file, and covers exactly the `stored` bytes of the archive.
+    /// Returns the map if it is ascending, within the file, and covers exactly the `stored` bytes
+    /// of the archive.
     pub(super) fn checked(self, stored: u64) -> io::Result<Self> {
         let mut end = 0_u64;
         let mut sum = 0_u64;
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_that_is_one_endless_number_is_refused_at_once() {
+    fn from_data_number_longer_than_block_returns_error() {
         let mut blocks = 0;
         let map = Map::from_data(1, || {
             blocks += 1;

@@ -14,23 +14,25 @@ use tar::{EntryType, Header};
 /// Read and written at a time.
 const BUFFER: usize = 128 << 10;
 
-/// Largest number that ustar holds in the 8 bytes of an owner or device: 7 octal digits and a NUL.
+/// Largest number that ustar holds in the 8 bytes of an owner or device: 7 octal digits and a
+/// NUL.
 const MAX_ID: u64 = 0o7_777_777;
 /// Largest number that ustar holds in the 12 bytes of a size or time.
 const MAX_SIZE: u64 = 0o77_777_777_777;
 
-/// Appends nodes to an archive: one ustar header each, with one PAX header before it where ustar cannot
-/// say it all. The bytes depend on nothing but the nodes and their contents.
+/// Writer of an archive: one ustar header per node, with a PAX header before it if ustar cannot
+/// represent the node. The bytes depend only on the nodes and their contents.
 ///
-/// The `tar` crate encodes the headers. Its `Builder` is not used: if it is dropped after an error,
-/// it writes the end marker, and the truncated archive looks complete.
+/// The `tar` crate encodes the headers. Its `Builder` is not used: if it is dropped after an
+/// error, it writes the end marker, and the truncated archive looks complete.
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     inner: W,
     buffer: Vec<u8>,
 }
 
-/// What [`Writer::append_file`] wrote. Unless [`Written::is_whole`], the entry is not the file that was meant.
+/// Result of [`Writer::append_file`]. Unless [`Written::is_whole`], the entry does not have the
+/// intended content.
 #[derive(Debug)]
 pub struct Written {
     /// Digest of the entry's content, padding included.
@@ -50,7 +52,7 @@ impl Written {
     }
 }
 
-/// What a header says besides the node's owner, mode and time.
+/// Header values other than the node's owner, mode and timestamp.
 struct Member<'a> {
     kind: EntryType,
     link: &'a [u8],
@@ -73,8 +75,9 @@ impl<W: Write> Writer<W> {
 
     /// Appends anything that has no content.
     ///
-    /// `InvalidInput` for a file (see [`Writer::append_file`]), a socket, and what no tar can hold: a NUL
-    /// in a name, `=` in the name of an extended attribute, device numbers above 2097151.
+    /// Returns `InvalidInput` for a file (see [`Writer::append_file`]), for a socket, and for
+    /// values that tar cannot represent: NUL in a name, `=` in the name of an extended attribute,
+    /// device numbers above 2097151.
     pub fn append(&mut self, node: &Node) -> io::Result<()> {
         let member = match &node.kind {
             Kind::Directory => Member::new(EntryType::Directory),
@@ -94,8 +97,8 @@ impl<W: Write> Writer<W> {
 
     /// Appends a regular file: exactly as many bytes of `content` as the node says.
     ///
-    /// An error is one of the node (`InvalidInput`, nothing written) or of the output; a failure of
-    /// `content` ends its part early and is in [`Written`], and the archive stays whole.
+    /// An error is one of the node (`InvalidInput`, nothing written) or of the output; a failure
+    /// of `content` ends its part early and is in [`Written`], and the archive stays whole.
     pub fn append_file(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<Written> {
         let Kind::File { size, .. } = node.kind else {
             return Err(refused(node, "only a file has content"));
@@ -248,8 +251,8 @@ fn set_link(header: &mut Header, records: &mut Records, node: &Node, link: &[u8]
     Ok(())
 }
 
-/// Size, owner, time and device. A number that ustar cannot hold is 0 there: readers that disagree
-/// about which of two sizes counts have been attacked with it (RUSTSEC-2026-0068).
+/// Size, owner, time and device. A number that ustar cannot hold is 0 there: readers that
+/// disagree about which of two sizes counts have been attacked with it (RUSTSEC-2026-0068).
 fn set_numbers(
     header: &mut Header,
     records: &mut Records,

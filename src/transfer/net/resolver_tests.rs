@@ -11,7 +11,8 @@ const NAME: &[u8] = b"\xc0\x0c";
 
 /// Binds a free port for both protocols.
 ///
-/// The kernel picks a port that is free for one protocol only, so this repeats until both are free.
+/// The kernel picks a port that is free for one protocol only, so this repeats until both are
+/// free.
 fn same_udp_and_tcp_port() -> (UdpSocket, TcpListener) {
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -105,8 +105,8 @@ fn recorded_modules(record: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether all accounts are system accounts without a password: IDs below 1000 and `nobody`
-/// (Debian Policy, 9.2.2).
+/// Whether all accounts are system accounts without a password: IDs below 1000, and
+/// the account nobody (Debian Policy, 9.2.2).
 pub(super) fn only_system_accounts(root: &Root) -> bool {
     let read = |path: &[u8]| root.read(path).unwrap_or_default();
     let has_system_ids = |path: &[u8]| {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Maximum bytes of scripts that are read; those of 1000 packages have 2 MB.
 const MOST_BYTES: usize = 64 << 20;
-/// Minimum length in bytes at which a content in a script is no coincidence.
+/// Minimum length in bytes of content in a script that cannot be a coincidence.
 const LONG: usize = 64;
 
 /// Scripts of the installed packages.
