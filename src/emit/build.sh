@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 tag=${1:-vm2docker/machine:latest}
 sha256sum --check --quiet COMPLETE || {
-  echo "build.sh: this context is damaged or not all there; copy it again" >&2
+  echo "build.sh: this context is damaged or incomplete; copy it again" >&2
   exit 1
 }
 # Servers that keep files keep no permissions.

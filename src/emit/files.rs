@@ -1,4 +1,5 @@
-//! The machine's files into an archive: read again, digested on the way, and proven to be what the walk saw.
+//! Archives of the machine's files: reads the files again, computes their digests and verifies
+//! them against the walk.
 
 use crate::context::reader::SECRETS;
 use crate::context::tar::Writer;
@@ -24,7 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// A file of at most this many bytes is held in memory until it is known to be whole.
 const HELD: u64 = 8 << 20;
 
-/// What became of an object between the walk and the archive.
+/// Change of an object between the walk and the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArchiveOutcome {
     /// It changed, and the archive has it as it is now.
@@ -49,14 +50,14 @@ pub struct ArchiveBuilder<'a> {
     withheld: bool,
     /// By device and inode, those whose content this run has read.
     read: BTreeMap<(u64, u64), usize>,
-    /// What changed since the walk.
+    /// Changes since the walk.
     pub changes: Changes,
-    /// The same for people.
+    /// The findings about these changes.
     pub findings: Findings,
 }
 
 impl<'a> ArchiveBuilder<'a> {
-    /// A shipper of what the plan says.
+    /// Returns a builder of the archives that the plan describes.
     pub fn new(root: &'a Root, facts: PlanInput<'a>, plan: &'a Plan) -> Self {
         let (shipped, changes, findings) = (Vec::new(), Changes::new(), Findings::default());
         let (last, withheld, read) = (None, false, BTreeMap::new());
@@ -76,8 +77,8 @@ impl<'a> ArchiveBuilder<'a> {
         }
     }
 
-    /// Writes every object that the image gets from one of `layers` and that `wanted` chooses: what is the
-    /// administrator's first, then the rest, each in order of path.
+    /// Writes every object that the image gets from one of `layers` and that `wanted` chooses:
+    /// first the local files, then the rest, each in order of path.
     pub fn ship(
         &mut self,
         out: impl Write,
@@ -108,7 +109,8 @@ impl<'a> ArchiveBuilder<'a> {
         archive.finish()?.flush()
     }
 
-    /// Writes every object that is withheld, as it is now. What cannot be read is told, and is nowhere.
+    /// Writes every withheld object in its current state. An object that cannot be read is
+    /// reported, and is not in the archive.
     pub fn ship_withheld(&mut self, out: impl Write) -> io::Result<()> {
         let mut archive = Writer::new(out);
         let mut leaders: HashMap<u32, &[u8]> = HashMap::new();
@@ -147,8 +149,9 @@ impl<'a> ArchiveBuilder<'a> {
         archive.finish()?.flush()
     }
 
-    /// The objects to write. The administrator's come with the directories above them and with all names of their inodes,
-    /// so that no directory follows what it holds and no link its content.
+    /// Returns the objects to write. Local files come with their parent directories and with all
+    /// names of their inodes. So each directory precedes its contents, and each file precedes the
+    /// links to it.
     fn order(&self, layers: &[ProvidedBy], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
         let found = &self.facts.tree.found;
         let is_here = |&index: &usize| {
@@ -216,8 +219,9 @@ impl<'a> ArchiveBuilder<'a> {
             let attempt = self.attempt(archive, index);
             let digest = attempt.as_ref().ok().and_then(Option::as_ref).and_then(|now| digest_of(&now.node));
             let settled = match &attempt {
-                // What two readings agree on is whole: a file may change without its times, if it is mapped, and
-                // after them, while it is written.
+                // If two readings agree, the content is consistent. The timestamps alone do not
+                // show this: a mapped file can change without them, and a write can go on after
+                // they are updated.
                 Ok(Some(now)) => now.proven || digest == digest_of(&found.node) || digest == last,
                 Ok(None) => false,
                 Err(AttemptError::Read(cause)) => !file::is_fault(cause),
@@ -232,8 +236,9 @@ impl<'a> ArchiveBuilder<'a> {
         }
     }
 
-    /// One try: a member as long as the file is now. Of several members under one path, readers take the last;
-    /// `apply` takes the one whose digest the manifest has.
+    /// Makes one attempt: writes a member of the file's current length. If several members have
+    /// one path, other readers use the last one. `apply` uses the one whose digest is in the
+    /// manifest.
     fn attempt(
         &mut self,
         archive: &mut Writer<impl Write>,
@@ -251,7 +256,7 @@ impl<'a> ArchiveBuilder<'a> {
             kind: Kind::File { size: before.st_size as u64, sha256: None },
             ..node.clone()
         };
-        // What the walk looked at is not what is read now.
+        // The walk searched the old content for secrets, not this one.
         let changed = now.stat != node.stat || before.st_size as u64 != node.size();
         let source = CacheNeutralReader::new(File::from(file));
         if before.st_size as u64 <= HELD {
@@ -261,7 +266,8 @@ impl<'a> ArchiveBuilder<'a> {
         }
     }
 
-    /// A file that fits in memory: nothing of it is in the archive before it has proven to be whole and without a secret.
+    /// Writes a file that fits in memory. The archive gets it only after the checks that it is
+    /// consistent and contains no secret.
     fn hold(
         &self,
         archive: &mut Writer<impl Write>,
@@ -316,7 +322,8 @@ impl<'a> ArchiveBuilder<'a> {
         Ok(Some(Archived { node: now, proven }))
     }
 
-    /// The secret that a file has now; nothing if it had one before and is in the image all the same.
+    /// The secret that a file has now; nothing if it had one before and is in the image all the
+    /// same.
     fn new_secret(
         &self,
         found: &WalkedEntry,
@@ -386,8 +393,9 @@ struct Archived {
     proven: bool,
 }
 
-/// Whether what was read is a state that the file had: it is the same still, or has only grown since, which is proven by
-/// reading its beginning again. Nothing if it is neither.
+/// Checks whether the content that was read is a state that the file had. Returns `Some(false)`
+/// if the file is unchanged, and `Some(true)` if reading its beginning again shows that it has
+/// only grown. Returns `None` otherwise.
 fn is_whole(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<Option<bool>, AttemptError> {
     let after = fs::fstat(file).map_err(|cause| AttemptError::Read(cause.into()))?;
     if file::is_unchanged(before, &after) {
@@ -408,7 +416,8 @@ fn refuse(secret: io::Result<Option<Detection>>) -> Result<(), AttemptError> {
     }
 }
 
-/// The node without attributes whose name no PAX record can hold (it ends at `=`); `apply` has them from the manifest.
+/// Returns the node without attributes whose names PAX records cannot represent, because a key
+/// ends at `=`. `apply` takes them from the manifest.
 fn expressible(node: &Node) -> Cow<'_, Node> {
     let fits = |name: &[u8]| !name.contains(&b'=');
     match &node.xattrs {

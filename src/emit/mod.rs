@@ -51,13 +51,13 @@ pub struct Sizes {
 pub struct Emission<'a> {
     /// The machine.
     pub root: &'a Root,
-    /// What was found out about it.
+    /// The inventory of the machine.
     pub inventory: &'a Inventory,
-    /// What the plan decided on.
+    /// The input of the plan.
     pub input: PlanInput<'a>,
     /// The repositories that the build installs from; `None` if it installs nothing.
     pub repositories: Option<&'a dyn Repositories>,
-    /// Who writes to files without a trace.
+    /// The watch for processes that can change files without changing timestamps.
     pub watch: &'a Watch,
     /// The key to encrypt the withheld files to; without it, they are not in the context.
     pub recipient: Option<&'a Recipient>,
@@ -71,8 +71,9 @@ pub struct Emission<'a> {
     pub threads: u32,
 }
 
-/// Writes the context into `sink` and gives it its name; on failure (code 10 where there is no room) nothing is left there. Returns the sizes and adds to
-/// the findings.
+/// Writes the context into `sink` and publishes it under its name. Returns the sizes and adds to
+/// the findings. A failed run leaves no files; the error has code 10 if there is not enough free
+/// space.
 pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Findings) -> Result<Sizes> {
     sink.check_room(least(emission.summary))?;
     let sizes = std::thread::scope(|scope| write_files(scope, emission, &mut sink, findings))?;
@@ -80,8 +81,8 @@ pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Fin
     Ok(sizes)
 }
 
-/// Writes all files but `COMPLETE`. Reads the archives back in threads of `scope`, while it writes
-/// the other files.
+/// Writes all files but `COMPLETE`. Reads the archives back in threads of `scope`, while it
+/// writes the other files.
 fn write_files<'scope>(
     scope: &'scope Scope<'scope, '_>,
     emission: &'scope Emission<'_>,
@@ -146,7 +147,7 @@ fn least(summary: &Summary) -> u64 {
     (summary.forecast.top_at_most + packages) / 5
 }
 
-/// What the containers are called together: as the machine.
+/// Returns the name of the Compose project: the hostname of the machine.
 fn project(inventory: &Inventory) -> &str {
     if inventory.hostname.is_empty() { "machine" } else { &inventory.hostname }
 }
@@ -189,8 +190,8 @@ impl WrittenArchive<'_> {
 
 /// Writes an archive of the chosen objects of some layers and starts to read it back.
 ///
-/// A stored archive is read from the disk. A sent one is read on its way to the server, because it
-/// is not available afterwards.
+/// A stored archive is read from the disk. A sent one is read on its way to the server, because
+/// it is not available afterwards.
 fn archive<'scope>(
     scope: &'scope Scope<'scope, '_>,
     sink: &mut ContextWriter,
@@ -235,7 +236,7 @@ fn pack(
     encoder.finish().map_err(failed)?.file.finish()
 }
 
-/// A file, and whoever looks at it on its way.
+/// A file of the context, and a pipe that gets a copy of its bytes.
 struct Tee<'a> {
     file: ContextFile<'a>,
     tee: Option<io::PipeWriter>,
@@ -244,7 +245,7 @@ struct Tee<'a> {
 impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.file.write(bytes)?;
-        // Whoever has seen enough to refuse it is gone, and says why.
+        // A reader that refuses the file closes the pipe, and reports the reason itself.
         if let Some(tee) = &mut self.tee
             && tee.write_all(&bytes[..length]).is_err()
         {
@@ -258,11 +259,13 @@ impl Write for Tee<'_> {
     }
 }
 
-/// Writes the withheld files, encrypted. They are not read back: only the secret key decrypts them.
+/// Writes the withheld files, encrypted. They are not read back: only the secret key decrypts
+/// them.
 fn withheld(sink: &mut ContextWriter, shipper: &mut ArchiveBuilder<'_>, recipient: &Recipient) -> Result<()> {
     let failed = |cause| Error::io(SECRETS, cause);
     let mut file = sink.file(SECRETS)?;
-    // `encrypt` pulls from a reader and `ship_withheld` pushes to a writer; a pipe connects the two.
+    // `encrypt` pulls from a reader and `ship_withheld` pushes to a writer; a pipe connects the
+    // two.
     let (plain, tar) = io::pipe().map_err(failed)?;
     std::thread::scope(|scope| {
         let encryption = scope.spawn(|| recipient.encrypt(plain, &mut file));

@@ -1,4 +1,5 @@
-//! What was written, read back from the disk: unpacked, taken apart and digested once more, before the context is sealed.
+//! Verification of the written context: reads it back from the disk, unpacks it and compares
+//! digests before `COMPLETE` is written.
 
 use super::files::{ArchiveOutcome, Changes};
 use crate::context::decompress;
@@ -15,9 +16,9 @@ use crate::walk::WalkedEntry;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-/// What an archive holds, taken apart.
+/// The members of an archive.
 pub(super) struct Members {
-    /// Indices of the tree, and what was there under their names.
+    /// Indices of the tree, with the digests of the members at their paths.
     digests: Vec<(usize, Sha256)>,
     is_whole: bool,
 }
@@ -27,7 +28,8 @@ fn damaged(name: &str, cause: io::Error) -> Error {
         .hint("the disk or the memory of this machine is damaged; write to another disk")
 }
 
-/// Unpacks an archive of objects among `found`. Code 5 where it cannot be taken apart.
+/// Unpacks an archive of objects among `found`. Returns an error with code 5 if it cannot be
+/// parsed.
 pub(super) fn members(archive: impl Read + Send, name: &str, found: &[WalkedEntry]) -> Result<Members> {
     let damaged = |cause| damaged(name, cause);
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
@@ -44,9 +46,11 @@ pub(super) fn members(archive: impl Read + Send, name: &str, found: &[WalkedEntr
 }
 
 impl Members {
-    /// Proves that they are the content of every file in `shipped` (indices of the tree), as it was read.
+    /// Verifies that the archive contains every file in `shipped` (indices of the tree) with the
+    /// content that was read.
     ///
-    /// Code 5 where they are not; what was lost meanwhile (see `changes`) is not looked for.
+    /// Returns an error with code 5 if it does not. Files that were lost since the walk (see
+    /// `changes`) do not count.
     pub(super) fn prove(
         &self,
         name: &str,
@@ -71,7 +75,7 @@ impl Members {
     }
 }
 
-/// The digest of a regular file whose content has to be in an archive.
+/// Returns the digest of a regular file whose content must be in an archive.
 fn expected(facts: PlanInput<'_>, changes: &Changes, index: usize) -> Option<Sha256> {
     let node = match changes.get(&index) {
         Some(ArchiveOutcome::Lost) => return None,
@@ -83,11 +87,13 @@ fn expected(facts: PlanInput<'_>, changes: &Changes, index: usize) -> Option<Sha
     rewritten.or(sha256)
 }
 
-/// Lists of paths, and what is packed: a machine's own names are no secrets, and contents were searched when they were read.
+/// Files that are not searched for secrets: lists of paths, because a machine's names are not
+/// secrets, and packed files, because their contents were searched when they were read.
 const UNSEARCHED: [&str; 8] =
     [BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS, "SECRETS.todo"];
 
-/// Refuses (code 1) a context whose descriptions hold a secret: rules keep secrets out of them, and this shows it.
+/// Refuses (code 1) a context whose descriptions contain a secret. Rules keep secrets out of
+/// them, and this verifies it.
 pub(super) fn refuse_secrets(sink: &ContextWriter) -> Result<()> {
     let is_searched = |name: &&str| !UNSEARCHED.iter().any(|stem| name.starts_with(stem));
     for name in sink.names().filter(is_searched) {
@@ -118,7 +124,7 @@ mod tests {
     use crate::context::output::{CleanupHandle, OutputPath};
 
     #[test]
-    fn a_description_that_holds_a_secret_is_refused_and_a_list_of_names_is_not() {
+    fn refuse_secrets_key_in_description_returns_error() {
         let dir = tempfile::tempdir().unwrap();
         let place = OutputPath::open(&dir.path().join("ctx")).unwrap();
         let room = SpaceLimit::of(place.parent(), false).unwrap();

@@ -1,4 +1,5 @@
-//! `SECRETS.todo`: every file that is not in the image because it is secret, and the mount that puts it back.
+//! `SECRETS.todo`: every file that is not in the image because it is secret, with the mount that
+//! provides it.
 
 use crate::model::escape;
 use crate::model::manifest::{Record, Verdict};
@@ -14,7 +15,7 @@ pub(super) const HEAD: &str = "\
 # PATH\tMODE\tUID:GID\tREASON\tMOUNT
 ";
 
-/// What the README says where they travel.
+/// Section of the README about encrypted secrets in the context.
 pub(super) const README: &str = "
 ## Secrets
 
@@ -24,7 +25,7 @@ On the machine that runs the containers, with SECRETS as in `SECRETS.todo`:
     gpg --decrypt secrets.tar.gpg | sudo tar --extract --preserve-permissions --numeric-owner --directory \"$SECRETS\"
 ";
 
-/// The line of a file that is withheld.
+/// Returns the line of a withheld file.
 pub(super) fn line(record: &Record) -> Option<String> {
     let node = &record.node;
     let is_secret = record.verdict == Verdict::Withhold && node.kind != Kind::Directory;
@@ -42,7 +43,8 @@ pub(super) fn line(record: &Record) -> Option<String> {
     })
 }
 
-/// `--mount` and its value as words of a shell: a CSV record (RFC 4180), as Docker and Podman read it.
+/// Returns `--mount` and its value as shell words. The value is a CSV record (RFC 4180), as
+/// Docker and Podman read it.
 fn mount(path: &[u8]) -> String {
     let Ok(path) = std::str::from_utf8(path) else {
         return "# its name is not UTF-8, which no engine mounts: mount its directory".to_owned();
@@ -54,7 +56,8 @@ fn mount(path: &[u8]) -> String {
     format!("--mount {source}\"$SECRETS\"{target}")
 }
 
-/// Text as one word of a shell; what cannot be shown in the form that `$'...'` takes back (POSIX.1-2024, 2.2.4).
+/// Returns text as one shell word. Unprintable characters are escaped inside `$'...'`
+/// (POSIX.1-2024, 2.2.4).
 fn shell(text: &str) -> String {
     let shown = escape::escape(text.as_bytes());
     if shown == text.replace('\\', "\\\\") {
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_and_a_csv_reader_give_the_path_back() {
+    fn mount_any_path_survives_shell_and_csv_reader() {
         for path in [
             "etc/key",
             "a b",

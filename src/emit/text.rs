@@ -139,7 +139,7 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
 
 /// The administrator's files: what a person looks for first.
 fn local_files(own: &LocalFiles, delta: &str) -> String {
-    /// So many places are shown; `plan.json` has more.
+    /// Maximum number of places in the text. `plan.json` has more.
     const SHOWN: usize = 20;
     if own.places.is_empty() {
         return String::new();
@@ -162,7 +162,7 @@ fn local_files(own: &LocalFiles, delta: &str) -> String {
     text
 }
 
-/// What engines do to an image after the build has proven it.
+/// Changes that engines make to an image after the build has verified it.
 const LIMITS: &str = "
 ## Limits
 

@@ -1,4 +1,5 @@
-//! Names of copies that editors, packagers and administrators leave: what a copy of a secret is a copy of.
+//! Names of copies that editors, packagers and administrators leave. A copy of a secret is a
+//! secret, so the rules for the original apply to it.
 
 use crate::model::tree;
 use std::borrow::Cow;
@@ -31,10 +32,12 @@ const ENDINGS: &[&str] = &[
     ".ucf-new",
     ".ucf-old",
 ];
-/// A name has no more endings one after the other (`netrc.bak.2024-01-31T12:30`); each number is one.
+/// Maximum number of endings that are removed from a name (`netrc.bak.2024-01-31T12:30`). Each
+/// number counts as one.
 const MOST: usize = 8;
 
-/// The paths of which this one may be a copy, by its name: one ending taken away after the other.
+/// Returns the paths of which this one can be a copy, by its name. Removes one ending after the
+/// other.
 pub(super) fn originals(path: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let name = tree::file_name(path);
     let directory = &path[..path.len() - name.len()];

@@ -1,11 +1,12 @@
-//! Live databases, known by what lies on the disk rather than by path.
+//! Live databases, detected by the files on the disk instead of the path.
 //!
 //! A database that is in use cannot be copied file by file. Its files stay out
 //! of the image; the directory becomes a volume.
 
 use memchr::memmem;
 
-/// Directories in which package managers keep their own databases and histories, relative to a root.
+/// Directories in which package managers keep their own databases and histories, relative to a
+/// root.
 ///
 /// Their formats are those of live databases (rpm and dnf use SQLite with a log), but the image
 /// needs them: without them its package manager knows no package.
@@ -48,7 +49,7 @@ pub(super) fn is_package_managers(path: &[u8]) -> bool {
     })
 }
 
-/// What a directory listing tells about the files in it.
+/// Database files in a directory, by its listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// Everything in this directory is the data of the named engine.
@@ -60,15 +61,18 @@ pub enum Sign {
 /// A database engine, by its on-disk format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// PostgreSQL cluster: `PG_VERSION`, `base`, `global` (PostgreSQL manual, "Database File Layout").
+    /// PostgreSQL cluster: `PG_VERSION`, `base`, `global` (PostgreSQL manual, "Database File
+    /// Layout").
     PostgreSql,
-    /// MySQL or MariaDB: the InnoDB system tablespace with its log, or the Aria log with its control file.
+    /// MySQL or MariaDB: InnoDB system tablespace with its log, or Aria log with its control
+    /// file.
     MySql,
     /// MongoDB: the WiredTiger storage engine's own files.
     MongoDb,
-    /// Redis: a snapshot with the magic `REDIS` and the append-only directory beside it, or an append-only file.
+    /// Redis: a snapshot with the magic `REDIS` next to the append-only directory, or an
+    /// append-only file.
     Redis,
-    /// SQLite: the magic `SQLite format 3` with a `-wal` or `-journal` beside it.
+    /// SQLite: the magic `SQLite format 3` with a `-wal` or `-journal` next to it.
     Sqlite,
 }
 
@@ -77,7 +81,7 @@ impl Engine {
     pub(super) const ALL: [Engine; 5] =
         [Engine::PostgreSql, Engine::MySql, Engine::MongoDb, Engine::Redis, Engine::Sqlite];
 
-    /// What the plan says about it.
+    /// Returns the reason in the plan.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Engine::PostgreSql => "live PostgreSQL data: a volume; copy it with pg_dumpall or pg_basebackup",
@@ -89,7 +93,8 @@ impl Engine {
     }
 }
 
-/// What the sorted `names` of one directory say; `head` gives the first bytes of one of its files.
+/// Returns the database files among the sorted `names` of one directory. `head` returns the first
+/// bytes of one of its files.
 pub fn signs(names: &[Vec<u8>], head: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Sign> {
     let has = |name: &str| names.binary_search_by(|other| other.as_slice().cmp(name.as_bytes())).is_ok();
     let begins =
@@ -169,7 +174,7 @@ mod tests {
         );
         assert_eq!(directory(&["PG_VERSION", "base"]), None);
         assert_eq!(directory(&["ib_logfile0", "ibdata1"]), Some(Sign::Directory(Engine::MySql)));
-        assert_eq!(directory(&["ibdata1"]), None, "a name alone is no database");
+        assert_eq!(directory(&["ibdata1"]), None, "a name alone is not a database");
         assert_eq!(directory(&["appendonlydir"]), None);
         assert_eq!(directory(&["WiredTiger", "WiredTiger.wt"]), Some(Sign::Directory(Engine::MongoDb)));
         let redis = vec![b"appendonlydir".to_vec(), b"dump.rdb".to_vec()];

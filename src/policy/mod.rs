@@ -1,8 +1,9 @@
-//! What never goes into an image, what is withheld, what becomes a volume: a table with a reason a row.
+//! Rules that exclude paths from the image, withhold them or make them volumes. Each rule has a
+//! reason.
 //!
-//! Rules are tried in order and the first match wins: `--policy FILE`, then
-//! `--exclude`, then what lies inside a live database ([`databases`]), then the
-//! built-in [`table`]. What is secret by its [`content`] is found besides.
+//! Rules are tried in order and the first match wins: `--policy FILE`, then `--exclude`, then the
+//! rules for files of live databases ([`databases`]), then the built-in [`table`]. Independently,
+//! [`content`] detects secrets in files.
 
 pub mod content;
 mod copies;
@@ -17,7 +18,7 @@ use crate::glob::GlobSet;
 use crate::model::escape;
 use std::sync::LazyLock;
 
-/// What happens to a path that a rule matches.
+/// Action for a path that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// In the image, whatever later rules say.
@@ -28,15 +29,17 @@ pub enum Action {
     DropFiles,
     /// Not in the image because it is secret: listed in `SECRETS.todo`, mounted at run time.
     Withhold,
-    /// Not in the image because it is secret and nobody misses it; other names of the same file are withheld.
+    /// Not in the image because it is secret and not needed there. Other names of the same file
+    /// are withheld.
     DropSecret,
     /// Not in the image because it is live data: the directory is a volume.
     Volume,
-    /// Not in the image because every machine has its own: made anew in the container.
+    /// Not in the image because each machine has its own: generated again in the container.
     Regenerate,
-    /// In the image with other content, worked out from the machine's (see [`crate::pkg::dpkg::rewrite`]).
+    /// In the image with other content, derived from the machine's (see
+    /// [`crate::pkg::dpkg::rewrite`]).
     Rewrite,
-    /// Whatever the image has: the container runtime mounts its own over it.
+    /// Any content in the image: the container runtime mounts its own file over it.
     Runtime,
 }
 
@@ -64,9 +67,9 @@ pub type RuleId = u32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pattern: Vec<u8>,
-    /// What happens to a match.
+    /// Action for a matching path.
     pub action: Action,
-    /// Why, for people.
+    /// Reason in English.
     pub reason: String,
 }
 
@@ -83,7 +86,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The user's rules, then the built-in ones for a machine with these home directories (relative paths).
+    /// Returns the user's rules, followed by the built-in ones for a machine with these home
+    /// directories (relative paths).
     pub fn new(user: Vec<Rule>, homes: &[Vec<u8>]) -> Self {
         let mut rules = user;
         let built_in = rules.len();
@@ -117,9 +121,10 @@ impl Policy {
         (id as usize) < self.built_in
     }
 
-    /// The rule for a path; `inside` is that of the live database that the path lies in.
+    /// Returns the rule for a path. `inside` is the rule of the live database that contains the
+    /// path.
     pub fn for_path(&self, path: &[u8], inside: Option<RuleId>) -> Option<RuleId> {
-        // The root itself is what all rules are about.
+        // No rule applies to the root directory.
         if path.is_empty() {
             return None;
         }
@@ -135,19 +140,19 @@ impl Policy {
         }
     }
 
-    /// The rule for the data of this engine.
+    /// Returns the rule for the data of this engine.
     pub fn for_engine(&self, engine: Engine) -> RuleId {
         (self.engines + engine as usize) as RuleId
     }
 }
 
 impl Rule {
-    /// `--exclude GLOB`: what matches, and everything beneath it.
+    /// Returns the rule of `--exclude GLOB`: for each match, and everything below it.
     pub fn exclude(glob: &str) -> Self {
         Rule { pattern: with_beneath(glob.as_bytes()), action: Action::Drop, reason: "--exclude".to_owned() }
     }
 
-    /// A configuration file of repositories that holds a password.
+    /// Returns the rule for a configuration file of repositories that contains a password.
     pub fn repository_password(path: &[u8]) -> Self {
         let reason = "repository configuration with a password".to_owned();
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
@@ -164,15 +169,16 @@ impl Rule {
         Rule { pattern: [directory, b"/**"].concat(), action: Action::Drop, reason }
     }
 
-    /// A file that gives a secret to a service.
+    /// Returns the rule for a file that provides a secret to a service.
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();
         Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
     }
 }
 
-/// Parses a `--policy` file: a line is `ACTION PATTERN [REASON...]`, with `keep`, `drop`, `withhold` or `volume`;
-/// `#` begins a comment. A space or other byte in a pattern is written `\xNN`, as all lists of the context do.
+/// Parses a `--policy` file. A line is `ACTION PATTERN [REASON...]`, with the action `keep`,
+/// `drop`, `withhold` or `volume`. `#` starts a comment. A space or another byte in a pattern is
+/// written as `\xNN`, as in all lists of the context.
 pub fn parse(text: &[u8], name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -196,12 +202,14 @@ pub fn parse(text: &[u8], name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// The built-in table: pattern (see [`crate::glob`]; `{a,b}` is either, `~/` every home directory), action, reason.
+/// Returns the built-in table: pattern, action, reason. In a pattern (see [`crate::glob`]),
+/// `{a,b}` matches either, and `~/` every home directory.
 pub fn rows() -> &'static [(&'static str, Action, &'static str)] {
     table::ROWS
 }
 
-/// Whether the path is that of configuration in which programs are given passwords: a value with such a name is one.
+/// Whether the path is a configuration file that passes passwords to programs. In such a file, a
+/// value with the name of a password is a password.
 pub fn is_configuration(path: &[u8]) -> bool {
     static PATTERNS: LazyLock<GlobSet> = LazyLock::new(|| {
         let patterns: Vec<String> = table::CONFIGURATION.iter().flat_map(|pattern| expand(pattern)).collect();
@@ -210,7 +218,8 @@ pub fn is_configuration(path: &[u8]) -> bool {
     PATTERNS.first(path, |_| true).is_some()
 }
 
-/// A user's pattern, relative, for what it matches and everything beneath: who names a directory means what is in it.
+/// Returns a user's pattern as a relative one that also matches everything below. A pattern for a
+/// directory includes its contents.
 fn with_beneath(pattern: &[u8]) -> Vec<u8> {
     let mut pattern = pattern.strip_prefix(b"/").unwrap_or(pattern).to_vec();
     if !pattern.ends_with(b"/") {
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_hides_no_rule() {
+    fn for_path_equals_linear_search() {
         let policy = policy("withhold /secret\nkeep /s*/x/\ndrop /**/y\nkeep /srv/[a-c]\n");
         let names = [
             "secret",
@@ -361,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn parse_invalid_line_returns_its_number() {
         let error = parse(b"keep /a\nfrobnicate /b\n", "p.txt").unwrap_err();
         assert_eq!(error.code, Code::Usage);
         assert!(error.to_string().contains("p.txt, line 2"), "{error}");

@@ -1,4 +1,4 @@
-//! What a name says about the value that it names: for variables, options and keys of configuration alike.
+//! Names of variables, options and configuration keys whose values are secret.
 
 use memchr::memmem;
 
@@ -31,7 +31,8 @@ const SECRET_WORDS: &[&str] = &[
 ];
 /// Whole words (between `_`, `-` and `.`) that do so.
 const SECRET_PARTS: &[&str] = &["pass", "pw", "pwd", "psk", "salt", "bearer", "auth", "key", "pin"];
-/// Names that one of these ends tell where something is, or how it is handled, and not what it is.
+/// Names that one of these ends tell where something is, or how it is handled, and not what it
+/// is.
 const PLAIN_ENDINGS: &[&str] = &[
     "_file",
     "-file",

@@ -1,4 +1,5 @@
-//! The built-in rules, first match wins. Data with a reason a row; `docs/policy.md` shows it to people.
+//! The built-in rules; the first match wins. Each row has a reason, and `docs/policy.md`
+//! describes them.
 
 use super::Action::{
     self, Drop, DropFiles, DropSecret, Keep, Regenerate, Rewrite, Runtime, Volume, Withhold,
@@ -9,11 +10,11 @@ const LIVE: &str = "live data: a volume; copy it with its program's own means, o
 /// Reason for storage of container engines.
 pub(super) const CONTAINERS: &str = "containers of this machine: another migration";
 
-const OWN: &str = "this program: it is no part of the machine";
+const OWN: &str = "vm2docker-self: not part of the machine";
 
 /// Pattern (see [`crate::glob`]; `~/` is every home directory), action, reason.
 pub(super) const ROWS: &[(&str, Action, &str)] = &[
-    // What the container runtime provides.
+    // Provided by the container runtime.
     ("dev/**", Drop, "device nodes are the runtime's"),
     ("proc/**", Drop, "the kernel's interface"),
     ("sys/**", Drop, "the kernel's interface"),
@@ -67,7 +68,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
         Regenerate,
         "package-generated; `make-ssl-cert generate-default-snakeoil`",
     ),
-    ("etc/ssl/certs/ssl-cert-snakeoil.pem", Regenerate, "belongs to a key that is made anew"),
+    ("etc/ssl/certs/ssl-cert-snakeoil.pem", Regenerate, "belongs to a key that is generated again"),
     ("etc/ssl/private/**", Withhold, "private key"),
     ("etc/pki/tls/private/**", Withhold, "private key"),
     ("etc/letsencrypt/{live,archive,keys,accounts}/**", Withhold, "private key"),
@@ -118,7 +119,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("etc/passwd-s3fs", Withhold, "client credentials"),
     ("etc/rsyncd.secrets", Withhold, "file server password"),
     ("var/lib/snmp/**", Withhold, "keys of the SNMP agent's users"),
-    // What applications keep apart as secret, by the names that their frameworks give it.
+    // Files for secrets of applications, by the names in their frameworks.
     ("etc/gitlab/gitlab-secrets.json", Withhold, "application keys"),
     ("**/config/{master.key,credentials/*.key}", Withhold, "application keys"),
     ("**/{.htpasswd,.htdigest}", Withhold, "password hashes"),
@@ -214,7 +215,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("var/lib/apport/coredump/**", DropSecret, "memory images"),
     ("var/spool/abrt/**", DropSecret, "memory images"),
     ("**/*.hprof", DropSecret, "memory images"),
-    ("var/lib/apt/lists/**", DropFiles, "package lists, fetched anew"),
+    ("var/lib/apt/lists/**", DropFiles, "package lists, downloaded again"),
     ("var/lib/dpkg/*-old", Drop, "backup copy of the package database"),
     ("var/lib/dpkg/lock*", Drop, "lock file"),
     ("var/lib/dpkg/triggers/Lock", Drop, "lock file"),
@@ -225,9 +226,10 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("var/cache/**", DropFiles, "cache; directories are kept"),
 ];
 
-/// Configuration in which programs are given passwords: what is named one there is one, however it looks.
+/// Configuration files that pass passwords to programs. A value with the name of a password is a
+/// password, even if it does not look like one.
 pub(super) const CONFIGURATION: &[&str] = &[
-    // What starts programs.
+    // Configuration that starts programs.
     "etc/environment",
     "etc/default/**",
     "etc/sysconfig/**",
@@ -239,7 +241,7 @@ pub(super) const CONFIGURATION: &[&str] = &[
     "etc/systemd/system/**",
     "**/docker-compose*.y*ml",
     "**/compose*.y*ml",
-    // What applications are told, by the names that their frameworks give it.
+    // Configuration of applications, by the names in their frameworks.
     "**/.env",
     "**/.env.*",
     "**/*.env",
@@ -276,7 +278,7 @@ pub(super) const CONFIGURATION: &[&str] = &[
     "**/*.tfvars",
     "etc/mysql/**.cnf",
     "etc/my.cnf*",
-    // What agents and daemons are told.
+    // Configuration of agents and daemons.
     "etc/{datadog-agent,telegraf,filebeat,td-agent,fluent-bit,zabbix,newrelic-infra,cloudflared}/**",
     "etc/{salt,chef,puppetlabs,consul.d,nomad.d,vault.d,teleport,prometheus,alertmanager}/**",
     "etc/newrelic*.yml",

@@ -30,9 +30,10 @@ impl Serialize for Styled<'_> {
     }
 }
 
-/// Whether the string has several lines that are printable, each ended by a newline, and the first
-/// line is not indented. The crate also writes others as blocks, but libyaml, which the readers of
-/// Docker Compose and kubectl descend from, fails at a tab where it looks for the indentation.
+/// Whether the string has several lines that are printable, each ended by a newline, and the
+/// first line is not indented. The crate also writes others as blocks, but libyaml, which the
+/// readers of Docker Compose and kubectl descend from, fails at a tab where it looks for the
+/// indentation.
 fn is_script(string: &str) -> bool {
     let is_printable = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
     let begins = string.starts_with(|first: char| first.is_ascii_graphic());

@@ -6,7 +6,8 @@ use std::ops::Range;
 /// Tells whether a secret is at the anchor.
 pub(super) type Judge = fn(&View<'_>) -> Option<Detection>;
 
-/// Text of at least three bytes, with its judge. What is rare is told from what is common by the first three.
+/// Anchors of at least three bytes, with their judges. The first three bytes distinguish rare
+/// from common text.
 const ANCHORS: &[(&[u8], Judge)] = &[
     (b"-----BEGIN ", keys::armoured),
     // The same in base64, by where in a group of three bytes it begins.
@@ -98,8 +99,8 @@ const fn text_of(number: usize) -> &'static [u8] {
     if number < ANCHORS.len() { ANCHORS[number].0 } else { tokens::PREFIXES[number - ANCHORS.len()].0 }
 }
 
-/// A bit for each pair of bytes that an anchor begins with, or has second: whatever an anchor's place, one of the two
-/// lies at an even one.
+/// Bitmap of byte pairs: the pair at the start of each anchor, and the pair after its first byte.
+/// At any offset of the anchor, one of the two pairs is at an even offset.
 static PAIRS: [u64; 1024] = pairs();
 
 const fn pairs() -> [u64; 1024] {
@@ -118,7 +119,8 @@ const fn pairs() -> [u64; 1024] {
     pairs
 }
 
-/// Calls `found` with every anchor that begins in the range and its place, in order, until it returns `true`.
+/// Calls `found` with each anchor that begins in the range and its offset, in order, until it
+/// returns `true`.
 pub(super) fn find(window: &[u8], range: Range<usize>, mut found: impl FnMut(Judge, usize) -> bool) {
     let end = window.len().min(range.end + 2);
     let bytes = window.get(range.start..end).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A value after a name that says it is secret: `password = x`, `"apiKey": "x"`, `define('DB_PASSWORD', 'x')`,
-//! `<password>x</password>`, `requirepass x`.
+//! Values after a name that marks them as secret: `password = x`, `"apiKey": "x"`,
+//! `define('DB_PASSWORD', 'x')`, `<password>x</password>`, `requirepass x`.
 
 use super::words::{entropy, is_placeholder, run, unspaced};
 use super::{Detection, Kind, Secret, View};
@@ -52,7 +52,7 @@ fn is_commented(line: &[u8]) -> bool {
 
 fn is_secret(name: &[u8]) -> bool {
     let name = name.strip_prefix(b"--").unwrap_or(name);
-    // Names of programs' own settings that hold words for people or for other names.
+    // Settings of Redis and SNMP whose names the general rules do not cover.
     names::is_secret(name) || matches!(name, b"requirepass" | b"masterauth" | b"rocommunity" | b"rwcommunity")
 }
 

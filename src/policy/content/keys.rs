@@ -4,11 +4,12 @@ use super::words::{base64_run, decode_base64, run, unspaced};
 use super::{Detection, Secret, View};
 use memchr::memmem;
 
-/// A key's text is no shorter, even of the shortest curve; what documentation shows of one often is.
+/// Minimum length of a key's text, even for the shortest curve. Excerpts in documentation are
+/// often shorter.
 const SHORTEST_BODY: usize = 16;
 
-/// PEM armour (RFC 7468), OpenSSH, PGP (RFC 9580, 6.2), OpenVPN: with the key after the label, which patterns and error
-/// messages that only name it have not.
+/// Detects PEM (RFC 7468), OpenSSH, PGP (RFC 9580, 6.2) and OpenVPN keys. The key must follow the
+/// label: patterns and error messages contain only the label.
 pub(super) fn armoured(view: &View<'_>) -> Option<Detection> {
     let label = &view.after()[11..];
     let end = memmem::find(&label[..label.len().min(48)], b"-----")?;
@@ -23,10 +24,12 @@ pub(super) fn armoured(view: &View<'_>) -> Option<Detection> {
     has_body(body).then(|| Detection::certain(secret))
 }
 
-/// Whether base64 follows, after lines of headers and whatever a program's source has between lines.
+/// Whether base64 follows, after header lines and the quotes and operators that source code has
+/// between lines.
 fn has_body(body: &[u8]) -> bool {
     let mut rest = &body[..body.len().min(2048)];
-    // So many headers and ends of lines; RFC 1421 keys have two headers, PGP's up to four.
+    // Limits the number of headers and line ends. RFC 1421 keys have two headers, PGP keys up to
+    // four.
     for _ in 0..16 {
         rest = &rest[run(rest, |byte| b" \t\r\n\"'+,|>#*;".contains(&byte))..];
         if let [b'\\', b'n' | b'r' | b't' | b'\\' | b'\n' | b'"', tail @ ..] = rest {
@@ -114,7 +117,9 @@ pub(super) fn is_store(head: &[u8]) -> bool {
     match head {
         // Kerberos keytab, version 2, whose first entry is no longer than any is.
         [5, 2, 0, 0, high, _, ..] => *high < 4 && head.len() > 20,
-        [0xfe, 0xed, 0xfe, 0xed, rest @ ..] | [0xce, 0xce, 0xce, 0xce, rest @ ..] => has_java_key(rest),
+        [0xfe, 0xed, 0xfe, 0xed, rest @ ..] | [0xce, 0xce, 0xce, 0xce, rest @ ..] => {
+            has_java_key(rest) == Some(true)
+        }
         [3, 0xd9, 0xa2, 0x9a, ..] => true,
         [b'L', b'U', b'K', b'S', 0xba, 0xbe, ..] => true,
         [0x30, 0x80..=0x84, ..] => is_pkcs12_with_key(head),
@@ -122,9 +127,11 @@ pub(super) fn is_store(head: &[u8]) -> bool {
     }
 }
 
-/// Java's own format (`sun.security.provider.JavaKeyStore`): entries with a tag, 1 for a private key, 2 for a certificate.
-/// A store of nothing but certificates is public; `/etc/ssl/certs/java/cacerts` is one.
-fn has_java_key(mut rest: &[u8]) -> bool {
+/// Whether a Java key store (`sun.security.provider.JavaKeyStore`) has a private key. Each entry
+/// has a tag: 1 for a private key, 2 for a certificate. A store of only certificates is public,
+/// such as `/etc/ssl/certs/java/cacerts`. Returns `None` if the store is truncated before its
+/// first private key.
+fn has_java_key(mut rest: &[u8]) -> Option<bool> {
     fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
         let taken;
         (taken, *rest) = rest.split_at_checked(count)?;
@@ -134,26 +141,23 @@ fn has_java_key(mut rest: &[u8]) -> bool {
         Some(take(rest, bytes)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
     }
     let rest = &mut rest;
-    let mut walk = || {
-        let (_, count) = (number(rest, 4)?, number(rest, 4)?);
-        for _ in 0..count {
-            if number(rest, 4)? != 2 {
-                return Some(true);
-            }
-            let alias = number(rest, 2)?;
-            take(rest, alias + 8)?;
-            let kind = number(rest, 2)?;
-            take(rest, kind)?;
-            let certificate = number(rest, 4)?;
-            take(rest, certificate)?;
+    let (_, count) = (number(rest, 4)?, number(rest, 4)?);
+    for _ in 0..count {
+        if number(rest, 4)? != 2 {
+            return Some(true);
         }
-        Some(false)
-    };
-    // Cut off among certificates: so far there is no key.
-    walk().unwrap_or(false)
+        let alias = number(rest, 2)?;
+        take(rest, alias + 8)?;
+        let kind = number(rest, 2)?;
+        take(rest, kind)?;
+        let certificate = number(rest, 4)?;
+        take(rest, certificate)?;
+    }
+    Some(false)
 }
 
-/// PKCS #12 (RFC 7292): a bag of the type of a key, encrypted or not. Stores of certificates have none.
+/// Whether a PKCS #12 file (RFC 7292) has a key bag, encrypted or not. Stores of certificates
+/// have none.
 fn is_pkcs12_with_key(head: &[u8]) -> bool {
     const DATA: &[u8] = b"\x02\x01\x03\x30";
     const BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01";

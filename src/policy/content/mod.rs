@@ -1,13 +1,14 @@
-//! Secrets known by what is in a file rather than by where it lies.
+//! Detection of secrets by the content of a file instead of its path.
 //!
 //! ```text
-//! bytes ──► Search ──► anchors      a few bytes that every secret of a sort has; all sorts are looked for at once
-//!                        └► judge   is it one: keys, tokens, passwords, assignments
+//! bytes ──► Search ──► anchors      bytes that each secret of a kind has; one pass for all kinds
+//!                        └► judge   decides: keys, tokens, passwords, assignments
 //!             └──────► packed       gzip, Zstandard, xz and tar, two levels deep
 //! ```
 //!
-//! Time is linear: a judge sees no more than [`BEHIND`] and [`AHEAD`] bytes around an anchor. What is certain is
-//! withheld; what is only likely is a note, because what is withheld has to be given back by hand.
+//! Time is linear: a judge sees at most [`BEHIND`] and [`AHEAD`] bytes around an anchor. A
+//! certain secret is withheld. A likely secret is only a note, because users must provide
+//! withheld files by hand.
 
 mod anchors;
 mod assignments;
@@ -30,10 +31,11 @@ const WINDOW: usize = 128 << 10;
 /// Larger archives are not looked into; a note says so.
 const LARGEST_ARCHIVE: usize = 16 << 20;
 
-/// What sort of secret a file holds.
+/// Kind of secret in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Secret {
-    /// A private key in PEM armour (RFC 7468), of OpenSSH, PGP, PuTTY, age or WireGuard, or in DER.
+    /// A private key in PEM armor (RFC 7468), of OpenSSH, PGP, PuTTY, age or WireGuard, or in
+    /// DER.
     PrivateKey,
     /// A key shared by two sides: OpenVPN, TSIG (RFC 8945), WireGuard.
     SharedKey,
@@ -53,18 +55,18 @@ pub enum Secret {
     Login,
     /// A password by the name before it.
     Password,
-    /// Whatever a file with such a name holds.
+    /// A secret by the file's name.
     Named,
-    /// The memory of a program (`core(5)`), whatever that held.
+    /// The memory of a process (`core(5)`), which can contain any secret.
     MemoryImage,
     /// Swap space or a hibernation image, which holds memory of the machine.
     SwapSpace,
-    /// None is known; it is an archive that could not be looked through.
+    /// An archive that could not be searched; no secret is known.
     Unsearched,
 }
 
 impl Secret {
-    /// For people.
+    /// Returns the name in English.
     pub fn name(self) -> &'static str {
         match self {
             Secret::PrivateKey => "private key",
@@ -88,16 +90,16 @@ impl Secret {
 /// A secret that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Detection {
-    /// What it is.
+    /// Kind of secret.
     pub secret: Secret,
-    /// Whether nothing else looks like it, so that the file is withheld.
+    /// Whether the content is distinctive, so that the file is withheld.
     pub certain: bool,
-    /// Whether it lies in an archive.
+    /// Whether it is in an archive.
     pub packed: bool,
 }
 
 impl Detection {
-    /// What a rule would have withheld, had the file been what it is now.
+    /// Returns the detection of a file that a rule by name would withhold in its current state.
     pub fn by_name() -> Self {
         Detection::certain(Secret::Named)
     }
@@ -110,13 +112,13 @@ impl Detection {
         Detection { secret, certain: false, packed: false }
     }
 
-    /// For people, as the reason for which a file is withheld.
+    /// Returns the reason for which a file is withheld.
     pub fn reason(self) -> String {
         let place = if self.packed { "in an archive" } else { "known by its content" };
         format!("{}, {place}", self.secret.name())
     }
 
-    /// For people, as what a file may hold.
+    /// Returns the text of a note about the file.
     pub fn name(self) -> String {
         match self.secret {
             Secret::Unsearched => self.secret.name().to_owned(),
@@ -136,7 +138,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of a file by its name. Which of several names is read is chance, so each counts as that of configuration.
+    /// Returns the kind of a file by its name. A file with several names counts as configuration,
+    /// because any of the names can be the one that is read.
     pub fn of(path: &[u8], is_linked: bool) -> Self {
         if is_linked || super::is_configuration(path) { Kind::Configuration } else { Kind::Any }
     }
@@ -150,12 +153,12 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// What precedes the anchor.
+    /// Returns the bytes before the anchor.
     fn before(&self) -> &'a [u8] {
         &self.bytes[self.at.saturating_sub(BEHIND)..self.at]
     }
 
-    /// What begins with the anchor.
+    /// Returns the bytes from the anchor on.
     fn after(&self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         &rest[..rest.len().min(AHEAD)]
@@ -194,11 +197,11 @@ pub struct Search {
     kind: Kind,
     /// Levels of archives that may still be opened.
     depth: u32,
-    /// What has been fed and not been looked through, after [`BEHIND`] bytes that have.
+    /// Bytes that are not searched yet, after [`BEHIND`] bytes that are.
     window: Vec<u8>,
-    /// Where the window is looked through from.
+    /// Offset in the window at which the search continues.
     from: usize,
-    /// Nothing before the first bytes have been seen.
+    /// `None` until the first bytes are available.
     form: Option<Form>,
     /// A byte of a pair whose other half has not come.
     half: usize,
@@ -245,7 +248,7 @@ impl Search {
         }
     }
 
-    /// What was found, in the order of the file: the first that is certain, else the first that is likely.
+    /// Returns the first certain secret in the order of the file, otherwise the first likely one.
     pub fn finish(mut self) -> Option<Detection> {
         if !self.is_done() {
             self.begin();
@@ -281,7 +284,7 @@ impl Search {
         }
     }
 
-    /// What only a file's first bytes tell.
+    /// Detects the properties that only a file's first bytes show.
     fn begin(&mut self) {
         if self.form.is_some() {
             return;

@@ -25,7 +25,7 @@ fn is_tar(head: &[u8]) -> bool {
     head.first_chunk::<512>().is_some_and(is_header)
 }
 
-/// What one of the members holds; a note if not all of them could be read.
+/// Returns a secret in one of the members, or a note if some of them could not be read.
 pub(super) fn search(archive: &[u8], kind: Kind, depth: u32) -> Option<Detection> {
     let mut budget = MOST;
     let found = look_into(archive, kind, depth, &mut budget);

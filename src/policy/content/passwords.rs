@@ -88,7 +88,7 @@ pub(super) fn url(view: &View<'_>) -> Option<Detection> {
     if !is_plain(user) || password.len() < 3 || is_placeholder(password) || !is_host(host) {
         return None;
     }
-    // What every introduction writes.
+    // Introductions and manuals use these as examples.
     let is_example = has(host, b"example.") || host == b"host" || host == b"hostname";
     let is_word = password.iter().all(u8::is_ascii_alphabetic);
     if is_example && is_word || !is_plain(password) {

@@ -1,4 +1,5 @@
-//! What is a secret and what only looks like one. No secret here is anybody's: all are made up in their issuers' formats.
+//! Tests with secrets and with text that only looks like one. All secrets here are invented, in
+//! the formats of their issuers.
 
 use crate::policy::content::*;
 use std::io::Write;
@@ -132,7 +133,7 @@ fn logins() -> Vec<(Secret, String)> {
     ]
 }
 
-/// What stands in manuals, templates, patterns and programs.
+/// Returns text from manuals, templates, patterns and programs that is not secret.
 fn look_alikes() -> Vec<String> {
     let mut texts: Vec<String> = [
         // shared-mime-info's patterns, error messages, public parts.
@@ -195,7 +196,7 @@ fn secrets_are_known() {
 }
 
 #[test]
-fn what_only_looks_like_a_secret_is_none() {
+fn search_text_that_looks_secret_returns_none() {
     let texts = look_alikes();
     for text in &texts {
         assert_eq!(found(text), None, "{text}");
@@ -204,7 +205,7 @@ fn what_only_looks_like_a_secret_is_none() {
 }
 
 #[test]
-fn a_secret_is_found_wherever_it_lies_and_however_it_comes() {
+fn search_secret_at_any_offset_and_chunk_size_is_found() {
     let secrets = secrets();
     let of_each_sort: Vec<_> = secrets.iter().step_by(7).collect();
     for (secret, text) in of_each_sort {
@@ -341,7 +342,7 @@ fn archives_are_looked_into() {
 }
 
 #[test]
-fn an_archive_that_unpacks_to_too_much_is_given_up() {
+fn search_archive_that_unpacks_to_too_much_is_unsearched() {
     let bomb = gzip(&vec![0; 80 << 20]);
     assert!(bomb.len() < 1 << 20);
     let found = searched(&bomb, Kind::Any).unwrap();
@@ -406,7 +407,7 @@ fn compiled_programs_hold_examples() {
     }
     let python = |text: &str| [b"\x2b\x0e\x0d\x0a\0\0\0\0", text.as_bytes()].concat();
     assert_eq!(found(python("machine h login u password Tr0ub4dor ")), None);
-    // Text with the line ends of Windows is no program.
+    // Text with the line ends of Windows is not a program.
     assert_eq!(found("a=\r\nmachine h login u password Tr0ub4dor\r\n"), Some(Secret::Login));
 }
 

@@ -1,18 +1,19 @@
-//! Keys and tokens that their issuers made to be recognised.
+//! Keys and tokens with a prefix by which their issuers make them recognizable.
 
 use super::words::{base64_run, decode_base64, is_mixed, is_placeholder, run};
 use super::{Detection, Secret, View};
 use memchr::memmem;
 
-/// What of a token follows its prefix: letters and digits.
+/// Alphabet of a token after its prefix: letters and digits.
 const A: u8 = 0;
 /// And `_`, `-`.
 const U: u8 = 1;
 /// And `.`, for tokens of several parts.
 const D: u8 = 2;
 
-/// Prefix, alphabet and least length of what follows, as the issuers document them: GitHub, GitLab, Slack, Stripe, npm,
-/// PyPI, Vault, Hugging Face, SendGrid, DigitalOcean, Anthropic, OpenAI, Tailscale, Google, Shopify.
+/// Prefix of a token, with alphabet and minimum length of the rest, as the issuers document them:
+/// GitHub, GitLab, Slack, Stripe, npm, PyPI, Vault, Hugging Face, SendGrid, DigitalOcean,
+/// Anthropic, OpenAI, Tailscale, Google, Shopify.
 pub(super) const PREFIXES: &[(&[u8], u8, usize)] = &[
     (b"ghp_", A, 36),
     (b"gho_", A, 36),

@@ -1,4 +1,4 @@
-//! What a value is that stands where a secret could.
+//! Classification of values at places where a secret could be.
 
 /// Values that documentation and templates have, in lower case.
 pub(super) const DUMMIES: &[&str] = &[
@@ -79,7 +79,8 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
         || is_template(value)
 }
 
-/// Whether something else is to be put in the value's place: `${X}`, `$(x)`, `$X`, `{{x}}`, `<x>`, `%(x)s`, `@X@`, `%s`.
+/// Whether the value is a placeholder: `${X}`, `$(x)`, `$X`, `{{x}}`, `<x>`, `%(x)s`, `@X@`,
+/// `%s`.
 fn is_template(value: &[u8]) -> bool {
     let has = |part: &[u8]| memchr::memmem::find(value, part).is_some();
     let is_name =
@@ -124,7 +125,8 @@ pub(super) fn entropy(value: &[u8]) -> f32 {
     counts.into_iter().filter(|&count| count > 0).map(|count| -share(count) * share(count).log2()).sum()
 }
 
-/// Decodes base64 of either alphabet up to the first byte that is none; spaces, line ends and their escapes are passed over.
+/// Decodes base64 of either alphabet up to the first byte that is not base64. Skips spaces, line
+/// ends and their escapes.
 pub(super) fn decode_base64(text: &[u8], most: usize) -> Vec<u8> {
     let mut decoded = Vec::new();
     let (mut bits, mut count) = (0_u32, 0);
