@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-/// What a conversion prints with `--json`.
+/// Output of a conversion with `--json`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Conversion<'a> {
@@ -40,7 +40,7 @@ pub(super) struct Conversion<'a> {
     network: Option<&'a Stats>,
     /// Everything skipped, unstable, unreadable or withheld.
     findings: Vec<Finding>,
-    /// What the kernel refuses to this process.
+    /// Restrictions that the kernel enforces on this process.
     sandbox: &'a Sandbox,
     /// The receipt of the upload, as `upload --json` prints it; `null` without one.
     #[cfg_attr(test, schemars(with = "Option<Document<crate::transfer::upload::Receipt>>"))]
@@ -53,7 +53,7 @@ impl Schema for Conversion<'_> {
 }
 
 pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
-    let begun = Instant::now();
+    let start = Instant::now();
     need_root()?;
     let options = options(args)?;
     let (upload_child, stream) = upload_child(args)?;
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
             receipt: delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref()),
         });
     } else if !args.common.quiet {
-        tell(&outcome, options.out.as_deref(), begun);
+        tell(&outcome, options.out.as_deref(), start);
         if args.common.verbose {
             console::tell(&report::findings::findings(&outcome.findings));
         }
@@ -99,15 +99,15 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
     })
 }
 
-fn tell(outcome: &Outcome, out: Option<&Path>, begun: Instant) {
+fn tell(outcome: &Outcome, out: Option<&Path>, start: Instant) {
     console::tell(&report::convert::summary(&outcome.summary));
     console::tell(&report::convert::sandbox(&outcome.sandbox));
     console::tell_if(&report::convert::traffic(outcome.traffic.as_ref()));
     match (outcome.sizes, out) {
-        (Some(sizes), Some(out)) => console::tell(&report::convert::written(out, sizes, begun)),
-        (Some(sizes), None) => console::tell(&report::convert::sent(sizes, begun)),
+        (Some(sizes), Some(out)) => console::tell(&report::convert::written(out, sizes, start)),
+        (Some(sizes), None) => console::tell(&report::convert::sent(sizes, start)),
         (None, _) => {
-            console::tell(&format!("nothing written (--dry-run), {:.1} s\n", begun.elapsed().as_secs_f64()));
+            console::tell(&format!("nothing written (--dry-run), {:.1} s\n", start.elapsed().as_secs_f64()));
         }
     }
 }
@@ -146,8 +146,8 @@ fn options(args: &Convert) -> Result<Options> {
     })
 }
 
-/// Starts the child that uploads the context. Without `--out` it also returns the stream to which the
-/// context is written. Both are `None` without `--upload`.
+/// Starts the child that uploads the context. Without `--out` it also returns the stream to which
+/// the context is written. Both are `None` without `--upload`.
 fn upload_child(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)> {
     let Some(url) = args.upload.as_deref().filter(|_| !args.dry_run) else { return Ok((None, None)) };
     let (delivery, ca_file) = (&args.delivery, &args.network.ca_file);

@@ -48,11 +48,11 @@ fn describe(record: &Record, asked: &[u8]) -> String {
     let mut text = String::new();
     if relative.strip_suffix(b"/").unwrap_or(relative) != &*node.path {
         text += &format!(
-            "{} was not on the machine, or lies behind a mount; above it is\n",
+            "{} was not on the machine, or is below a mount point; the nearest path above it is\n",
             escape::display(relative)
         );
     }
-    let fate = match (record.verdict, record.layer) {
+    let outcome = match (record.verdict, record.layer) {
         (Verdict::Keep, Some(ProvidedBy::Base)) => "in the image, from the base image",
         (Verdict::Keep, Some(ProvidedBy::Packages)) => "in the image, from the package layer",
         (Verdict::Keep, Some(ProvidedBy::Generated)) => {
@@ -67,7 +67,7 @@ fn describe(record: &Record, asked: &[u8]) -> String {
         (Verdict::Runtime, _) => "whatever the container runtime mounts there",
         (Verdict::Lost, _) => "not in the image, although it should be: see findings.jsonl",
     };
-    text += &format!("{path}\n  {fate}\n  because: {}\n", escape::escape(record.reason.as_bytes()));
+    text += &format!("{path}\n  {outcome}\n  because: {}\n", escape::escape(record.reason.as_bytes()));
     let stat = &node.stat;
     text += &format!("  {}, mode {:04o}, owner {}:{}\n", node.kind.name(), stat.mode, stat.uid, stat.gid);
     text

@@ -17,7 +17,7 @@ use crate::{detect, report};
 use serde::Serialize;
 use std::path::Path;
 
-/// What `inspect --json` prints.
+/// Output of `inspect --json`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Inspection<'a> {
@@ -31,7 +31,7 @@ pub(super) struct Inspection<'a> {
     services: Vec<String>,
     /// Those that do not.
     skipped: &'a [SkippedService],
-    /// What could not be read or understood.
+    /// Objects that could not be read or parsed.
     findings: Vec<Finding>,
 }
 

@@ -1,4 +1,5 @@
-//! `vm2docker-self upload CONTEXT URL`, and the two child processes in which a conversion sends its context.
+//! `vm2docker-self upload CONTEXT URL`, and the two child processes through which a conversion
+//! uploads its context.
 
 use crate::cli::{Common, DeliveryArgs};
 use crate::error::{Code, Result};

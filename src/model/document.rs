@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What is written as a JSON document, or as one line of a file of such lines.
+/// A type that is written as a JSON document, or as one line of a JSON Lines file.
 pub trait Schema {
     /// The schema's name.
     const NAME: &'static str;

@@ -24,13 +24,14 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The path (relative to the root, as the tree holds it) as people write it: absolute and escaped.
+/// The path (relative to the root, as the tree holds it) as people write it: absolute and
+/// escaped.
 pub fn display(path: &[u8]) -> String {
     format!("/{}", escape(path))
 }
 
-/// One word of a shell, on one line and harmless on a terminal: what is not plain in the form that `$'...'` takes back
-/// (POSIX.1-2024, XCU 2.2.4).
+/// Returns one shell word that is on one line and safe for a terminal. Other characters than
+/// plain ones are escaped inside `$'...'` (POSIX.1-2024, XCU 2.2.4).
 pub fn shell_word(bytes: &[u8]) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(byte);
     match !bytes.is_empty() && bytes.iter().all(is_plain) {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_escape_cannot_have_written_is_refused() {
+    fn unescape_invalid_escape_returns_none() {
         for text in ["\\", "\\q", "\\x4", "\\xzz"] {
             assert_eq!(unescape(text), None, "{text}");
         }

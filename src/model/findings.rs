@@ -36,7 +36,7 @@ macro_rules! kinds {
                 match self { $(Kind::$kind => $name),+ }
             }
 
-            /// What happened, for people.
+            /// Returns a text that says what happened.
             pub fn meaning(self) -> &'static str {
                 match self { $(Kind::$kind => $meaning),+ }
             }
@@ -98,7 +98,7 @@ pub struct Finding {
     pub severity: Severity,
     /// For programs.
     pub kind: Kind,
-    /// The same for people; never a file's content.
+    /// Description in English; never contains a file's content.
     pub text: String,
 }
 

@@ -1,6 +1,7 @@
-//! `manifest.jsonl.zst`: every path of the machine and what became of it, one JSON object a line.
+//! `manifest.jsonl.zst`: every path of the machine with its verdict, one JSON object per line.
 //!
-//! Paths, link targets and owner names are escaped as [`crate::model::escape`] does, attribute values are hexadecimal.
+//! Paths, link targets and owner names are escaped by [`crate::model::escape`]. Attribute values
+//! are hexadecimal.
 
 use super::document::Schema;
 use super::escape;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
-/// What became of a path.
+/// The plan's decision on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -29,7 +30,8 @@ pub enum Verdict {
     Regenerate,
     /// The container runtime mounts its own over it.
     Runtime,
-    /// Should be in the image and is not: unreadable, unstable, or not representable. There is a finding.
+    /// Should be in the image and is not: unreadable, unstable, or not representable. A finding
+    /// reports it.
     Lost,
 }
 
@@ -60,7 +62,7 @@ pub enum ProvidedBy {
 pub struct Record {
     /// The object, as it is to be in the image.
     pub node: Node,
-    /// What became of it.
+    /// The plan's decision on it.
     pub verdict: Verdict,
     /// Where the image gets it from, if it is in the image.
     pub layer: Option<ProvidedBy>,
@@ -186,7 +188,8 @@ pub fn line(record: &Record, names: &Names) -> Line {
     }
 }
 
-/// Whether nothing is told about the content, and of the object only what a mount in its place needs.
+/// Whether the record states nothing about the content, and has only the metadata that a mount in
+/// its place needs.
 fn is_secret(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Withhold | Verdict::Regenerate)
 }
@@ -226,7 +229,8 @@ fn record(line: Line) -> Option<Record> {
     Some(Record { node, verdict: line.verdict, layer: line.layer, reason: line.reason })
 }
 
-/// The bytes of an absolute, escaped path whose components are all plain names: `apply` opens them one by one.
+/// Returns the bytes of an absolute, escaped path. Returns `None` unless all components are plain
+/// names, because `apply` opens them one by one.
 pub fn safe_path(text: &str) -> Option<Vec<u8>> {
     let path = escape::unescape(text.strip_prefix('/')?)?;
     let plain = |name: &[u8]| !name.is_empty() && name != b"." && name != b".." && !name.contains(&0);
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_named_by_number() {
+    fn read_damaged_line_returns_its_number() {
         let good = secret(Verdict::Keep);
         let error = read(format!("{good}{{}}\n").as_bytes()).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");

@@ -1,9 +1,9 @@
-//! From a system with directories `/bin`, `/lib` and `/sbin` to one where these are links into `/usr`, as
-//! `usrmerge(7)`'s conversion does it. Pure; `apply` makes the moves.
+//! Conversion of a system with directories `/bin`, `/lib` and `/sbin` to one where these are
+//! links into `/usr`, as `usrmerge(7)` does it. Pure; `apply` moves the files.
 //!
-//! A machine whose `/usr` is merged is built on an image whose own is not where the official image stayed as its
-//! release was first made (Debian 11). Packages unpack to the machine's paths only when the image is merged before the first
-//! of them is.
+//! The official image of Debian 11 has no merged `/usr`, but a machine with that release can have
+//! one. Packages unpack to the machine's paths only if the image is merged before the first
+//! package is unpacked.
 
 use super::tree::{self, Kind, Node};
 use std::collections::BTreeMap;
@@ -26,17 +26,19 @@ pub const USUAL: [(&str, &str); 6] = [
 pub struct Merged {
     /// The tree, sorted by path.
     pub nodes: Vec<Node>,
-    /// From where, and what it is there; parents before what is in them. Whatever had that path goes.
+    /// From where, and what it is there; parents before what is in them. Whatever had that path
+    /// goes.
     pub moves: Vec<(Box<[u8]>, Node)>,
-    /// What has to give way to another object of the same name, under its old path.
+    /// Old paths of objects that are replaced by another object of the same name.
     pub lost: Vec<Box<[u8]>>,
     /// Directories that are empty then and go, deepest last.
     pub emptied: Vec<Box<[u8]>>,
-    /// What takes the place of directories in the root.
+    /// Links that replace directories in the root.
     pub links: Vec<Node>,
 }
 
-/// Merges sorted `nodes`. A link that is there already, or has no directory to stand for, is left as it is.
+/// Merges sorted `nodes`. Ignores a link that exists already, or that has no directory to
+/// replace.
 pub fn merge(nodes: Vec<Node>, links: &[Link]) -> Merged {
     let is_directory =
         |path: &[u8]| tree::find(&nodes, path).is_some_and(|index| nodes[index].kind == Kind::Directory);
@@ -60,7 +62,7 @@ pub fn merge(nodes: Vec<Node>, links: &[Link]) -> Merged {
             let kind = Kind::Symlink(target.clone());
             merged.links.push(Node { kind, group: 0, xattrs: None, ..node.clone() });
         }
-        if tree.get(&to).is_none_or(|there| gives_way(there, &node)) {
+        if tree.get(&to).is_none_or(|there| is_replaced_by(there, &node)) {
             let moved = Node { path: to.clone(), ..node.clone() };
             merged.moves.push((node.path, moved.clone()));
             tree.insert(to, moved);
@@ -74,8 +76,9 @@ pub fn merge(nodes: Vec<Node>, links: &[Link]) -> Merged {
     merged
 }
 
-/// Whether what is in `/usr` is only a link to make up for what is being moved there, or cannot hold what follows.
-fn gives_way(there: &Node, moving: &Node) -> bool {
+/// Whether the object in `/usr` is replaced: it is only a link that compensates for the missing
+/// object, or it cannot contain the objects that follow.
+fn is_replaced_by(there: &Node, moving: &Node) -> bool {
     match (&there.kind, &moving.kind) {
         (Kind::Directory, _) => false,
         (_, Kind::Directory) => true,
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_made_and_a_merged_system_stays() {
+    fn merge_missing_directory_is_created_and_second_call_changes_nothing() {
         let split = merge(
             vec![directory(""), directory("lib64"), file("lib64/ld.so", 1), directory("usr")],
             &links(),

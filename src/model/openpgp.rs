@@ -1,4 +1,5 @@
-//! OpenPGP public keys of a file, and whether a key may sign or encrypt at a given time (RFC 9580).
+//! OpenPGP public keys of a file, and whether a key may sign or encrypt at a given time (RFC
+//! 9580).
 
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::errors::Result as Parsed;
@@ -130,7 +131,8 @@ fn check_flags(signature: &Signature, purpose: Purpose) -> Result<(), &'static s
     if has_flags && !is_allowed { Err(refusal) } else { Ok(()) }
 }
 
-/// Whether something created with a lifetime in seconds has expired. A lifetime of 0 is unlimited.
+/// Whether something created with a lifetime in seconds has expired. A lifetime of 0 is
+/// unlimited.
 pub fn has_expired(created: Option<Timestamp>, lifetime: Option<u32>, now: i64) -> bool {
     let lifetime = lifetime.filter(|&seconds| seconds != 0);
     let end = created.zip(lifetime).map(|(created, life)| i64::from(created.as_secs()) + i64::from(life));

@@ -1,19 +1,19 @@
-//! What parsers of line-based files could not use.
+//! Lines that parsers of line-based files could not use.
 //!
-//! Every such parser takes bytes, returns what it could read, and reports each other line as a [`Problem`]; none of them
-//! fails as a whole.
+//! Every such parser takes bytes, returns the lines that it could parse, and reports each other
+//! line as a [`Problem`]. It never fails as a whole.
 
 use std::fmt;
 
 /// Problems beyond this number are not recorded; the file is not a database any more.
 pub(crate) const MAX_PROBLEMS: usize = 1000;
 
-/// A line that could not be used, for people; never the line's content.
+/// A line that could not be used: its number and the reason, but never its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// 1-based.
     pub line: usize,
-    /// What is wrong with it.
+    /// The reason.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! Sizes for people.
+//! Sizes as readable text.
 
 /// A length with the unit in which it is read most easily (powers of 1024).
 pub fn bytes(length: u64) -> String {

@@ -89,7 +89,8 @@ impl Node {
 
 /// Whether the attribute is one that images can hold and that equality covers.
 ///
-/// SELinux labels (`security.selinux`), `security.ima`, `security.evm` and `trusted.*` cannot be set in a build.
+/// A build cannot set SELinux labels (`security.selinux`), `security.ima`, `security.evm` and
+/// `trusted.*`.
 pub fn is_portable_xattr(name: &[u8]) -> bool {
     matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
         || name.starts_with(b"user.")
@@ -110,7 +111,7 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
 
-/// Whether `path` is `directory` or lies beneath it.
+/// Whether `path` is `directory` or is below it.
 pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
     directory.is_empty()
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
@@ -121,8 +122,8 @@ pub fn find(nodes: &[Node], path: &[u8]) -> Option<usize> {
     nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()
 }
 
-/// Renumbers hard-link groups by their first name, so that the order of discovery never shows;
-/// an inode with a single name here is no group.
+/// Renumbers hard-link groups by their first name, so that the numbers do not depend on the order
+/// of discovery. An inode with only one name in `nodes` is not a group.
 pub fn number_groups<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) {
     let mut nodes: Vec<&mut Node> = nodes.into_iter().filter(|node| node.group != 0).collect();
     let mut names: BTreeMap<u32, u32> = BTreeMap::new();

@@ -7,7 +7,8 @@ use crate::model::escape;
 use crate::system::mounts::{Class, Mount};
 use serde::Serialize;
 
-/// Returns the machine, its base image, mounts and services, and the numbers of packages and packaged paths.
+/// Returns the machine, its base image, mounts and services, and the number of packages and
+/// packaged paths.
 pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, services: &[String]) -> String {
     let mut lines = vec![("machine", machine_line(inventory))];
     lines.push((

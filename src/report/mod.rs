@@ -1,4 +1,5 @@
-//! Text output, one module per command: pure functions from values to text. [`crate::system::console`] prints it.
+//! Text output, one module per command. Pure functions return text, and
+//! [`crate::system::console`] prints it.
 
 pub mod apply;
 pub mod clean;

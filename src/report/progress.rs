@@ -63,12 +63,12 @@ fn show_bar(stop: &AtomicBool, progress: &Progress, total: u64) {
         _ => "reading {bar:30} {pos}/{len} paths, {msg}, {eta} left",
     };
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let begun = Instant::now();
+    let start = Instant::now();
     while !stop.load(Relaxed) {
         let (objects, read) = (progress.objects.load(Relaxed), progress.bytes.load(Relaxed));
         bar.set_length(total.max(objects));
         bar.set_position(objects);
-        let rate = read as f64 / begun.elapsed().as_secs_f64().max(0.1);
+        let rate = read as f64 / start.elapsed().as_secs_f64().max(0.1);
         bar.set_message(format!("{}, {}/s{}", bytes(read), bytes(rate as u64), throttled()));
         std::thread::park_timeout(Duration::from_millis(100));
     }
