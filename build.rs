@@ -16,7 +16,8 @@ fn main() {
 
 /// Sets the commit and the target that `--version` prints.
 fn set_version() {
-    // The log changes with every commit, the head with every checkout. Cargo runs this each time if a file is missing.
+    // The log changes with every commit, HEAD with every checkout. If a file is missing, Cargo
+    // runs this script in each build.
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file]).filter(|path| Path::new(path).exists()) {
             println!("cargo::rerun-if-changed={path}");
@@ -29,7 +30,8 @@ fn set_version() {
     println!("cargo::rustc-env=V2D_TARGET={}", env::var("TARGET").unwrap_or_default());
 }
 
-/// Returns git's output if this directory is a checkout; a repository in a parent directory does not count.
+/// Returns git's output if this directory is a checkout. A repository in a parent directory does
+/// not count.
 fn git(arguments: &[&str]) -> Option<String> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
     let output = Command::new("git").args(arguments).env("GIT_CEILING_DIRECTORIES", above).output().ok()?;
@@ -43,7 +45,8 @@ fn link_smaller() {
     if env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|library| library != "gnu") {
         return;
     }
-    // Relative relocations take a bit each instead of 24 bytes; glibc's start-up code reads that form since 2.36.
+    // A packed relative relocation takes one bit instead of 24 bytes. glibc's start-up code reads
+    // that form since 2.36.
     for argument in ["-z,pack-relative-relocs", "--icf=safe"] {
         println!("cargo::rustc-link-arg-bins=-Wl,{argument}");
     }

@@ -34,7 +34,8 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// A failure that ends the run: what failed, the cause, and the next step. Never a file's content.
+/// A failure that ends the run: what failed, the cause, and the next step. Never a file's
+/// content.
 #[derive(Debug)]
 pub struct Error {
     /// The exit code that this failure ends with.

@@ -38,8 +38,8 @@ fn clean_up_on_signals(scratch: &CleanupHandle) {
             std::process::exit(128 + signal);
         }
     };
-    // This thread and its children may block in a read that no signal interrupts. Only the waiting
-    // thread receives the signals.
+    // This thread and its children may block in a read that no signal interrupts. Only the
+    // waiting thread receives the signals.
     if std::thread::Builder::new().name("signals".to_owned()).spawn(wait).is_ok() {
         let _ = others.thread_block();
     }

@@ -167,8 +167,8 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     Ok(Outcome { summary, sandbox, sizes: Some(sizes), traffic, findings })
 }
 
-/// Starts the worker threads and the thread that watches memory maps of other processes. They start
-/// after the first step of the sandbox, so that it holds for them too.
+/// Starts the worker threads and the thread that watches memory maps of other processes. They
+/// start after the first step of the sandbox, so that it holds for them too.
 fn start_threads(threads: usize) -> Result<Watch> {
     let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     started.map_err(|cause| Error::new(Code::Failed, format!("threads cannot be started: {cause}")))?;
@@ -274,8 +274,9 @@ fn policy(
     Policy::new(rules.collect(), &inventory.homes)
 }
 
-/// The files of a base image of which only the packages are known. Those of packages that the build brings to another
-/// version do not matter; those of packages that travel in the context need not travel.
+/// Returns the files of a base image of which only the packages are known. Files of packages that
+/// the build changes to another version do not matter. Files of packages in the context can be
+/// left out of it.
 fn base_files(
     base: &Base,
     packages: Option<PlannedPackages<'_>>,
@@ -315,8 +316,8 @@ fn walk(
     walk::walk(root, &scope, options.threads).map_err(|cause| Error::io(root.name(), cause))
 }
 
-/// Device and inode of what is ours and no part of the machine: this binary, its input files, and the output directory
-/// if it is there.
+/// Returns device and inode of vm2docker-self's files, which are not part of the machine: the
+/// executable, its input files, and the output directory if it exists.
 fn ours(options: &Options, target: Option<&ContextWriter>) -> Vec<(u64, u64)> {
     let input = match &options.base_from {
         BaseFrom::File(file) => Some(file.as_path()),
@@ -329,7 +330,8 @@ fn ours(options: &Options, target: Option<&ContextWriter>) -> Vec<(u64, u64)> {
     files.chain(target.into_iter().flat_map(ContextWriter::identities)).collect()
 }
 
-/// About how many objects there are, for the time that is left; 0 if the file system does not say, or has others too.
+/// Returns the approximate number of objects, for the estimate of the remaining time. Returns 0
+/// if the file system does not state it, or also has objects outside the root.
 fn inodes_in_use(root: &Root) -> u64 {
     let device =
         |name: &[u8]| root::stat_at(root.directory(), name).map(|stat| (stat.st_dev, stat.st_ino)).ok();
@@ -341,8 +343,8 @@ fn inodes_in_use(root: &Root) -> u64 {
     rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
 }
 
-/// Returns the files that rules rewrite. A file that cannot be read is a loss. rpm's database is not
-/// rewritten yet.
+/// Returns the files that rules rewrite. A file that cannot be read is a loss. rpm's database is
+/// not rewritten yet.
 fn rewrite_files(
     root: &Root,
     tree: &Tree,

@@ -39,7 +39,8 @@ pub enum Reason {
     ChangedBase,
     /// Only a running process can make a socket.
     Socket,
-    /// Names that begin with `.wh.` delete things in an image (OCI image-spec, `layer.md`, "Whiteouts").
+    /// In an image, names that begin with `.wh.` delete objects (OCI image-spec, `layer.md`,
+    /// "Whiteouts").
     WhiteoutName,
     /// Overlay file systems take a 0:0 device for a deletion.
     WhiteoutDevice,
@@ -223,7 +224,8 @@ impl PlanInput<'_> {
         if self.secret_holders.contains(&index) && !wanted {
             return out(Verdict::Withhold, Reason::HoldsSecret);
         }
-        // The package layer is swept of what the built-in rules drop, so only the delta can bring it back.
+        // The package layer is swept of what the built-in rules drop, so only the delta can bring
+        // it back.
         let is_swept = wanted || self.is_harmless(found);
         let layer = if is_swept { ProvidedBy::Delta } else { layer };
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
@@ -472,8 +474,8 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
     }
 }
 
-/// Returns the paths to delete: paths of the lower layers that the machine does not have or that a
-/// rule excludes.
+/// Returns the paths to delete: paths of the lower layers that the machine does not have or that
+/// a rule excludes.
 fn deletions(facts: PlanInput<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
     let ruled_out = facts.tree.found.iter().zip(decisions).zip(&facts.delta.changes);
     let ruled_out = ruled_out.filter(|((_, decision), change)| {

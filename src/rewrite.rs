@@ -17,7 +17,8 @@ pub fn rewrite(path: &[u8], content: &[u8]) -> Option<Vec<u8>> {
 /// Replaces the second field of each line if it contains a hash (shadow(5), gshadow(5),
 /// passwd(5)).
 ///
-/// Other values stay: empty, `*`, `!`, `!*`, `!!`, `x`. A locked hash (`!$6$...`) counts as a hash.
+/// Other values stay: empty, `*`, `!`, `!*`, `!!`, `x`. A locked hash (`!$6$...`) counts as a
+/// hash.
 fn lock_passwords(content: &[u8], locked: &[u8]) -> Vec<u8> {
     let line = |line: &[u8]| -> Vec<u8> {
         let mut fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();

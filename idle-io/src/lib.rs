@@ -1,4 +1,4 @@
-//! The idle class of disk priorities (`ioprio_set(2)`), for which no maintained crate has a safe call.
+//! Idle I/O priority class (`ioprio_set(2)`), for which no maintained crate has a safe call.
 
 use std::io;
 
@@ -7,12 +7,14 @@ const WHO_PROCESS: libc::c_int = 1;
 /// `IOPRIO_CLASS_IDLE` in the place of the class (`linux/ioprio.h`).
 const IDLE: libc::c_int = 3 << 13;
 
-/// Lets the calling thread, and all that it starts from now on, use a disk only when nobody else wants it.
+/// Sets the idle class for the calling thread and for all threads that it starts later. They use
+/// a disk only if no other process does.
 ///
-/// Only the kernel's schedulers mq-deadline and BFQ know priorities; with the others nothing changes.
+/// Only the I/O schedulers mq-deadline and BFQ support priorities. The call has no effect with
+/// others.
 ///
 /// # Errors
-/// What `ioprio_set(2)` says; a kernel without block devices has no such call.
+/// Returns the error of `ioprio_set(2)`. A kernel without block devices does not have the call.
 pub fn set() -> io::Result<()> {
     // SAFETY: all arguments are numbers; the call reads and writes no memory of this process.
     match unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, IDLE) } {
@@ -26,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_and_those_that_it_starts_are_idle() {
+    fn set_thread_and_its_children_are_idle() {
         // SAFETY: as above.
         let class = || unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) } >> 13;
         let test = std::thread::spawn(move || {

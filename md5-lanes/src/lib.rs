@@ -1,9 +1,10 @@
 //! MD5 (RFC 1321) of eight messages at a time.
 //!
-//! Each step of MD5 waits for the one before, so that one message leaves most of a processor idle. Eight in vector
-//! registers take about 1.6 times as long as one. Tests hold it against the `md-5` crate, which does the rest.
+//! Each step of MD5 depends on the one before, so one message leaves most of a CPU core idle.
+//! Eight messages in vector registers take about 1.6 times as long as one. Tests compare the
+//! results with the `md-5` crate, which hashes the rest.
 //!
-//! A package of its own because it is compiled for speed, and the program that uses it for size.
+//! It is a separate package because it is compiled for speed, and vm2docker-self for size.
 
 use wide::u32x4;
 
@@ -14,13 +15,14 @@ pub const BLOCK: usize = 64;
 /// The state before the first block.
 pub const START: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// What MD5 carries from block to block.
+/// The state that MD5 carries from block to block.
 pub type State = [u32; 4];
 
 const REGISTERS: usize = LANES / 4;
 type Word = [u32x4; REGISTERS];
 
-/// Four rounds of sixteen steps: rotations by step modulo four, and the words in the order in which they are added.
+/// Rotations of the four rounds of sixteen steps, by step modulo four. `ORDER` has the order in
+/// which each round adds the words.
 const ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 const ORDER: [(usize, usize); 4] = [(1, 0), (5, 1), (3, 5), (7, 0)];
 
