@@ -1,6 +1,7 @@
 //! apt's cache of release files and indexes: `var/lib/apt/lists`.
 
 use super::address::list_name;
+use super::keyring::{Keyring, SignatureError};
 use super::release::Release;
 use super::signed;
 use super::source::Source;
@@ -50,6 +51,20 @@ impl<'a> Cache<'a> {
             let text = signed::text(&content).unwrap_or(content);
             Some(Release::parse(&text))
         })
+    }
+
+    /// Verifies the cached release file of a source. An absent one has nothing to refuse.
+    pub(super) fn verify(&self, source: &Source, keyring: &Keyring, now: i64) -> Result<(), SignatureError> {
+        let directory = source.release_directory();
+        let read = |name: &str| self.read(list_name(&format!("{directory}{name}")).as_bytes());
+        if let Some(message) = read("InRelease") {
+            return signed::open(&message, keyring, now).map(drop);
+        }
+        match (read("Release"), read("Release.gpg")) {
+            (None, _) => Ok(()),
+            (Some(text), Some(signature)) => signed::verify(&text, &signature, keyring, now),
+            (Some(_), None) => Err(SignatureError::UnknownKeys(Vec::new())),
+        }
     }
 
     /// Returns the latest date of all release files, in seconds since 1970.

@@ -34,6 +34,19 @@ pub enum SignatureError {
     WrongText,
 }
 
+impl SignatureError {
+    /// Returns the reason why a build cannot use the source.
+    pub fn of_source(&self) -> &'static str {
+        match self {
+            SignatureError::Malformed => "has no signed release file",
+            SignatureError::UnknownKeys(_) => "is signed by no key that the machine has",
+            SignatureError::WeakDigest => "is signed with a weak digest",
+            SignatureError::Key(..) => "is signed by a key that has expired or is not allowed to sign",
+            SignatureError::WrongText => "has a signature that does not match",
+        }
+    }
+}
+
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -268,13 +268,24 @@ impl SourceQuery<'_> {
             match refused {
                 NoRelease::Absent if !source.is_trusted() => status = RepositoryStatus::NotFound,
                 NoRelease::Failed(Failure::Status { status: 401 | 403, .. }) => unusable = Some(CLOSED),
+                // apt in the build verifies with the same keys, so it would refuse the source too.
+                NoRelease::Unverified(refusal) => unusable = Some(refusal.of_source()),
+                // A server that does not respond now can respond during the build.
                 _ => {}
             }
             // A host that does not respond is reported once, not for each of its suites.
-            let text = match refused.is_of_host() {
-                true => format!("using apt's cached lists for repositories: {refused}"),
-                false => format!("using apt's cached lists for {}: {refused}", source.name()),
+            let text = match refused {
+                NoRelease::Unverified(_) => format!("{} cannot be used: {refused}", source.name()),
+                _ if refused.is_of_host() => format!("using apt's cached lists for repositories: {refused}"),
+                _ => format!("using apt's cached lists for {}: {refused}", source.name()),
             };
+            findings.note(findings::Kind::PackageIndex, &source.file, text);
+        }
+        if unusable.is_none()
+            && let Some(refusal) = self.cached_refusal(&source, &mut findings)
+        {
+            unusable = Some(refusal.of_source());
+            let text = format!("{} cannot be used: its cached release file is {refusal}", source.name());
             findings.note(findings::Kind::PackageIndex, &source.file, text);
         }
         let targets = targets(&source, self.query.architectures);
@@ -282,6 +293,15 @@ impl SourceQuery<'_> {
         let scanned = targets.par_iter().map(cached).collect();
         let release = self.cache.release(&source).unwrap_or_default();
         Answer { repository: Repository { source, status, release, unusable }, scanned, findings }
+    }
+
+    /// Verifies the cached release file again, because a key can have expired since apt fetched it.
+    fn cached_refusal(&self, source: &Source, findings: &mut Findings) -> Option<SignatureError> {
+        if source.is_trusted() {
+            return None;
+        }
+        let keyring = Keyring::of(self.root, source, findings);
+        self.cache.verify(source, &keyring, self.query.now).err()
     }
 
     /// Fetches and verifies the source's release file: `InRelease`, else `Release` with
