@@ -85,6 +85,8 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
     (&["verify", "CTX", "--root", "/", "--tar", "-"], 2, &["cannot be used with"]),
     (&["verify", "CTX", "--root", "MACHINE"], 1, &["is not a complete context", "COMPLETE"]),
     (&["apply", "CTX", "--root", "MACHINE"], 1, &["is not a complete context"]),
+    (&["apply", "CTX"], 20, &["would change the running system", "--root DIR"]),
+    (&["apply", "CTX", "--root", "/etc"], 20, &["would change the running system", "it shares /etc"]),
     (&["explain", "CTX", "/srv"], 1, &["is not a complete context"]),
     (&["explain", "MACHINE/srv", "/srv"], 1, &["is not a complete context"]),
     (&["frobnicate"], 2, &["frobnicate"]),

@@ -5,11 +5,13 @@
 //! comes from the delta, everything else from the manifest. At the end the whole root is read
 //! again and must equal the manifest.
 
+mod live;
 mod merged_usr;
 mod packages;
 mod target;
 pub mod verify;
 
+pub use live::refuse_running_system;
 pub use merged_usr::merge;
 pub use packages::{Prepared, prepare};
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 pub(super) fn run(context: &Path, root: &Path, stage: BuildStage, common: &Common) -> Result<Code> {
     let root = open(root)?;
+    apply::refuse_running_system(&root, context)?;
     match stage {
         BuildStage::MergedUsr => {
             let moved = apply::merge(context, &root, threads(common))?;
