@@ -155,6 +155,9 @@ impl Entry {
     fn publish(&self, to: &OsStr) -> io::Result<()> {
         fs::unlinkat(&self.directory, MARKER, AtFlags::empty())?;
         retry_on_intr(|| fs::fsync(&self.directory))?;
+        if !self.is_at(&self.name)? {
+            return Err(io::Error::other("another process has moved the partial directory"));
+        }
         fs::renameat(&self.parent, self.name.as_slice(), &self.parent, to.as_bytes())?;
         // If fsync(2) fails, the new name may not be on the disk. Rename back: a run that reports
         // an error must not leave a context at the output path.
@@ -164,12 +167,17 @@ impl Entry {
         })
     }
 
+    /// Whether the name in the parent directory is still this directory's. Another process can have
+    /// moved it and used its name.
+    fn is_at(&self, name: &[u8]) -> io::Result<bool> {
+        let opened = fs::fstat(&self.directory)?;
+        let at_name = root::stat_at(self.parent.as_fd(), name);
+        Ok(at_name.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (opened.st_dev, opened.st_ino)))
+    }
+
     /// Removes the directory with its files.
     fn remove(&self) -> io::Result<()> {
-        // Another process can have moved the directory and used its name.
-        let at_name = root::stat_at(self.parent.as_fd(), &self.name);
-        let opened = fs::fstat(&self.directory)?;
-        if !at_name.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (opened.st_dev, opened.st_ino)) {
+        if !self.is_at(&self.name)? {
             return Ok(());
         }
         // When a signal arrives, the run can still create the file that it is about to create.

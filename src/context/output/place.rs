@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::env::current_dir;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,8 +26,8 @@ impl OutputPath {
     /// Opens the parent of `out`.
     ///
     /// Fails with exit code 2 if `out` does not end in a name. Fails with 20 if another user
-    /// could redirect the output: through a symbolic link of theirs, or in a parent directory
-    /// that others can write to and that is not sticky.
+    /// could redirect the output: through a symbolic link or a directory of theirs, or in a
+    /// directory that others can write to and that is not sticky.
     pub fn open(out: &Path) -> Result<Self> {
         if !matches!(out.components().next_back(), Some(Component::Normal(_))) {
             return Err(usage(out, "does not name a directory"));
@@ -74,13 +75,14 @@ impl OutputPath {
 
 /// Opens the parent directory of `path` and returns it with the last component.
 ///
-/// Fails if another user could redirect the path: through a symbolic link of theirs, or in a
-/// parent directory that others can write to and that is not sticky.
+/// Fails if another user could redirect the path: through a symbolic link or a directory of theirs,
+/// or in a directory that others can write to and that is not sticky.
 pub fn trusted_parent(path: &Path) -> std::result::Result<(OwnedFd, OsString), UnsafePath> {
     let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
-    let parent = walk(path.parent().unwrap_or(Path::new("")))?;
-    check_writers(parent.as_fd())?;
-    Ok((parent, name))
+    let parent = path.parent().unwrap_or(Path::new(""));
+    // The owner of a directory above the working directory can rename that one too.
+    let parent = if parent.is_absolute() { parent.to_owned() } else { current_dir()?.join(parent) };
+    Ok((walk(&parent)?, name))
 }
 
 /// Reason why a parent directory was not opened.
@@ -110,9 +112,16 @@ impl UnsafePath {
                     .hint("--out needs an existing parent directory")
             }
             UnsafePath::Foreign(why) => Error::new(Code::NotStarted, format!("--out {shown}: {why}")).hint(
-                "choose a parent directory of root that others cannot write to, or a sticky one like /tmp",
+                "choose a directory that root owns up to /, which others cannot write to or which is \
+                 sticky like /tmp",
             ),
         }
+    }
+}
+
+impl From<io::Error> for UnsafePath {
+    fn from(cause: io::Error) -> Self {
+        UnsafePath::Io(cause)
     }
 }
 
@@ -122,20 +131,23 @@ impl From<Errno> for UnsafePath {
     }
 }
 
-/// Opens a directory component by component.
+/// Opens a directory by its absolute path, component by component.
 ///
+/// Each directory must be safe from other users, because the owner of one can rename the next.
+
 /// Follows a symbolic link only if root or the user of this process owns it. `openat2(2)` has no
 /// flag for that.
 fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
     let through = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let start = if path.is_absolute() { "/" } else { "." };
-    let mut here = fs::open(start, through | OFlags::DIRECTORY, Mode::empty())?;
+    let mut here = fs::open("/", through | OFlags::DIRECTORY, Mode::empty())?;
+    check_writers(&here, OsStr::new("/"))?;
     let mut remaining = components(path);
     let mut links = 0;
     while let Some(component) = remaining.pop() {
         let entry = fs::openat(&here, component.as_bytes(), through, Mode::empty())?;
         let stat = fs::fstat(&entry)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            check_writers(&entry, &component)?;
             here = entry;
             continue;
         }
@@ -143,7 +155,7 @@ fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
         if links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
-        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+        if !is_trusted(stat.st_uid) {
             let name = escape::escape(component.as_bytes());
             return Err(UnsafePath::Foreign(format!(
                 "another user owns the symbolic link {name} in the path"
@@ -173,15 +185,38 @@ fn components(path: &Path) -> Vec<OsString> {
 }
 
 /// Fails if other users can rename or replace entries of the directory.
-fn check_writers(parent: BorrowedFd<'_>) -> std::result::Result<(), UnsafePath> {
-    let stat = fs::fstat(parent)?;
+fn check_writers(directory: &OwnedFd, name: &OsStr) -> std::result::Result<(), UnsafePath> {
+    let stat = fs::fstat(directory)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR.into());
+    }
+    let shown = escape::escape(name.as_bytes());
+    if !is_trusted(stat.st_uid) && !is_without_owners(directory) {
+        return Err(UnsafePath::Foreign(format!("another user owns the directory {shown} in the path")));
+    }
     let is_shared = mode.intersects(Mode::WGRP | Mode::WOTH);
     // In a sticky directory, only the owner of an entry can rename or delete it (inode(7)).
     if is_shared && !mode.contains(Mode::SVTX) {
-        return Err(UnsafePath::Foreign("other users can replace files in its parent directory".to_owned()));
+        return Err(UnsafePath::Foreign(format!(
+            "other users can replace files in the directory {shown} in the path"
+        )));
     }
     Ok(())
+}
+
+/// Whether it is the UID of root or of this process.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// Whether the file system stores no owners, so that a mount option decides who owns a directory.
+///
+/// Writing there needs `--insecure-target` in any case.
+fn is_without_owners(directory: &OwnedFd) -> bool {
+    /// FAT, exFAT and NTFS (`include/uapi/linux/magic.h` and `fs/ntfs3/super.c` of Linux).
+    const TYPES: [u64; 3] = [0x4d44, 0x2011_bab0, 0x7366_746e];
+    fs::fstatfs(directory).is_ok_and(|stat| TYPES.contains(&(stat.f_type as u64)))
 }
 
 fn usage(out: &Path, what: &str) -> Error {
@@ -258,6 +293,26 @@ mod tests {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::lchown(&link, Some(1001), Some(1001)).unwrap();
             assert_eq!(code_of(&link.join("new")), Code::NotStarted);
+        }
+    }
+
+    /// Only root can give a directory to another user (chown(2)), so only root can test this.
+    #[test]
+    fn output_path_open_directory_of_other_user_is_not_started() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for owned in ["", "a", "a/b"] {
+            let dir = tempfile::tempdir().unwrap();
+            let parent = dir.path().join("a/b");
+            plain::create_dir_all(&parent).unwrap();
+            assert_eq!(code_of(&parent.join("new")), Code::Done);
+            std::os::unix::fs::chown(dir.path().join(owned), Some(1001), None).unwrap();
+            assert_eq!(code_of(&parent.join("new")), Code::NotStarted, "{owned}");
+            // The owner of a sticky directory can rename entries of other users.
+            let sticky = plain::Permissions::from_mode(0o1777);
+            plain::set_permissions(dir.path().join(owned), sticky).unwrap();
+            assert_eq!(code_of(&parent.join("new")), Code::NotStarted, "{owned}");
         }
     }
 
