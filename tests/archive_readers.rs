@@ -1,5 +1,5 @@
-//! What the writer writes, five readers read back: ours, GNU tar, Python's tarfile, libarchive and Go's
-//! archive/tar. A missing reader is a failure: `tests/readers/packages.txt`.
+//! Five readers read the writer's archives: vm2docker-self, GNU tar, Python's tarfile, libarchive
+//! and Go's archive/tar. The tests fail if a reader is missing: see `tests/readers/packages.txt`.
 #![expect(clippy::disallowed_methods, reason = "the other readers are programs")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use vm2docker_self::context::tar::{Reader, Writer, read_tree};
 use vm2docker_self::model::tree::{Kind, Node, Stat};
 
-/// Largest id that `members` may have: 4294967295 means "unchanged" to `chown(2)`, so only lists can hold it.
+/// Returns members for listings, also with values that cannot be extracted: the ID 4294967295
+/// means "unchanged" to `chown(2)`.
 fn members_for_lists() -> Vec<Member> {
     let mut members = members();
     let id = u32::MAX;
@@ -42,7 +43,7 @@ fn our_own_reader() {
 }
 
 #[test]
-fn the_tree_is_what_was_meant() {
+fn read_tree_written_archive_equals_members() {
     let members = members();
     let contents = read_tree(write(&members).as_slice(), &|path| path.starts_with(b"more/")).unwrap();
     for member in &members {
@@ -101,8 +102,8 @@ fn libarchive() {
         .arg("-C")
         .arg(dir.path())
         .env("LC_ALL", "C.UTF-8"));
-    // libarchive restores ACLs from records of their own only, not the time of the directory that it works
-    // in, and adds the fraction of times before 1970 where it has to be subtracted (3.6.2).
+    // libarchive 3.6.2 restores ACLs only from its own records and does not restore the time of
+    // its working directory. For times before 1970 it adds the fraction, which it must subtract.
     let expressible = |member: &&Member| {
         let stat = &member.node.stat;
         !member.node.path.is_empty() && (stat.mtime >= 0 || stat.mtime_nsec == 0)
@@ -165,7 +166,7 @@ impl Read for Failing<'_> {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_leaves_the_archive_whole() {
+fn append_file_changing_file_keeps_archive_intact() {
     let meant = file(b"changing", &[b'x'; 1000]);
     let after = file(b"after", b"content");
     for given in [0, 1, 511, 512, 999, 1000, 1001, 2000] {
@@ -189,7 +190,7 @@ fn a_file_that_changes_while_it_is_read_leaves_the_archive_whole() {
 }
 
 #[test]
-fn what_no_archive_can_hold_is_refused_before_anything_is_written() {
+fn append_inexpressible_node_writes_nothing() {
     let mut equals = other(b"x", Kind::Fifo).node;
     equals.xattrs = xattrs(&[(b"user.a=b", b"")]);
     let refused = [
@@ -336,7 +337,7 @@ proptest! {
 }
 
 #[test]
-fn archives_cut_off_anywhere_are_errors() {
+fn reader_archive_truncated_anywhere_returns_error() {
     let archive = write(&members()[..60]);
     for end in (0..archive.len()).step_by(512) {
         // One block of zeros is enough of an end.

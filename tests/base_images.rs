@@ -234,7 +234,7 @@ fn read_other_file_error_names_its_type() {
         (tar("f README x"), "neither an image nor a root file system"),
         (gzip(&old_save("amd64")), "decompress it first"),
         (zstd(&pack(&layout().0)), "decompress it first"),
-        (gzip(b"not a tar"), "cut off"),
+        (gzip(b"not a tar"), "truncated"),
     ];
     for (content, text) in cases {
         let error = refusal(&content, "amd64");

@@ -1,4 +1,5 @@
-//! A canary in every place where a secret lies, in every form in which it is met: none is in a context, in any form.
+//! Plants a canary in each location of a secret, in each form, and checks that no context
+//! contains one in any form.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -78,7 +79,7 @@ fn instances(pattern: &str) -> Vec<String> {
 fn plant_rows(machine: &mut Machine<'_>) -> usize {
     let mut rows = 0;
     for (pattern, action, _) in policy::rows() {
-        // The machine's name is no secret.
+        // The machine's name is not secret.
         if matches!(action, Action::Keep | Action::Rewrite | Action::Runtime) {
             continue;
         }
@@ -100,7 +101,7 @@ fn plant_rows(machine: &mut Machine<'_>) -> usize {
     rows
 }
 
-/// What is rewritten: hashes and numbers.
+/// Plants hashes and numbers in the files that are rewritten.
 fn plant_accounts(machine: &mut Machine<'_>) {
     let mut passwd = String::new();
     let mut shadow = String::new();
@@ -185,7 +186,8 @@ fn plant_contents(machine: &mut Machine<'_>) {
             &format!("{home}/desk/registry.json"),
             format!("{{\"auths\":{{\"r\":{{\"auth\":\"{login}\"}}}}}}"),
         );
-        // What only its name tells, in files that are there for it.
+        // Secrets that only the name of a variable identifies, in files that usually contain
+        // secrets.
         for (path, text) in [
             (".env", "PORT=80\nDB_PASSWORD=@@\n"),
             ("wp-config.php", "define('DB_PASSWORD', '@@');\n"),
@@ -255,7 +257,8 @@ fn needles() -> Vec<Vec<u8>> {
         TAG.encode_utf16().flat_map(u16::to_be_bytes).collect(),
         tag.iter().rev().copied().collect(),
     ];
-    // By where in a group of three bytes it begins; the letters that its neighbours share are left out.
+    // By where in a group of three bytes it begins; the letters that its neighbours share are
+    // left out.
     for before in 0..3 {
         let encoded = base64(&[&b"xx"[..before], tag].concat());
         let letters = encoded.trim_end_matches('=');
@@ -368,7 +371,7 @@ fn no_canary_leaves_the_machine() {
 
 /// The search above can find what is there: the same canaries where nothing makes them secret.
 #[test]
-fn a_canary_that_is_no_secret_is_found_in_every_form() {
+fn search_canary_without_secret_context_is_found_in_each_form() {
     let place = Place::new();
     let root = place.root("machine", "file 0644 0:0 /usr/lib/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");
     let mut machine = Machine { root: &root, count: 0, planted: Vec::new() };

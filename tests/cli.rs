@@ -93,7 +93,7 @@ const BAD: &[(&[&str], i32, &[&str])] = &[
 ];
 
 #[test]
-fn what_cannot_be_done_is_refused_with_its_reason_and_leaves_nothing() {
+fn convert_impossible_request_fails_with_reason_and_leaves_no_files() {
     let place = machine();
     let before = support::look::look(&place.path("machine"));
     let name = place.path("machine").display().to_string();
@@ -149,14 +149,15 @@ fn convert_unknown_distribution_or_database_builds_from_scratch() {
 }
 
 #[test]
-fn a_file_system_that_is_full_ends_with_10_and_nothing_is_left() {
+fn convert_full_file_system_returns_10_and_leaves_no_files() {
     let place = machine();
     let small = place.path("small");
     fs::create_dir(&small).unwrap();
     finish(command("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&small)).ends(0);
     let out = small.join("ctx");
     let name = out.display().to_string();
-    // The forecast sees that large files cannot fit; that the binary does not fit is seen when it is written.
+    // The forecast detects large files that do not fit. That the executable does not fit is only
+    // detected during the write.
     let late = run(args(&["--root", "MACHINE", "--out", &name], &place));
     let left_late = !is_empty(small.clone());
     fixture::lay(&place.path("machine"), "file 0644 0:0 /srv/large @random 9000000");
@@ -169,7 +170,7 @@ fn a_file_system_that_is_full_ends_with_10_and_nothing_is_left() {
 }
 
 #[test]
-fn a_run_that_is_told_to_end_leaves_nothing() {
+fn convert_terminated_by_signal_leaves_no_files() {
     for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let place = machine();
         fixture::lay(&place.path("machine"), "file 0644 0:0 /srv/large @random 60000000");
@@ -180,10 +181,10 @@ fn a_run_that_is_told_to_end_leaves_nothing() {
         ));
         let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let parent = place.path("ctx").parent().unwrap().to_owned();
-        let begun = Instant::now();
+        let started = Instant::now();
         while is_empty(parent.clone()) {
             assert!(
-                begun.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(),
+                started.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(),
                 "no partial context"
             );
             std::thread::sleep(Duration::from_millis(5));
@@ -196,7 +197,7 @@ fn a_run_that_is_told_to_end_leaves_nothing() {
 }
 
 #[test]
-fn a_context_that_is_damaged_is_not_verified() {
+fn verify_damaged_context_fails() {
     let place = machine();
     place.convert("ctx", &[] as &[&str]).ends(0);
     place.verify("ctx", "machine").ends(5);
@@ -275,7 +276,7 @@ fn inspect_running_machine_prints_what_its_schema_allows() {
 }
 
 #[test]
-fn nothing_but_text_goes_to_a_pipe() {
+fn progress_to_pipe_is_plain_text() {
     let place = machine();
     for (ctx, mode) in [("ctx1", "auto"), ("ctx2", "plain"), ("ctx3", "none")] {
         let ran = place.convert(ctx, &["--progress", mode]).ends(0);
@@ -362,7 +363,7 @@ fn help_names_every_option_and_the_exit_codes() {
 }
 
 #[test]
-fn the_environment_stands_behind_the_command_line() {
+fn options_command_line_overrides_environment() {
     let place = machine();
     let rules = place.path("rules");
     fs::write(&rules, "drop /srv/kept not wanted\n").unwrap();

@@ -57,7 +57,7 @@ file 0644 0:0 /tmp/scratch "x"
 file 0644 0:0 /etc/apt/sources.list "deb http://deb.example.org/debian bookworm main\n"
 "#;
 
-/// What happened after the packages were installed.
+/// Changes after the packages were installed.
 const LATER: &str = r#"
 file 0644 0:0 /usr/share/tool/edited "edited\n"
 gone - - /usr/share/tool/deleted
@@ -139,10 +139,11 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns the files of the context as one text: the list with modes, then each decompressed content.
+/// Returns the files of the context as one text: the list with modes, then each decompressed
+/// content.
 ///
-/// Binary contents are shown by their digest. `COMPLETE` has the digest of the executable, which is
-/// another one for each build.
+/// Binary contents are shown by their digest. `COMPLETE` has the digest of the executable, which
+/// is another one for each build.
 fn dump(place: &Place) -> String {
     let files: BTreeMap<_, _> =
         look(&place.path("ctx")).into_iter().filter(|(_, look)| look.kind == 'f').collect();
@@ -165,9 +166,9 @@ fn dump(place: &Place) -> String {
     list + &contents
 }
 
-/// To accept a change on purpose, run this test with `INSTA_UPDATE=always` and read the difference of
-/// `tests/snapshots`. A change of `plan.json` that removes or renames a field needs a new version of
-/// its schema too.
+/// To accept a change on purpose, run this test with `INSTA_UPDATE=always` and read the
+/// difference of `tests/snapshots`. A change of `plan.json` that removes or renames a field needs
+/// a new version of its schema too.
 #[test]
 fn convert_fixture_roots_equal_snapshots() {
     for (name, place, args) in [
@@ -182,7 +183,7 @@ fn convert_fixture_roots_equal_snapshots() {
 }
 
 /// Verdict, layer and reason of a path.
-fn fate(place: &Place, path: &str) -> String {
+fn verdict_of(place: &Place, path: &str) -> String {
     let manifest = place.manifest("ctx");
     let record = manifest.iter().find(|record| record["path"] == path);
     let Some(record) = record else { return "absent".to_owned() };
@@ -191,7 +192,7 @@ fn fate(place: &Place, path: &str) -> String {
 }
 
 #[test]
-fn each_sort_of_path_has_its_fate() {
+fn plan_each_path_kind_gets_expected_verdict() {
     let place = debian();
     place.convert("ctx", &[] as &[&str]).ends(0);
     for (path, expected) in [
@@ -228,7 +229,7 @@ fn each_sort_of_path_has_its_fate() {
         ),
         ("/tmp/scratch", "drop -: temporary files"),
     ] {
-        assert_eq!(fate(&place, path), expected, "{path}");
+        assert_eq!(verdict_of(&place, path), expected, "{path}");
     }
     let deletions = String::from_utf8(place.unpacked("ctx", "deletions.list")).unwrap();
     assert!(deletions.lines().any(|line| line == "/usr/share/tool/deleted"), "{deletions}");
@@ -246,9 +247,10 @@ fn each_sort_of_path_has_its_fate() {
     assert!(!places.iter().any(|path| path.as_str().unwrap().starts_with("/var/lib/dpkg")), "{places:?}");
 }
 
-/// What a person looks for in the archive is not behind thousands of files that package scripts make.
+/// Local files precede thousands of files that package scripts generate, so that users find them
+/// in the archive.
 #[test]
-fn the_delta_has_the_administrators_files_first() {
+fn delta_local_files_come_first() {
     let place = debian();
     // One inode of the administrator's and of dpkg's.
     fixture::lay(&place.path("machine"), "hard - - /srv/app/link /var/lib/dpkg/info/old.list\n");
@@ -304,7 +306,7 @@ fn threads_and_repetition_change_no_byte() {
 }
 
 #[test]
-fn the_machine_is_left_as_it_was() {
+fn convert_leaves_machine_unchanged() {
     let place = debian();
     let paths = paths(&place.path("machine"));
     // Access before modification: the next read would be seen (mount(8), relatime).
@@ -386,23 +388,24 @@ fn files_that_are_rewritten_keep_their_attributes_and_their_links() {
 }
 
 #[test]
-fn a_damaged_database_is_named_by_line_and_the_rest_goes_on() {
+fn convert_damaged_database_reports_line_and_continues() {
     let place = debian();
     let status = place.path("machine").join("var/lib/dpkg/status");
     let text = fs::read_to_string(&status).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|line| *line == "Package: tool").unwrap();
-    let damaged = [&lines[..=at], &["this is no field"], &lines[at + 1..]].concat().join("\n") + "\n";
+    let damaged = [&lines[..=at], &["this is not a field"], &lines[at + 1..]].concat().join("\n") + "\n";
     fs::write(&status, damaged).unwrap();
     let said = format!("/var/lib/dpkg/status: line {}", at + 2);
     place.convert("ctx", &[] as &[&str]).ends(3).says(&["incomplete: 1 objects", &said]);
     assert!(place.path("ctx").join("COMPLETE").exists());
-    assert_eq!(fate(&place, "/usr/bin/ls"), "keep packages: package coreutils");
+    assert_eq!(verdict_of(&place, "/usr/bin/ls"), "keep packages: package coreutils");
 }
 
-/// A registry may have an image that is closer to an old machine; but what is known is what the file holds.
+/// A registry can have an image that is closer to an old machine, but only the contents of the
+/// file are known.
 #[test]
-fn an_image_that_was_given_as_a_file_is_the_one_that_is_built_from() {
+fn convert_base_from_file_builds_from_that_image() {
     let place = Place::new();
     let root = |name: &str, version: &str| {
         let status = format!(

@@ -27,7 +27,8 @@ fn objects() -> impl Strategy<Value = Vec<Object>> {
     proptest::collection::vec(object, 0..24)
 }
 
-/// Fixture lines of a tree; an object whose parent is no directory is left out, the first at a path stays.
+/// Returns the fixture lines of a tree. Skips objects whose parent is not a directory, and keeps
+/// the first object at a path.
 fn lines(objects: &[Object]) -> String {
     let mut text = "file 0644 0:0 /etc/os-release \"ID=x\\n\"\n".to_owned();
     let mut kinds: BTreeMap<Vec<u8>, &str> = BTreeMap::new();

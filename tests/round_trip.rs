@@ -1,4 +1,5 @@
-//! Machine to context to image and back: a matrix of objects, each damage alone, and random trees.
+//! Machine to context to image and back: a matrix of objects, each damage alone, and random
+//! trees.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -10,7 +11,8 @@ use support::look::{differences, look};
 use support::matrix;
 use support::tool::{Place, from_file};
 
-/// Builds `ctx` over `base`, and asks `verify`, an independent look, and a second run whether it is the machine.
+/// Builds `ctx` over `base`, then compares the result with the machine: by `verify`, by an
+/// independent comparison, and by a second run.
 #[track_caller]
 fn proves(place: &Place, ctx: &str, exceptions: &[&str]) {
     let built = format!("built-{ctx}");
@@ -52,7 +54,7 @@ fn matrix_place() -> Place {
 }
 
 #[test]
-fn the_matrix_over_a_base_that_is_known() {
+fn round_trip_matrix_over_known_base() {
     let place = matrix_place();
     let tar = place.pack("base");
     place.convert("ctx", &from_file(&tar)).ends(0);
@@ -63,14 +65,14 @@ fn the_matrix_over_a_base_that_is_known() {
 }
 
 #[test]
-fn the_matrix_over_a_base_that_is_not_known() {
+fn round_trip_matrix_over_unknown_base() {
     let place = matrix_place();
     place.convert("ctx", &["--base", "debian:12", "--base-from", "none"]).ends(0);
     proves(&place, "ctx", &[]);
 }
 
 #[test]
-fn the_matrix_from_scratch() {
+fn round_trip_matrix_from_scratch() {
     let place = Place::new();
     place.root("machine", &matrix::matrix().1);
     place.convert("ctx", &[] as &[&str]).ends(0);
@@ -83,7 +85,8 @@ fn the_matrix_from_scratch() {
 /// Types that packages ship.
 const SHIPPED: &[&str] = &["file", "dir", "full-dir", "link", "to-dir", "hard"];
 
-/// A base and a machine with package databases; the machine has one package more, over objects of other types.
+/// Creates a base and a machine with package databases. The machine has one more package, over
+/// objects of other types.
 fn packaged() -> Place {
     let place = Place::new();
     let os = "dir 0755 0:0 /srv\nfile 0644 0:0 /etc/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n".to_owned();
@@ -173,7 +176,7 @@ fn small() -> Place {
     place
 }
 
-/// What is done to the image, the path that `verify` must name, and what it must say.
+/// Damage to the image, the path that `verify` must report, and the text of the report.
 const DAMAGES: &[(&str, &str, &str)] = &[
     ("file 0644 1:2 /srv/file \"Content 1 of /srv/file\\n\"", "/srv/file", "content differs"),
     ("file 0644 1:2 /srv/file \"content 1 of /srv/file\\n\\n\"", "/srv/file", "bytes, expected"),
@@ -255,7 +258,7 @@ fn spoiled(place: &Place, to: &str, name: &str, spoil: impl FnOnce(&Path)) {
 type Damage<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
 
 #[test]
-fn a_context_that_is_not_whole_builds_nothing() {
+fn apply_incomplete_context_changes_nothing() {
     let place = small();
     let before = look(&place.path("base"));
     let flip = |path: &Path| {
@@ -289,23 +292,23 @@ fn a_context_that_is_not_whole_builds_nothing() {
 }
 
 #[test]
-fn a_base_that_is_not_the_one_that_was_seen_is_named() {
+fn apply_other_base_reports_base() {
     let place = small();
     place.copy("base", "other");
     fixture::lay(&place.path("other"), "file 0644 0:0 /usr/lib/given taken");
     let applied = place.apply("ctx", "other", &[]).ends(5);
     applied.says(&["/usr/lib/given: the base image has it", "--base-from FILE", "--packages carry"]);
-    // What only differs in metadata is mended without its content.
-    place.copy("base", "mended");
+    // `apply` corrects a difference in metadata without the content.
+    place.copy("base", "corrected");
     fixture::lay(
-        &place.path("mended"),
+        &place.path("corrected"),
         "file 4711 5:5 /usr/lib/given given\nxattr - - /usr/lib/given user.x y",
     );
-    place.apply("ctx", "mended", &[]).ends(0);
+    place.apply("ctx", "corrected", &[]).ends(0);
 }
 
 #[test]
-fn an_apply_that_was_broken_off_is_finished_by_the_next() {
+fn apply_after_interrupted_apply_finishes() {
     let place = small();
     place.copy("base", "half");
     let half = place.path("half");

@@ -1,5 +1,6 @@
-//! The program is static and asks no name service: a static glibc that needs an account or host name loads the machine's
-//! own `libnss_*` modules, which may be of another version, and dies of them by a signal.
+//! The executable is static and uses no name service. A static glibc that looks up an account or
+//! host name loads the machine's `libnss_*` modules. If they are of another version, a signal
+//! ends the process.
 
 #![expect(clippy::disallowed_methods, reason = "the test runs the program; the program runs nothing")]
 #![allow(clippy::unwrap_used, reason = "a test; clippy.toml's exception does not reach helper functions")]
@@ -19,7 +20,7 @@ group: files sss systemd mymachines
 shadow: files sss systemd
 hosts: resolve [!UNAVAIL=return] mymachines myhostname dns
 ";
-/// What Debian, Ubuntu, Fedora and domain members have for hosts.
+/// `hosts` lines of Debian, Ubuntu, Fedora and domain members.
 const HOSTS: [&str; 5] = [
     "files dns",
     "files mymachines mdns4_minimal [NOTFOUND=return] dns myhostname",
@@ -27,10 +28,12 @@ const HOSTS: [&str; 5] = [
     "files resolve [!UNAVAIL=return] myhostname dns",
     "sss files nis wins",
 ];
-/// What account files hold after twenty years: NIS, text without fields, Latin-1, numbers that are none, no last newline.
+/// Account file as found on old machines: NIS, text without fields, Latin-1, invalid numbers, no
+/// final newline.
 const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n+::::::\n-eve\n\nno fields\nj\xf6rg:x:1000:1000::/home/j:\nn:x:-1:4294967296:::\n:::::::::\nlast:x:7:7::/";
 
-/// Little-endian number of `length` bytes in an ELF file; both of our architectures are little-endian.
+/// Returns the little-endian number of `length` bytes in an ELF file. Both supported
+/// architectures are little-endian.
 fn number(elf: &[u8], at: usize, length: usize) -> usize {
     elf[at..at + length].iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte))
 }
@@ -47,14 +50,15 @@ fn segments(elf: &[u8]) -> Vec<(usize, usize, usize)> {
 }
 
 #[test]
-fn the_program_needs_no_loader_and_no_library() {
+fn executable_needs_no_loader_and_no_library() {
     const PT_DYNAMIC: usize = 2;
     const PT_INTERP: usize = 3;
     const DT_NEEDED: usize = 1;
     let elf = fs::read(PROGRAM).unwrap();
     for (kind, offset, size) in segments(&elf) {
         assert_ne!(kind, PT_INTERP, "the program names a loader: it is not static");
-        // A static program that can be loaded anywhere has the segment too, without libraries in it.
+        // A static program that can be loaded anywhere has the segment too, without libraries in
+        // it.
         if kind == PT_DYNAMIC {
             let tags = elf[offset..offset + size].chunks_exact(16).map(|entry| number(entry, 0, 8));
             assert!(
@@ -81,8 +85,8 @@ fn bare_root() -> tempfile::TempDir {
     root
 }
 
-/// Runs `inspect` in the root under strace, in mount and PID name spaces of its own so that no mount outlives the test;
-/// gives the exit code and the trace.
+/// Runs `inspect` in the root under strace and returns the exit code and the trace. The mount and
+/// PID namespaces are new, so that no mount remains after the test.
 fn inspect_in(root: &Path) -> (Option<i32>, String) {
     let script = "mount -t proc proc \"$1/proc\" && exec strace -f -qq -e trace=%file,%network -o \"$2\" chroot \"$1\" \
                   /vm2docker-self inspect --verbose";
@@ -101,8 +105,8 @@ fn inspect_in(root: &Path) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
-/// Needs root (chroot, mount) and strace (`apt-get install strace`). Without them there is nothing that this could show,
-/// and it fails rather than passing unseen.
+/// Requires root (chroot, mount) and strace (`apt-get install strace`). Fails without them,
+/// because it could check nothing.
 #[test]
 fn no_name_service_module_is_asked_for_in_a_bare_root() {
     assert!(rustix::process::geteuid().is_root(), "needs root, for chroot");
@@ -120,8 +124,8 @@ fn no_name_service_module_is_asked_for_in_a_bare_root() {
     assert!(!trace.contains("+++ killed by"), "ended by a signal");
 }
 
-/// A network of the calling thread's own, in which the one name server there is says that `store.corp.example` is 127.0.0.1, and
-/// `hole.corp.example` 127.0.0.2 and ::1.
+/// Moves the calling thread to a new network namespace with one DNS server. It resolves
+/// `store.corp.example` to 127.0.0.1, and `hole.corp.example` to 127.0.0.2 and ::1.
 fn own_network() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
@@ -155,7 +159,7 @@ fn answer(question: &[u8]) -> Vec<u8> {
     [&question[..2], &header, name, &record.unwrap_or_default()].concat()
 }
 
-/// What the first client says first.
+/// Returns the first bytes that the first client sends.
 fn greeting(listener: &TcpListener) -> Vec<u8> {
     listener.set_nonblocking(true).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -168,7 +172,7 @@ fn greeting(listener: &TcpListener) -> Vec<u8> {
                 said.truncate(got);
                 return said;
             }
-            Err(_) => assert!(Instant::now() < deadline, "nobody comes"),
+            Err(_) => assert!(Instant::now() < deadline, "no client connects"),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -195,9 +199,10 @@ fn has_name(said: &[u8], name: &[u8]) -> bool {
     said.windows(name.len()).any(|part| part == name)
 }
 
-/// By resolv.conf and its search list alone, in roots whose nsswitch.conf names what systemd and sssd bring.
+/// The name is resolved only with `resolv.conf` and its search list, even if `nsswitch.conf`
+/// names modules of systemd and sssd.
 #[test]
-fn a_name_is_found_whatever_the_machine_finds_names_with() {
+fn resolver_any_nsswitch_conf_resolves_name() {
     assert!(rustix::process::geteuid().is_root(), "needs root, for chroot");
     own_network();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -230,7 +235,8 @@ fn a_name_is_found_whatever_the_machine_finds_names_with() {
     }
 }
 
-/// An address that swallows what is sent to it costs its time, and the other family's is tried then.
+/// If an address drops all packets, the client waits for its timeout and then tries the address
+/// of the other family.
 #[test]
 fn behind_a_black_hole_the_next_address_is_tried() {
     assert!(rustix::process::geteuid().is_root(), "needs root, for chroot");
@@ -241,13 +247,14 @@ fn behind_a_black_hole_the_next_address_is_tried() {
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&hole, &std::net::SocketAddr::from(([127, 0, 0, 2], port))).unwrap();
     rustix::net::listen(&hole, 0).unwrap();
-    // The kernel keeps a connection or two that nobody accepts, and from then on answers none.
+    // The kernel queues one or two connections that the server does not accept, and then answers
+    // no more.
     let short = Duration::from_millis(200);
     let swallowed = std::iter::repeat_with(|| {
         std::net::TcpStream::connect_timeout(&([127, 0, 0, 2], port).into(), short)
     });
     let kept: Vec<_> = swallowed.map_while(Result::ok).take(10).collect();
-    assert!(kept.len() < 10, "it is no black hole");
+    assert!(kept.len() < 10, "the address accepts connections");
     let root = root_with_context("files dns");
     let mut child = Command::new("chroot")
         .arg(root.path())

@@ -95,7 +95,8 @@ fn include_secrets_valid_key_encrypts_withheld_files() {
     assert!(ignored.starts_with("*\n") && !ignored.contains("secrets"), "{ignored}");
 }
 
-/// Decrypts several chunks with GnuPG: encrypted to an elliptic-curve subkey and to an RSA primary key.
+/// GnuPG decrypts several chunks, encrypted to an elliptic-curve subkey and to an RSA primary
+/// key.
 #[test]
 fn include_secrets_large_files_are_decrypted_by_gnupg() {
     if !Path::new("/usr/bin/gpg").exists() {

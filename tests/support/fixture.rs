@@ -13,8 +13,9 @@
 //! gone  -    -   /srv/file
 //! ```
 //!
-//! A word may be quoted; `\n`, `\t`, `\xNN` and a backslash before any other character work in all words. Missing
-//! parents are made. Every object gets the same modification time; a later line replaces an earlier object.
+//! A word may be quoted; `\n`, `\t`, `\xNN` and a backslash before any other character work in
+//! all words. Missing parents are made. Every object gets the same modification time; a later
+//! line replaces an earlier object.
 
 use md5::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
@@ -107,7 +108,7 @@ fn text_of(word: &[u8]) -> &str {
     std::str::from_utf8(word).unwrap()
 }
 
-/// Where the absolute path lies beneath the root.
+/// Returns the location of the absolute path in the root.
 pub(crate) fn beneath(root: &Path, path: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap()))
 }
@@ -189,7 +190,8 @@ fn random(length: u64) -> Vec<u8> {
     bytes
 }
 
-/// The kernel's form of an ACL (`linux/posix_acl_xattr.h`): version 2, then tag, permissions, number.
+/// Returns an ACL in the kernel's format (`linux/posix_acl_xattr.h`): version 2, then tag,
+/// permissions, ID.
 fn acl(text: &str) -> Vec<u8> {
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for entry in text.split(',') {
@@ -220,7 +222,7 @@ pub(crate) struct Deb<'a> {
     pub(crate) status: &'a str,
     /// Further fields of its stanza, with line ends.
     pub(crate) fields: &'a str,
-    /// Its paths, absolute; digests come from what lies there now. Parents are added.
+    /// Its absolute paths. Digests are those of the present files. Parents are added.
     pub(crate) files: &'a [&'a str],
     /// Those of them that are conffiles.
     pub(crate) conffiles: &'a [&'a str],
@@ -228,7 +230,7 @@ pub(crate) struct Deb<'a> {
     pub(crate) scripts: &'a [&'a str],
 }
 
-/// Writes a dpkg database for packages whose files lie beneath `root`.
+/// Writes a dpkg database for packages whose files are in `root`.
 pub(crate) fn dpkg(root: &Path, packages: &[Deb<'_>]) {
     let (mut status, mut text) = (String::new(), String::new());
     let mut file = |name: &str, content: &str| {

@@ -8,7 +8,8 @@ use vm2docker_self::context::tar::Writer;
 use vm2docker_self::model::escape::{display, hex};
 use vm2docker_self::model::tree::{Kind, Node, Stat};
 
-/// A line per member: `d path`, `f path content`, `l path target` (symbolic), `h path first` (hard link).
+/// Returns an archive with one member per line: `d path`, `f path content`, `l path target`
+/// (symbolic), `h path first` (hard link).
 pub(crate) fn tar(text: &str) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -89,7 +90,8 @@ pub(crate) const LAYERS: [&str; 3] = [
      f var/lib/dpkg/status Package:upper",
 ];
 
-/// The tree that [`LAYERS`] give: as `find -printf '%y %p'`, with the group of hard links and the layer's mode.
+/// Tree of [`LAYERS`], in the format of `find -printf '%y %p'`, with the group of hard links and
+/// the layer's mode.
 pub(crate) const TREE: &str = "d / 755
 f /both 700
 d /etc 700

@@ -99,7 +99,8 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     names.map(value).collect()
 }
 
-/// What differs between machine and image, a line a path. Times count for the files of `carried`.
+/// Returns the differences between machine and image, one line per path. Times count for the
+/// files of `carried`.
 pub(crate) fn differences(machine: &Listing, image: &Listing, carried: &BTreeSet<Vec<u8>>) -> Vec<String> {
     let paths: BTreeSet<&Vec<u8>> = machine.keys().chain(image.keys()).collect();
     let mut lines = Vec::new();
@@ -118,8 +119,9 @@ pub(crate) fn differences(machine: &Listing, image: &Listing, carried: &BTreeSet
     lines
 }
 
-/// What no reader may change: access, modification and change time, with nanoseconds. To read a link changes its
-/// access time, and no flag keeps the kernel from that, so it is left out for links.
+/// Returns the timestamps that a reader must not change: access, modification and change time,
+/// with nanoseconds. Reading a link changes its access time, and no flag prevents this, so the
+/// access time of links is omitted.
 pub(crate) fn times(paths: &[PathBuf]) -> Vec<(PathBuf, [i64; 6])> {
     let times = |path: &PathBuf| {
         let meta = std::fs::symlink_metadata(path).unwrap();

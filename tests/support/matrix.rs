@@ -122,7 +122,8 @@ pub(crate) fn types(base: &mut String, machine: &mut String, directory: &str, ty
     }
 }
 
-/// Hard links: names of one inode in brackets, a content to each, for the base and for the machine.
+/// Hard links: names of one inode in brackets, a content to each, for the base and for the
+/// machine.
 const INODES: &[(&str, &str)] = &[
     ("[ab]1", "[a]1 [b]1"),
     ("[a]1 [b]1", "[ab]1"),

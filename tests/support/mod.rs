@@ -1,5 +1,5 @@
-//! What the tests of the whole program share: fixture roots written as text, the binary, and a look at a root that
-//! has no code in common with it.
+//! Shared parts of the integration tests: fixture roots written as text, the executable, and a
+//! comparison of roots that shares no code with it.
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod fixture;

@@ -1,4 +1,5 @@
-//! The part of JSON Schema that `vm2docker-self generate schema` uses, without tolerance for fields it does not name.
+//! The part of JSON Schema that `vm2docker-self generate schema` uses, without tolerance for
+//! fields it does not name.
 
 use super::tool::run;
 use serde_json::Value;

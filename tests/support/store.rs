@@ -24,7 +24,8 @@ pub(crate) enum Manner {
     Plain,
     /// Stores the object, returns its SHA-256 (RFC 9530), denies GET.
     Digest,
-    /// Stores the object, allows GET, and returns the digest of the response (RFC 9530, section 2).
+    /// Stores the object, allows GET, and returns the digest of the response (RFC 9530, section
+    /// 2).
     Answers,
     /// Stores the object, returns its MD5 as ETag as S3 does, denies GET.
     Tag,
@@ -46,7 +47,8 @@ pub(crate) enum Manner {
     Redirects(String),
     /// Speaks tus. `checks`: verifies checksums of parts; `shows`: allows GET.
     Tus { checks: bool, shows: bool },
-    /// Speaks tus, claims to verify checksums, and stores another byte at this offset of each part.
+    /// Speaks tus, claims to verify checksums, and stores another byte at this offset of each
+    /// part.
     LyingTus(usize),
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// The binary under test.
 pub(crate) fn binary() -> Command {
     let mut binary = command(env!("CARGO_BIN_EXE_vm2docker-self"));
-    // What is tested here must not depend on what the network says; the tests of the network take this back.
+    // Tests must not depend on the network; the tests of the network unset this.
     binary.env("VM2DOCKER_OFFLINE", "true");
     binary
 }
@@ -63,7 +63,8 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
 /// A directory for one test: `machine`, `base`, `built` and `ctx` are its usual names.
 pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
-    /// Contexts hold the binary, and are synced: memory is the place for them where there is some.
+    /// Contexts hold the binary, and are synced: memory is the place for them where there is
+    /// some.
     memory: tempfile::TempDir,
 }
 
@@ -111,7 +112,7 @@ impl Place {
         }
     }
 
-    /// What an engine does with the context: `base` copied to `built`, then both layers.
+    /// Builds the context like an engine: copies `base` to `built`, then adds both layers.
     pub(crate) fn build(&self, ctx: &str, built: &str) -> Ran {
         self.copy("base", built);
         let ctx_path = self.path(ctx);
