@@ -8,9 +8,9 @@ use std::str::FromStr;
 pub struct Args {
     options: Vec<(String, String)>,
     flags: Vec<String>,
-    /// Words before `--` that are no option.
+    /// Words before `--` that are not options.
     pub words: Vec<String>,
-    /// What follows `--`.
+    /// Words after `--`.
     pub command: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! `trace-audit`: does a run change anything but its output, start a program, or use a call that nobody expects?
+//! `trace-audit`: checks that a run changes only its output, starts no program and makes only
+//! expected system calls.
 
 use crate::Result;
 use crate::args::Args;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// `ioctl`s that only ask: terminal settings and sizes, bytes that wait.
 const ASKING: &[u64] = &[libc::TCGETS, 0x802c_542a, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO];
 
-/// What a run may do.
+/// Rules that a run must follow.
 struct Rules {
     out: PathBuf,
     partial: Vec<u8>,
@@ -70,7 +71,8 @@ impl Rules {
             broken.push("not in the list of expected calls".to_owned());
         }
         if CHANGING.contains(&name) && call.changes() {
-            // Where the output gets its name, the directory is put on the disk, and nothing else is done to it.
+            // Where the output gets its name, the directory is put on the disk, and nothing else
+            // is done to it.
             let is_parent = |file: &Path| name == "fsync" && Some(file) == self.out.parent();
             let outside = call.files().into_iter().filter(|file| !self.allows(file) && !is_parent(file));
             broken.extend(outside.map(|file| format!("changes {}", file.display())));
@@ -95,12 +97,12 @@ impl Rules {
                 let writes = is_shared && protection & libc::PROT_WRITE != 0;
                 (writes && !self.allows(&file(fifth))).then(|| "maps a file for writing".to_owned())
             }
-            // Netlink asks the kernel, nobody else.
+            // A netlink socket reaches only the kernel.
             "socket" => (first as i32 != libc::AF_NETLINK).then(|| "opens a socket".to_owned()),
-            // A mount namespace of its own, in which what is mounted is made read-only where it is; that nothing changes
-            // outside shows the mount table afterwards.
+            // The run remounts file systems read-only in a mount namespace of its own. The
+            // comparison of the mount table afterwards shows whether anything changed outside.
             "unshare" => (first != libc::CLONE_NEWNS as u64).then(|| format!("unshare {first:#x}")),
-            "mount" => (!only_closes(fourth)).then(|| format!("mount with flags {fourth:#x}")),
+            "mount" => (!only_restricts(fourth)).then(|| format!("mount with flags {fourth:#x}")),
             "ioctl" => (!ASKING.contains(&second)).then(|| format!("ioctl {second:#x}")),
             "fcntl" => {
                 let acts = matches!(
@@ -121,7 +123,7 @@ impl Rules {
         }
     }
 
-    /// What is read by a descriptor without `O_NOATIME` shows afterwards that it was read.
+    /// Reports a read through a descriptor without `O_NOATIME`, which changes the access time.
     fn leaves_access_time(&self, call: &Call) -> Option<String> {
         let fd = call.arguments[0] as i32;
         let file = call.descriptor(fd);
@@ -137,19 +139,21 @@ impl Rules {
             || is_partial
             || bytes == b"/dev/null"
             || is_own_score(bytes)
-            // Pipes, sockets, memory: no file that anybody else sees.
+            // Pipes, sockets and memory are not visible to other processes as files.
             || !bytes.starts_with(b"/")
             || bytes.starts_with(b"/memfd:")
     }
 }
 
-/// Where a process asks to be the first to go when memory runs out.
+/// Whether the file is the `oom_score_adj` of a process, which makes the OOM killer select it
+/// first.
 fn is_own_score(file: &[u8]) -> bool {
     file.starts_with(b"/proc/") && file.ends_with(b"/oom_score_adj")
 }
 
-/// Whether the flags of `mount(2)` only take rights away from a mount, or only cut off what would be told to others.
-fn only_closes(flags: u64) -> bool {
+/// Whether the flags of `mount(2)` only make a mount read-only or only stop the propagation to
+/// other namespaces.
+fn only_restricts(flags: u64) -> bool {
     let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
     flags & read_only == read_only || flags & !libc::MS_REC == libc::MS_SLAVE
 }

@@ -1,4 +1,5 @@
-//! `bad-fs`: file systems that hang, dawdle, fail or change, mounted in the root that is converted, and as that root.
+//! `bad-fs`: converts a root with a file system that hangs, is slow, fails or changes, mounted
+//! inside the root or as the root.
 
 use crate::Result;
 use crate::args::Args;
@@ -17,9 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How much longer than undisturbed a run may take that has such a file system in its root.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a run that hangs may take to end when it is told to.
+/// Maximum time that a hanging run takes to end after a signal.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// Where they are mounted: where the walk comes by, and where configuration is looked for by name.
+/// Where they are mounted: where the walk comes by, and where configuration is looked for by
+/// name.
 const PLACES: &[&str] = &[
     "mnt/bad",
     "home/eve/remote",
@@ -35,7 +37,8 @@ const FILES: usize = 20;
 /// How often a file that changes is read before it is given up.
 const TRIES: usize = 3;
 
-/// `bad-fs --root DIR [--modes NAME,...] -- COMMAND...`; `{root}` in the command is the root; makes DIR.
+/// Runs `bad-fs --root DIR [--modes NAME,...] -- COMMAND...`. `{root}` in the command is replaced
+/// by the root. Creates DIR.
 pub fn run(words: &[String]) -> Result<bool> {
     let args = Args::parse(words, &[trial::OPTIONS, &["root", "modes"]].concat(), &[])?;
     let root = args.one("root").map(PathBuf::from).ok_or("--root DIR is missing")?;
@@ -65,7 +68,7 @@ pub fn run(words: &[String]) -> Result<bool> {
 fn modes(names: &str) -> Result<Vec<Mode>> {
     let mode = |name| match name {
         "hang" => Ok(Mode::Hang),
-        // Longer than anybody waits; as the root itself it is made shorter.
+        // Longer than a run waits. If the file system is the root itself, the delay is shorter.
         "slow" => Ok(Mode::Slow(Duration::from_secs(60))),
         "eio" => Ok(Mode::Eio),
         "changing" => Ok(Mode::Changing),
@@ -86,7 +89,8 @@ struct BadFs {
 }
 
 impl BadFs {
-    /// Mounted in the root it is none of the machine's disks: nobody looks at it, and a finding says so.
+    /// Checks a mount inside the root: it is not one of the machine's disks, so the run does not
+    /// read it and reports a finding.
     fn inside(&mut self) -> Result<()> {
         let usual = self.convert(&self.root.clone(), GRACE * 4)?.1;
         for mode in self.modes.clone() {
@@ -99,7 +103,7 @@ impl BadFs {
                 let place = format!("{mode:?} at /{place}");
                 match status {
                     None => self.problem(&format!("{place}: no end after {} s", took.as_secs())),
-                    Some(status) if matches!(status.code(), Some(0 | 3)) => self.is_told(&place),
+                    Some(status) if matches!(status.code(), Some(0 | 3)) => self.is_reported(&place),
                     Some(status) => self.problem(&format!("{place}: {}", trial::ended(status))),
                 }
                 if !touched.is_empty() {
@@ -111,7 +115,7 @@ impl BadFs {
         Ok(())
     }
 
-    fn is_told(&mut self, place: &str) {
+    fn is_reported(&mut self, place: &str) {
         let path = place.split_once('/').map_or("", |(_, path)| path);
         let findings = self.findings();
         if !findings.lines().any(|line| contents::value(line, "path") == Some(format!("/{path}"))) {
@@ -119,14 +123,14 @@ impl BadFs {
         }
     }
 
-    /// Given as the root it is read, and what it does not give is told.
+    /// Checks a mount as the root: the run reads it and reports the files that it cannot read.
     fn as_root(&mut self) -> Result<()> {
         self.convert(&self.root.clone(), GRACE * 4)?;
         let expected = self.digests()?;
         for mode in self.modes.clone() {
             let mode = match mode {
                 Mode::Hang => {
-                    self.ends_when_told()?;
+                    self.ends_after_signal()?;
                     continue;
                 }
                 Mode::Slow(_) => Mode::Slow(Duration::from_millis(1)),
@@ -145,7 +149,7 @@ impl BadFs {
             }
             self.compare(mode, &expected, &self.digests()?);
             if wanted == 3 {
-                self.losses_are_told(mode);
+                self.losses_are_reported(mode);
             }
             if mode == Mode::Changing {
                 self.is_retried(&counts);
@@ -154,7 +158,7 @@ impl BadFs {
         Ok(())
     }
 
-    /// What is not faulty is as it was.
+    /// Checks that the files without faults are unchanged.
     fn compare(&mut self, mode: Mode, expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>) {
         let wanted = |path: &str| !path.contains(FAULTY) || matches!(mode, Mode::Slow(_));
         let wrong: Vec<&str> = expected
@@ -172,9 +176,9 @@ impl BadFs {
         }
     }
 
-    fn losses_are_told(&mut self, mode: Mode) {
+    fn losses_are_reported(&mut self, mode: Mode) {
         let findings = self.findings();
-        let told = |path: &str| {
+        let reported = |path: &str| {
             let is_loss = |line: &&str| line.contains(r#""severity":"loss""#);
             let is_it = |line: &str| contents::value(line, "path").as_deref() == Some(path);
             findings.lines().filter(is_loss).any(is_it)
@@ -184,8 +188,8 @@ impl BadFs {
         if mode == Mode::Eio {
             expected.push(format!("/srv/{FAULTY}-directory"));
         }
-        for path in expected.iter().filter(|path| !told(path)) {
-            self.problem(&format!("{mode:?} as the root: {path} is not told as a loss"));
+        for path in expected.iter().filter(|path| !reported(path)) {
+            self.problem(&format!("{mode:?} as the root: {path} is not reported as a loss"));
         }
     }
 
@@ -199,9 +203,10 @@ impl BadFs {
         }
     }
 
-    /// A run that hangs in the kernel ends when it is told to, and leaves nothing. Of a call that the file system's server
-    /// has taken the kernel lets go only when that has answered, or is gone.
-    fn ends_when_told(&mut self) -> Result<()> {
+    /// Checks that a run that hangs in the kernel ends after a signal and leaves no files. If the
+    /// FUSE server has accepted a request, the kernel interrupts the call only after the server
+    /// has answered or ended.
+    fn ends_after_signal(&mut self) -> Result<()> {
         self.trial.clear()?;
         let mounted = Mounted::new(&self.root, &self.place, Mode::Hang, "fuse.badfs")?;
         let mut child = self.start(&self.place.clone())?;

@@ -18,7 +18,7 @@ pub struct Call {
     pub pid: Pid,
     /// The call's number.
     pub number: i64,
-    /// What it is called with.
+    /// Arguments of the call.
     pub arguments: [u64; 6],
 }
 
@@ -71,7 +71,7 @@ impl Call {
         operands(self.name()).iter().map(|operand| self.file(*operand, follows)).collect()
     }
 
-    /// The call and what it is made on, for people.
+    /// Returns the call and the files of its arguments as text.
     pub fn describe(&self) -> String {
         let files: Vec<String> = self.files().iter().map(|file| file.display().to_string()).collect();
         format!("{}({})", self.name(), files.join(", "))
@@ -83,7 +83,8 @@ impl Call {
         bytes.map_or(0, u64::from_le_bytes)
     }
 
-    /// Whether the descriptor in this place is that of a file with a name: no pipe, socket, memory or terminal.
+    /// Whether the descriptor in this argument is a file with a name, not a pipe, a socket,
+    /// memory or a terminal.
     pub fn is_file(&self, place: usize) -> bool {
         let path = self.descriptor(self.arguments[place] as i32);
         let path = path.as_os_str().as_bytes();
@@ -106,7 +107,8 @@ impl Call {
         }
     }
 
-    /// What a path argument leads to: every link before the last name followed, the last one if the call does.
+    /// Resolves a path argument. Follows each link before the last name, and a link in the last
+    /// name if the call follows it.
     fn resolve(&self, directory: i32, place: usize, follows: bool) -> PathBuf {
         let text = self.text(self.arguments[place]);
         let base = match directory {
@@ -129,7 +131,7 @@ impl Call {
         })
     }
 
-    /// What a descriptor stands for.
+    /// Returns the file of a descriptor.
     pub fn descriptor(&self, fd: i32) -> PathBuf {
         std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).unwrap_or_default()
     }

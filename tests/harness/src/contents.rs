@@ -1,4 +1,4 @@
-//! What a context holds, read by other programs and by a few lines of our own: nothing of the program's code.
+//! Reads a context with other programs and a few lines of code, without code of vm2docker-self.
 
 use crate::Result;
 use crate::seal;
@@ -31,8 +31,8 @@ fn unpack(path: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The regular files of an archive with all members of each name, in order. Of PAX records none matters here: names are
-/// short and files small.
+/// Returns the regular files of an archive with all members of each name, in order. Ignores PAX
+/// records, because names are short and files are small here.
 pub fn members(archive: &[u8]) -> BTreeMap<String, Vec<&[u8]>> {
     let mut members: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
     let mut at = 0;

@@ -1,4 +1,5 @@
-//! `error-points`: does a run that gets an error from the kernel, at any of its calls, fail cleanly or say what is lost?
+//! `error-points`: checks that a run fails cleanly or reports its losses if the kernel returns an
+//! error from any of its calls.
 
 use crate::Result;
 use crate::args::Args;
@@ -13,7 +14,7 @@ use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// Exit codes that the program has; any other is no planned end.
+/// Exit codes of vm2docker-self. Any other code is unexpected.
 const CODES: &[i32] = &[0, 1, 2, 3, 5, 10, 20];
 
 /// `error-points --class CLASS... --errno NAME... [--first N] -- COMMAND...`.
@@ -141,13 +142,13 @@ impl<'a> Probe<'a> {
         findings.lines().filter(|line| !self.usual_findings.contains(*line)).count()
     }
 
-    /// What is lost must be told in a whole context.
+    /// Checks that the context is complete and that its findings report the loss.
     fn judge_loss(&self) -> Option<String> {
         if let Err(what) = seal::check(&self.trial.out) {
             return Some(format!("exit 3, not whole: {what}"));
         }
-        let is_told = self.findings().lines().any(|line| line.contains(r#""severity":"loss""#));
-        (!is_told).then(|| "exit 3 without a loss in findings.jsonl".to_owned())
+        let is_reported = self.findings().lines().any(|line| line.contains(r#""severity":"loss""#));
+        (!is_reported).then(|| "exit 3 without a loss in findings.jsonl".to_owned())
     }
 }
 

@@ -1,5 +1,5 @@
-//! `exchange`: directories that are swapped with links to a victim's, outside the root, while the root is converted.
-//! Nothing of the victim may be in any context.
+//! `exchange`: replaces directories with links to a victim's directories outside the root, while
+//! the root is converted. No context may contain files of the victim.
 
 use crate::Result;
 use crate::args::Args;
@@ -17,16 +17,19 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// What the victim's files hold, and how those are called that only it has. Nothing else has either text.
+/// Content of the victim's files, and the name of the files that only the victim has. No other
+/// file has either text.
 const CANARY: &str = "CANARY-5d8f0b7c1e9a4f36";
 const VICTIM_ONLY: &str = "victim-only-83c41d";
-/// Directories that are swapped: one that is walked, and those that the program looks into by name.
+/// Directories that are swapped: one that is walked, and those that the program looks into by
+/// name.
 const SWAPPED: &[&str] =
     &["home/eve/swap", "etc/systemd/system", "etc/cron.d", "var/lib/dpkg/info", "srv/a/b"];
 /// A run with fewer exchanges than this has not been raced with.
 const LEAST_IN_RUN: u64 = 10;
 
-/// `exchange --root DIR --victim DIR [--swaps N] [--runs N] [--resolver NAME] -- COMMAND...`; makes both directories.
+/// Runs `exchange --root DIR --victim DIR [--swaps N] [--runs N] [--resolver NAME] --
+/// COMMAND...`. Creates both directories.
 pub fn run(words: &[String]) -> Result<bool> {
     let known = [trial::OPTIONS, &["root", "victim", "swaps", "runs", "resolver"]].concat();
     let args = Args::parse(words, &known, &[])?;
@@ -68,7 +71,7 @@ fn filter(resolver: &str) -> Result<Option<Filter>> {
     match resolver {
         "openat2" => Ok(None),
         "enosys" => Ok(Some(Filter::failing(&openat2, Errno::ENOSYS as i32))),
-        // What old container engines' filters answer to calls that they do not know.
+        // The seccomp filters of old container engines return EPERM for unknown calls.
         "eperm" => Ok(Some(Filter::failing(&openat2, Errno::EPERM as i32))),
         _ => Err(format!("--resolver {resolver}: choose from openat2 enosys eperm").into()),
     }

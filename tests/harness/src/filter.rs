@@ -1,4 +1,4 @@
-//! seccomp filters, written by hand: which calls stop for the tracer, or are answered with an error.
+//! seccomp filters that stop selected calls for the tracer or return an error from them.
 
 use std::io;
 
@@ -47,7 +47,8 @@ impl Filter {
     /// Puts the filter on this process, for good; async-signal-safe.
     pub fn install(&self) -> io::Result<()> {
         let program = libc::sock_fprog { len: self.0.len() as u16, filter: self.0.as_ptr().cast_mut() };
-        // SAFETY: the program lives until the call has returned; the kernel copies it and writes nothing.
+        // SAFETY: the program lives until the call has returned; the kernel copies it and writes
+        // nothing.
         let done =
             unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

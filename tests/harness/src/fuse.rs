@@ -1,5 +1,5 @@
-//! A FUSE server of a few lines without a library, over `/dev/fuse` (`fuse(4)`, `linux/fuse.h`), for file systems that
-//! misbehave on purpose.
+//! A small FUSE server without a library, over `/dev/fuse` (`fuse(4)`, `linux/fuse.h`), for file
+//! systems with deliberate faults.
 
 use crate::Result;
 use nix::errno::Errno;
@@ -29,9 +29,9 @@ pub enum Mode {
     Hang,
     /// Every answer takes this long.
     Slow(Duration),
-    /// What is faulty cannot be read.
+    /// Faulty files cannot be read.
     Eio,
-    /// What is faulty is another at each read, and its times say so.
+    /// Faulty files have other content at each read, and new timestamps.
     Changing,
 }
 
@@ -159,11 +159,12 @@ impl Server {
         answer.extend(error.to_le_bytes());
         answer.extend(unique);
         answer.extend(content);
-        // ENOENT: nobody waits for it any more.
+        // Ignored: ENOENT means that the request was interrupted and no process waits for the
+        // answer.
         let _ = self.device.write(&answer);
     }
 
-    /// In pieces, so that whoever unmounts need not wait for the end.
+    /// Sleeps in short intervals, so that an unmount does not wait for the end of the pause.
     fn dawdle(&self, pause: Duration) {
         let end = Instant::now() + pause;
         while Instant::now() < end && !self.over.load(Relaxed) {

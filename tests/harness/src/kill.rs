@@ -1,4 +1,5 @@
-//! `kill-points`: what does a run leave that is killed, at each of its calls that change something or at any moment?
+//! `kill-points`: checks what a killed run leaves. It is killed at each call that changes
+//! something, or at random times.
 
 use crate::Result;
 use crate::args::Args;
@@ -23,10 +24,11 @@ const NEXT_RUN_EVERY: usize = 50;
 const LEAST_INSIDE: usize = 80;
 /// Part of the signals that may come before the program handles them, in per cent.
 const MOST_UNPREPARED: usize = 20;
-/// Longest time in which a run ends after it was told to.
+/// Maximum time that a run takes to end after a signal.
 const LONGEST_END: Duration = Duration::from_secs(2);
 
-/// `kill-points [--limit N | --random N [--signal NAME]] [--clean PROGRAM] [--check SCRIPT] -- COMMAND...`.
+/// Runs `kill-points [--limit N | --random N [--signal NAME]] [--clean PROGRAM] [--check SCRIPT]
+/// -- COMMAND...`.
 pub fn run(words: &[String]) -> Result<bool> {
     let known = [trial::OPTIONS, &["limit", "random", "seed", "signal", "clean", "check"]].concat();
     let args = Args::parse(words, &known, &[])?;
@@ -135,7 +137,8 @@ fn at_random(trial: &Trial, cleaner: &Cleaner, reference: &Seal, shots: Shots) -
     if share < LEAST_INSIDE {
         problems.add(&format!("only {share} % of the kills hit a running program"), "");
     }
-    // Before a handler is there, nothing is there to be removed; that is an instant, not a share of the run.
+    // Before the run installs its handlers, there are no files to remove. That takes an instant,
+    // not a share of the run.
     if unprepared * 100 > count * MOST_UNPREPARED {
         problems.add(&format!("{unprepared} of {count} signals were not handled"), "");
     }
@@ -160,7 +163,8 @@ fn usual_duration(trial: &Trial) -> Result<Duration> {
     Ok(shortest)
 }
 
-/// What a killed run left must not hinder the next one, nor may that one touch it.
+/// Checks that the files of a killed run do not disturb the next run, and that the next run does
+/// not change them.
 fn next_run(trial: &Trial, reference: &Seal, problems: &mut Problems) -> Result<()> {
     if trial.out.exists() {
         return Ok(());
@@ -182,7 +186,8 @@ fn next_run(trial: &Trial, reference: &Seal, problems: &mut Problems) -> Result<
     Ok(())
 }
 
-/// The program's own way to remove what killed runs left, if it has one, and a script of the caller's.
+/// The program's own command that removes files of killed runs, if it has one, and the caller's
+/// script.
 pub struct Cleaner {
     program: Option<String>,
     check: Option<String>,

@@ -27,7 +27,7 @@ mod writers;
 
 use std::process::ExitCode;
 
-/// What any part of the harness may fail with; the texts are for people.
+/// Result of each part of the harness; errors are texts.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "\

@@ -1,5 +1,5 @@
-//! `mutate`: files that are written while they are converted. What a context has of each must be a state that the file
-//! ever was in, or be told in the findings.
+//! `mutate`: converts files while programs write to them. The content of each file in the context
+//! must be a state that the file was in, or a finding must report the file.
 
 use crate::Result;
 use crate::args::Args;
@@ -51,8 +51,8 @@ pub fn run(words: &[String]) -> Result<bool> {
             .problems
             .add(&format!("only {} of {} files were changed meanwhile", tally.hit, tally.cases), "");
     }
-    let Tally { cases, told, torn, torn_told, problems, .. } = tally;
-    let note = format!("{torn} torn, {torn_told} of them told; {told} told in all");
+    let Tally { cases, reported, torn, torn_reported, problems, .. } = tally;
+    let note = format!("{torn} torn, {torn_reported} of them reported; {reported} reported in total");
     report::end(&format!("mutate ({given})"), cases, &note, &problems)
 }
 
@@ -61,10 +61,10 @@ struct Tally {
     cases: usize,
     /// Changed during the run.
     hit: usize,
-    /// Named in the findings as lost or not to be relied on.
-    told: usize,
+    /// Reported in the findings as lost or unstable.
+    reported: usize,
     torn: usize,
-    torn_told: usize,
+    torn_reported: usize,
     problems: Problems,
 }
 
@@ -85,9 +85,9 @@ impl Tally {
             self.cases += 1;
             self.hit += usize::from(writer.changes() != before);
             let path = writer.path().strip_prefix(root)?.to_string_lossy().into_owned();
-            let is_told = is_told(&findings, &path);
-            self.told += usize::from(is_told);
-            self.judge(writer, &path, is_told, &digests, &members);
+            let is_reported = is_reported(&findings, &path);
+            self.reported += usize::from(is_reported);
+            self.judge(writer, &path, is_reported, &digests, &members);
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Tally {
         &mut self,
         writer: &Writer,
         path: &str,
-        is_told: bool,
+        is_reported: bool,
         digests: &BTreeMap<String, String>,
         members: &BTreeMap<String, Vec<&[u8]>>,
     ) {
@@ -108,18 +108,18 @@ impl Tally {
         };
         if !writer.was_ever(content) {
             self.torn += 1;
-            self.torn_told += usize::from(is_told);
-            if !is_told {
+            self.torn_reported += usize::from(is_reported);
+            if !is_reported {
                 let kind = path.rsplit_once('/').map_or(path, |(_, name)| name);
                 let kind = kind.split_once('-').map_or(kind, |(kind, _)| kind);
-                self.problems.add(&format!("{kind}: a torn copy that no finding tells"), path);
+                self.problems.add(&format!("{kind}: a torn copy that no finding reports"), path);
             }
         }
     }
 }
 
 /// A finding that says that this file is lost or that its content cannot be relied on.
-fn is_told(findings: &str, path: &str) -> bool {
+fn is_reported(findings: &str, path: &str) -> bool {
     let of_file = |line: &&str| {
         contents::value(line, "path").is_some_and(|found| found.trim_start_matches('/').ends_with(path))
     };

@@ -1,7 +1,7 @@
-//! Which of a run's calls are disturbed, where there are more than one wants to try.
+//! Selects the calls of a run to disturb, if there are too many to try all.
 
-/// Chooses at most `limit` of the calls in order: first those that are not just the one before once more (the hundredth
-/// block of one file), then the repeated ones, evenly.
+/// Selects at most `limit` of the calls, in order: first the calls that differ from the call
+/// before, then the repeated calls (such as the hundredth block of one file), evenly spread.
 pub fn choose(calls: &[String], limit: Option<usize>) -> Vec<usize> {
     let limit = limit.unwrap_or(calls.len());
     let is_new = |&place: &usize| place == 0 || calls[place] != calls[place - 1];
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_new_comes_before_what_repeats() {
+    fn choose_limit_prefers_new_calls_to_repeated_calls() {
         let calls: Vec<String> = "a b b b b c".split(' ').map(str::to_owned).collect();
         assert_eq!(choose(&calls, None), [0, 1, 2, 3, 4, 5]);
         assert_eq!(choose(&calls, Some(3)), [0, 1, 5]);

@@ -1,4 +1,4 @@
-//! What went wrong, grouped, and the one line that the driver puts into its table.
+//! Groups the problems of a check and prints the line that the driver adds to its table.
 
 use crate::Result;
 use std::collections::BTreeMap;

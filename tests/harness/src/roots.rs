@@ -1,4 +1,5 @@
-//! `make-root`: a small root of a Debian machine with something of every kind that the program looks at.
+//! `make-root`: creates a small root of a Debian machine with each kind of object that
+//! vm2docker-self reads.
 
 use crate::Result;
 use crate::args::Args;
@@ -50,7 +51,8 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// `make-root DIR [--files N] [--bytes N]`: beside the fixed ones, N files of N bytes each below `srv/data`.
+/// Runs `make-root DIR [--files N] [--bytes N]`: creates the fixed files, and N files of N bytes
+/// each below `srv/data`.
 pub fn run(words: &[String]) -> Result<bool> {
     let args = Args::parse(words, &["files", "bytes"], &[])?;
     let root = args.word(0, "DIR")?;

@@ -1,4 +1,5 @@
-//! Is a context whole? Decided without any code of the program: digests of all files against `COMPLETE`.
+//! Checks that a context is complete, without code of vm2docker-self: compares digests of all
+//! files with `COMPLETE`.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ pub type Seal = BTreeMap<String, String>;
 pub fn check(context: &Path) -> Result<Seal, String> {
     let text = fs::read_to_string(context.join(SEAL)).map_err(|cause| format!("{SEAL}: {cause}"))?;
     if !text.ends_with('\n') {
-        return Err(format!("{SEAL} is cut off"));
+        return Err(format!("{SEAL} is truncated"));
     }
     let mut seal = Seal::new();
     for line in text.lines() {

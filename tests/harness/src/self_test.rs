@@ -1,5 +1,6 @@
-//! `self-test`: is each check able to fail? Every check is set on a stand-in that misbehaves in the way that the check
-//! is for, and has to report it; and on one that behaves, and has to be content.
+//! `self-test`: checks that each check can fail. Each check runs on a stand-in with the fault
+//! that the check looks for and must report it. It also runs on a stand-in without a fault and
+//! must pass.
 
 use crate::Result;
 use crate::args::Args;
@@ -9,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A check, the stand-in's fault, and what the report must have; no text: the check has to be content.
+/// A check, the fault of the stand-in, and a text of the report; without a text, the check must
+/// pass.
 struct Case {
     check: &'static str,
     fault: &'static str,
@@ -88,7 +90,7 @@ pub fn run(words: &[String]) -> Result<bool> {
     report::end("self-test", CASES.len(), "faults reported, or good runs passed", &problems)
 }
 
-/// What is wrong with the check's answer.
+/// Runs the check and returns the problem with its result, if any.
 fn attempt(case: &Case, place: &Path) -> Result<Option<String>> {
     let root = place.join("root");
     fs::create_dir_all(&root)?;

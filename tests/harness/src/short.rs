@@ -1,4 +1,5 @@
-//! `short-io`: a kernel that reads and writes one byte at a time, as it may. The context has to be the same.
+//! `short-io`: simulates a kernel that reads and writes one byte at a time, which is allowed. The
+//! context must be the same.
 
 use crate::Result;
 use crate::args::Args;

@@ -1,4 +1,4 @@
-//! What directories look like, to tell afterwards that nothing in them changed.
+//! Snapshots of directories, to check afterwards that nothing in them changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Everything that a change to an object's content or inode shows in; access times too, but of files only: there is no way
-/// to read a link that leaves its access time alone, and the look at a directory here would set its own.
+/// Metadata that changes with an object's content or inode. Access times are included for files
+/// only: reading a link always changes its access time, and taking the snapshot changes that of a
+/// directory.
 #[derive(PartialEq, Eq)]
 struct Object {
     inode: (u64, u64),
@@ -34,7 +35,7 @@ impl Snapshot {
         Ok(Snapshot { objects, mounts: fs::read_to_string("/proc/self/mountinfo")? })
     }
 
-    /// What is different now, a line each.
+    /// Returns the differences, one per line.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let gone = self.objects.keys().filter(|path| !now.objects.contains_key(*path));
         let gone = gone.map(|path| format!("{} is gone", path.display()));

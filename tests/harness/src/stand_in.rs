@@ -1,5 +1,5 @@
-//! `stand-in`: a converter of a few lines that works, or misbehaves in a way of one's choice. With it `self-test` shows
-//! that each check is able to fail. It reads by path, as one naively would, so that it also loses every race.
+//! `stand-in`: a small converter that works, or has a selected fault. `self-test` uses it to show
+//! that each check can fail. It opens files by path, so it also loses each race.
 
 use crate::Result;
 use crate::args::Args;

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 /// `NUMBER NAME`, a line each, from the kernel's `asm/unistd_64.h`.
 const TABLE: &str = include_str!("../syscalls.txt");
 
-/// Calls that can change something outside the process, whatever their arguments; `open` and its kind change only with
-/// the flags for it, `write` and its kind only a file of a name (`Call::changes`).
+/// Calls that can change something outside the process. `open` and similar calls change something
+/// only with certain flags, and `write` and similar calls only in a file with a name
+/// (`Call::changes`).
 pub const CHANGING: &[&str] = &[
     "open",
     "openat",

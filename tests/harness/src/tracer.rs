@@ -1,4 +1,5 @@
-//! Runs a command with all its threads and children under ptrace and asks at each chosen call what is to happen.
+//! Runs a command with all its threads and children under ptrace and asks the caller what to do
+//! at each selected call.
 
 use crate::call::Call;
 use crate::filter::Filter;
@@ -14,7 +15,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// What is done with a call that is about to be made.
+/// Action for a call that the process is about to make.
 pub enum Step {
     /// It is made.
     Go,
@@ -24,7 +25,7 @@ pub enum Step {
     Fail(Errno),
     /// It is made, and the caller sees this error all the same.
     FailAfter(Errno),
-    /// It is made with this as its third argument: so many bytes.
+    /// The call is made with this number of bytes as its third argument.
     Shorten(u64),
 }
 
@@ -49,7 +50,8 @@ pub struct Launch<'a> {
     pub limit: Duration,
 }
 
-/// Runs the command; the calls that `filter` chooses are shown to `decide`, except the `execve` that starts it.
+/// Runs the command and passes the calls that `filter` selects to `decide`, except the `execve`
+/// that starts the command.
 pub fn trace(launch: &Launch<'_>, filter: &Filter, mut decide: impl FnMut(&Call) -> Step) -> io::Result<End> {
     let leader = start(launch, filter)?;
     let mut tracer = Tracer { known: HashSet::from([leader]), started: false, failing: Vec::new() };
@@ -69,7 +71,7 @@ pub fn trace(launch: &Launch<'_>, filter: &Filter, mut decide: impl FnMut(&Call)
             Err(cause) => return Err(cause.into()),
         }
         if end.is_some() || timed_out {
-            // What the command left running is no part of it.
+            // Processes that the command left running are not part of it.
             for &pid in &tracer.known {
                 let _ = kill(pid, Signal::SIGKILL);
             }
@@ -101,7 +103,7 @@ impl Tracer {
         let resumed = match status {
             WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP) => {
                 let call = match Call::of(pid) {
-                    // The process ended while this thread, which never does by itself, stood at a call.
+                    // The process ended while this thread was stopped at a call.
                     Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
                     call => call?,
                 };
@@ -172,8 +174,8 @@ fn start(launch: &Launch<'_>, filter: &Filter) -> io::Result<Pid> {
     let mut pointers: Vec<*const libc::c_char> = arguments.iter().map(|word| word.as_ptr()).collect();
     pointers.push(std::ptr::null());
     let output = launch.output.as_raw_fd();
-    // SAFETY: the child makes only async-signal-safe calls (dup2, ptrace, raise, prctl, execvp on memory that was
-    // allocated before, _exit), so that it does not matter which locks other threads held.
+    // SAFETY: the child makes only async-signal-safe calls (dup2, ptrace, raise, prctl, execvp on
+    // memory that was allocated before, _exit), so locks that other threads held do not matter.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: as above; `pointers` ends in a null pointer and outlives the call.
@@ -210,7 +212,8 @@ struct Alarm;
 impl Alarm {
     fn every(interval: Duration) -> Self {
         extern "C" fn nothing(_: libc::c_int) {}
-        // SAFETY: the handler does nothing; an all-zero sigaction is a valid one without SA_RESTART.
+        // SAFETY: the handler does nothing; an all-zero sigaction is a valid one without
+        // SA_RESTART.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = nothing as *const () as usize;

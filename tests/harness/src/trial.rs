@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// In a command: where its output goes.
 const OUT: &str = "{out}";
-/// What the output directory is called.
+/// Name of the output directory.
 pub const NAME: &str = "ctx";
-/// What the names of unfinished ones begin with.
+/// Prefix of the names of unfinished output directories.
 pub const PARTIAL: &str = ".ctx.partial-";
 
 /// The command, its place, and what must not change meanwhile.
@@ -42,7 +42,8 @@ pub struct Trial {
 pub const OPTIONS: &[&str] = &["scratch", "watch", "seconds"];
 
 impl Trial {
-    /// `--scratch DIR` (made if it is not there), `--watch DIR` (repeatedly), `--seconds N` for the longest run.
+    /// Reads `--scratch DIR` (created if missing), `--watch DIR` (repeatable) and `--seconds N`,
+    /// the maximum time of a run.
     pub fn new(args: &Args) -> Result<Self> {
         if args.command.is_empty() {
             return Err("a command is missing: -- COMMAND..., with {out} for its output directory".into());
@@ -93,7 +94,8 @@ impl Trial {
         command.stdout(self.output.try_clone()?).stderr(self.output.try_clone()?);
         if let Some(filter) = &self.filter {
             let filter = filter.clone();
-            // SAFETY: between fork and exec only prctl is called, on memory that was allocated before.
+            // SAFETY: between fork and exec only prctl is called, on memory that was allocated
+            // before.
             unsafe { command.pre_exec(move || filter.install()) };
         }
         Ok(command.spawn()?)
@@ -120,7 +122,7 @@ impl Trial {
         Ok(seal)
     }
 
-    /// What the last run said.
+    /// Returns the output of the last run.
     pub fn output(&self) -> Result<String> {
         let mut file = self.output.try_clone()?;
         file.rewind()?;
@@ -140,12 +142,12 @@ impl Trial {
         Ok(())
     }
 
-    /// What stands where the output directory does.
+    /// Returns the entries of the parent of the output directory.
     pub fn left(&self) -> Result<Vec<PathBuf>> {
         fs::read_dir(&self.parent)?.map(|entry| Ok(entry?.path())).collect()
     }
 
-    /// What the last run left that a killed one may not leave.
+    /// Returns the problems with the files that the last run left after it was killed.
     pub fn after_kill(&self, reference: &Seal, cleaner: &Cleaner) -> Result<Vec<String>> {
         let mut problems = Vec::new();
         for path in self.left()? {
@@ -168,7 +170,7 @@ impl Trial {
         Ok(problems)
     }
 
-    /// What changed in the watched directories since this was asked last.
+    /// Returns the changes in the watched directories since the last call.
     pub fn changed(&self) -> Result<Vec<String>> {
         let now = Snapshot::take(&self.watched)?;
         Ok(self.before.replace_with(|_| now).differences(&self.before.borrow()))
@@ -181,12 +183,12 @@ impl Trial {
     }
 }
 
-/// The last component, for people.
+/// Returns the last component of the path as text.
 pub fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// How a process ended, for people.
+/// Returns how a process ended, as text.
 pub fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit {code}"),

@@ -1,4 +1,5 @@
-//! Programs that go on writing while a tree is read. What they write tells which states a file ever had.
+//! Threads that write while a tree is read. The content that they write identifies the states
+//! that a file had.
 
 use crate::Result;
 use crate::random::Random;
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub const KINDS: &[&str] = &["append", "truncate", "rename", "unlink", "overwrite", "mapped"];
 /// Bytes of a file, except of one that grows.
 const SIZE: usize = 256 << 10;
-/// Bytes that are appended at a time, and those at which a file that grows begins anew.
+/// Bytes that are appended at a time, and the size at which a growing file starts again.
 const RECORD: usize = 4096;
 const LARGEST: u64 = 1 << 20;
 /// Bytes of a line: the number of the version, over and over.
@@ -92,8 +93,9 @@ impl Writer {
         fs::rename(new, &self.path)
     }
 
-    /// Whether the file ever was this: of one version throughout, or, if it grows, of all records up to one. A call that
-    /// writes shows its beginning before its end, so that a beginning is a state too.
+    /// Whether the content is a state that the file had: one version, or, if the file grows, all
+    /// records up to one. The start of a write is visible before its end, so a partial record at
+    /// the end is a state too.
     pub fn was_ever(&self, content: &[u8]) -> bool {
         let mut lines = content.chunks(LINE);
         match self.kind {
@@ -123,7 +125,8 @@ impl Mapping {
     fn of(path: &Path) -> std::io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: the kernel chooses a place of its own for it; the file is as long as what is mapped, and stays so.
+        // SAFETY: the kernel selects the address. The file has at least the mapped length and
+        // keeps it.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, flags, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
@@ -133,7 +136,8 @@ impl Mapping {
 
     fn fill(&mut self, content: &[u8]) {
         for (place, line) in content.chunks(LINE).enumerate().take(SIZE / LINE) {
-            // SAFETY: the mapping is SIZE bytes long and lives as long as `self`; only this thread writes to it.
+            // SAFETY: the mapping has SIZE bytes and exists as long as `self`. Only this thread
+            // writes to it.
             unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), self.start.add(place * LINE), line.len()) };
         }
     }
