@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Functions shared by the scripts in this folder; sourced, never run.
 #
-# Everything that the scripts build lies under one folder and can be rebuilt at any time, so removing that folder is the
+# Everything that the scripts build is in one folder and can be rebuilt at any time, so removing that folder is the
 # way to start afresh.
 export V2D_CACHE=${V2D_CACHE:-/var/tmp/v2d}
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive

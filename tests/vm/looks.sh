@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What a booted machine is, in every detail, at several moments; sourced after lib.sh. `guest VERB ...` reaches it.
 
-# In the machine everything of ours lies in memory, so that its disk stays what it was.
+# In the machine, all files of the tests are in memory, so that its disk is not changed.
 inside=/run/v2d
 
 # look NAME: device, inode, type, mode, owners, links, size, the three times, target and attributes of every object, with the mount
