@@ -12,12 +12,12 @@
 #   VM2DOCKER_RELEASE_KEY  file with the public key that SHA256SUMS must be signed with
 #   TMPDIR                 where to put the program, before /tmp, /var/tmp, /run and /root
 #
-# For any POSIX shell, dash and BusyBox among them. Everything stands in functions, and the last line calls them: of a
-# script that arrives in part nothing is run.
+# For any POSIX shell, including dash and BusyBox. All code is in functions, and the last line calls them, so the shell
+# runs nothing of a truncated script.
 # shellcheck disable=SC2317 # traps call functions
 
-# No key signs the releases yet, so there is none here: the checksums guard against damage and against a mirror that
-# differs from SHA256SUMS, not against whoever can change that file. With a key here (PEM) they would.
+# Releases are not signed yet, so there is no key here (PEM). The checksums detect damage and a mirror that differs from
+# SHA256SUMS, but not an attacker who can change that file. A signature would.
 release_key=''
 
 tell() { printf 'install.sh: %s\n' "$*" >&2; }
@@ -31,15 +31,15 @@ refuse() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# The command's exit code, in the background, because a shell that waits in the foreground hears of a signal only
-# afterwards. The command is told to end by TERM: it ignores INT, as all do in the background of a script.
+# Returns the command's exit code. The command runs in the background, because a shell that waits in the foreground handles
+# a signal only afterwards. TERM ends the command, because background commands of a script ignore INT.
 run() {
   [ -z "$signal" ] || exit $((128 + signal))
   code=0
   "$@" &
   child=$!
   [ -z "$signal" ] || kill "$child" 2>/dev/null || :
-  # A signal ends the wait too, so that there may be somebody to wait for still.
+  # A signal ends `wait` too, so the command can still be running.
   while :; do
     wait "$child" && code=0 || code=$?
     kill -0 "$child" 2>/dev/null || break
@@ -54,7 +54,7 @@ on_signal() {
   [ -z "$child" ] || kill "$child" 2>/dev/null || :
 }
 
-# A folder that is nobody else's; all are removed at the end.
+# Creates a private folder. All such folders are removed at the end.
 make_folder() {
   case $1 in *[!0-9A-Za-z/._-]*) return 1 ;; esac
   folder=$(mktemp -d "$1/vm2docker.XXXXXX" 2>/dev/null) || return 1
@@ -82,7 +82,7 @@ fetch() {
 
 busybox_wget() { wget --help 2>&1 | grep -q BusyBox; }
 
-# Whether the signature will be verified, so that it is no matter who sends it.
+# Whether the signature will be verified, so that the certificate of the server need not be verified.
 can_verify() { [ -n "$release_key${VM2DOCKER_RELEASE_KEY:-}" ] && has openssl; }
 
 check_address() {
