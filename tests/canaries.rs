@@ -120,7 +120,7 @@ fn plant_accounts(machine: &mut Machine<'_>) {
     machine.link("etc/shadow");
 }
 
-/// Secrets that only their content tells; `@@` is a canary of 32 bytes.
+/// Secrets that only their content identifies; `@@` is a canary of 32 bytes.
 const WRAPPED: &[(&str, &str)] = &[
     ("pem", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n@@\n-----END PRIVATE KEY-----\n"),
     ("openssh", "-----BEGIN OPENSSH PRIVATE KEY-----\n@@\n-----END OPENSSH PRIVATE KEY-----\n"),

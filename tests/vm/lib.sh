@@ -205,7 +205,7 @@ fresh() { [[ -s $1 && $(find "$1" -mtime "-${V2D_MAX_AGE_DAYS:-3}") ]]; }
 # lock NAME: only one process at a time builds a thing; held until the script ends.
 lock() { exec 9>"$V2D_CACHE/$1.lock"; flock 9; }
 
-# incarnation PID: tells a running process from every other that had or will have its number; nothing for one that ended.
+# incarnation PID: prints an identifier that distinguishes a running process from others with the same PID; nothing if it ended.
 incarnation() {
   local stat
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
@@ -248,7 +248,7 @@ find_program() {
   fi
   [[ -x ${V2D_BIN:-} ]] || fail "no program at '${V2D_BIN:-}'"
   V2D_BIN=$(readlink -f "$V2D_BIN")
-  # A release has no tables for backtraces, and must not mind being asked for them.
+  # A release has no tables for backtraces, and must also work with RUST_BACKTRACE.
   export V2D_BIN RUST_BACKTRACE=1
 }
 

@@ -34,7 +34,7 @@ const PLACES: &[&str] = &[
 ];
 /// Files that misbehave, where the file system is the root itself.
 const FILES: usize = 20;
-/// How often a file that changes is read before it is given up.
+/// Number of attempts to read a changing file.
 const TRIES: usize = 3;
 
 /// Runs `bad-fs --root DIR [--modes NAME,...] -- COMMAND...`. `{root}` in the command is replaced

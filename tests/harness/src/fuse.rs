@@ -126,7 +126,7 @@ impl Server {
         loop {
             match self.device.read(&mut request) {
                 Ok(length) if length >= HEADER => self.answer(&request[..length]),
-                // A request that was given up meanwhile.
+                // The kernel abandoned the request meanwhile.
                 Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
                 // ENODEV: it was unmounted.

@@ -26,7 +26,7 @@ pub const PARTIAL: &str = ".ctx.partial-";
 /// The command, its place, and what must not change meanwhile.
 pub struct Trial {
     template: Vec<String>,
-    /// The directory in which the output directory stands; emptied before each run.
+    /// Parent of the output directory; emptied before each run.
     pub parent: PathBuf,
     /// The output directory.
     pub out: PathBuf,
@@ -101,7 +101,7 @@ impl Trial {
         Ok(command.spawn()?)
     }
 
-    /// Runs it undisturbed, twice; what it makes has to be whole and the same.
+    /// Runs it twice undisturbed. Both contexts must be complete and equal.
     pub fn reference(&self) -> Result<Seal> {
         let first = self.undisturbed()?;
         let second = self.undisturbed()?;
