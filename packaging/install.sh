@@ -150,7 +150,7 @@ download() {
   [ "$actual" = "$expected" ] || refuse "$asset is damaged or was tampered with: its SHA-256 is $actual, not $expected"
 }
 
-# Leaves in `program` what can be run. /tmp is often mounted without that right, which only running it tells.
+# Sets `program` to an executable copy. /tmp is often mounted noexec, which only an attempt to run it shows.
 place_program() {
   program=''
   for place in "${TMPDIR:-/tmp}" /tmp /var/tmp /run /root; do
