@@ -11,7 +11,7 @@ use vm2docker_self::context::tar::Writer;
 use vm2docker_self::model::escape;
 use vm2docker_self::model::tree::{Kind, Node, Stat, Xattrs};
 
-/// A member to write: a node and its content, or the first name of the file that it is one more name of.
+/// Member to write: a node with its content, or a hard link with the first name of its file.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) node: Node,
@@ -19,7 +19,7 @@ pub(crate) struct Member {
     pub(crate) link: Option<Vec<u8>>,
 }
 
-/// What a reader says about a member; `link` is the target of either kind of link.
+/// Properties of a member that a reader prints; `link` is the target of either kind of link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) kind: char,
@@ -174,7 +174,7 @@ pub(crate) fn device(kind: &Kind) -> (u32, u32) {
     }
 }
 
-/// What a reader of members, not of files, has to see.
+/// Returns the expected output of a reader that lists members, not files.
 pub(crate) fn listing(members: &[Member]) -> Listing {
     let seen = |member: &Member| {
         let kind = match (&member.link, &member.node.kind) {
@@ -293,7 +293,7 @@ pub(crate) fn go(archive: &Path) -> Listing {
     parse_lines(&run(command.stdin(File::open(archive).unwrap())))
 }
 
-/// Compares every member with the object in the file system, and the names of one file with one another.
+/// Compares every member with the object in the file system, and the hard links of each file.
 pub(crate) fn compare_unpacked(
     reader: &str,
     dir: &Path,

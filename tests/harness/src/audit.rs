@@ -102,7 +102,7 @@ impl Rules {
             // The run remounts file systems read-only in a mount namespace of its own. The
             // comparison of the mount table afterwards shows whether anything changed outside.
             "unshare" => (first != libc::CLONE_NEWNS as u64).then(|| format!("unshare {first:#x}")),
-            "mount" => (!only_restricts(fourth)).then(|| format!("mount with flags {fourth:#x}")),
+            "mount" => (!is_restriction(fourth)).then(|| format!("mount with flags {fourth:#x}")),
             "ioctl" => (!ASKING.contains(&second)).then(|| format!("ioctl {second:#x}")),
             "fcntl" => {
                 let acts = matches!(
@@ -153,7 +153,7 @@ fn is_own_score(file: &[u8]) -> bool {
 
 /// Whether the flags of `mount(2)` only make a mount read-only or only stop the propagation to
 /// other namespaces.
-fn only_restricts(flags: u64) -> bool {
+fn is_restriction(flags: u64) -> bool {
     let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
     flags & read_only == read_only || flags & !libc::MS_REC == libc::MS_SLAVE
 }
