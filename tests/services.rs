@@ -39,6 +39,16 @@ link 0777 0:0 /etc/rc2.d/S01abacus ../init.d/abacus
 file 0644 0:0 /etc/systemd/system/inbox.path "[Path]\nPathExists=/srv/inbox/new\n"
 file 0644 0:0 /etc/systemd/system/inbox.service "[Service]\nType=oneshot\nExecStart=/srv/shop/shop inbox\n"
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/inbox.path ../inbox.path
+file 0644 0:0 /etc/systemd/system/ldap.service "[Service]\nUser=svcad\nGroup=admins\nExecStart=/srv/shop/shop ldap\n"
+file 0644 0:0 /etc/systemd/system/numeric.service "[Service]\nUser=1234\nExecStart=/srv/shop/shop numeric\n"
+file 0644 0:0 /etc/systemd/system/dyn.service "[Service]\nDynamicUser=yes\nStateDirectory=dyn\nExecStart=/srv/shop/shop dyn\n"
+dir 0700 0:0 /var/lib/private
+dir 0755 64321:64322 /var/lib/private/dyn
+file 0644 64321:64322 /var/lib/private/dyn/state "s\n"
+link 0777 0:0 /var/lib/dyn private/dyn
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/ldap.service ../ldap.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/numeric.service ../numeric.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/dyn.service ../dyn.service
 link 0777 0:0 /etc/systemd/system/default.target /usr/lib/systemd/system/multi-user.target
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/shop.service ../shop.service
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/nginx.service /usr/lib/systemd/system/nginx.service
@@ -77,7 +87,10 @@ fn text(place: &Place, name: &str) -> String {
 #[test]
 fn convert_enabled_units_become_containers() {
     let (place, plan) = converted(&[]);
-    assert_eq!(names(&plan), ["abacus", "circle", "nginx", "report", "seven", "shop"]);
+    assert_eq!(
+        names(&plan),
+        ["abacus", "circle", "dyn", "ldap", "nginx", "numeric", "report", "seven", "shop"]
+    );
     let abacus = text(&place, "services/abacus/entry");
     assert!(
         abacus.contains("\n/etc/init.d/abacus start\n") && abacus.contains("[ \"$comm\" != abacus ]"),
@@ -130,6 +143,28 @@ fn entry_script_follows_the_unit() {
     finish(command("sh").arg("-n").arg(place.path("ctx").join("services/shop/entry"))).ends(0);
     let compose = text(&place, "compose.yaml");
     assert!(compose.contains("${SHOP_TOKEN:?") && compose.contains("${SHOP_PASSWORD:?"), "{compose}");
+}
+
+#[test]
+fn convert_user_without_account_is_never_root() {
+    let (place, plan) = converted(&[]);
+    let user = |name: &str| service(&plan, name)["user"].clone();
+    assert_eq!((&user("ldap")["uid"], &user("ldap")["gid"]), (&65534.into(), &65534.into()));
+    assert_eq!((&user("numeric")["uid"], &user("numeric")["gid"]), (&1234.into(), &1234.into()));
+    assert_eq!((&user("dyn")["uid"], &user("dyn")["gid"]), (&64321.into(), &64322.into()));
+    let issues = plan["workload"]["compatibility"].as_array().unwrap();
+    let unknown: Vec<_> = issues.iter().filter(|issue| issue["kind"] == "unknown-account").collect();
+    let evidence =
+        unknown.iter().map(|issue| issue["evidence"].as_str().unwrap()).collect::<Vec<_>>().join("; ");
+    assert!(evidence.contains("User=svcad") && evidence.contains("Group=admins"), "{evidence}");
+    assert!(unknown.iter().all(|issue| issue["severity"] == "blocker" && issue["service"] == "ldap"));
+    let prepare = text(&place, "services/dyn/prepare");
+    assert!(prepare.contains("chown -h 64321:64322 -- /var/lib/private/dyn"), "{prepare}");
+    assert!(
+        prepare.contains("chmod 0711 -- /var/lib/private\n") && !prepare.contains(" /var/lib/dyn"),
+        "{prepare}"
+    );
+    assert_eq!(service(&plan, "dyn")["mounts"][0]["path"], "/var/lib/private/dyn");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Determines the command of a container: from the unit, or from the running process. Pure.
+//! Determines the command of a container: from the unit, or from the running process.
 
 use super::daemons::{self, Daemon};
 use super::model::{Command, User, Variable, is_plain};
 use super::script::{EnvironmentFile, Main, Script, Step};
 use super::secrets;
 use super::survey::{Candidate, Survey};
+use super::users;
 use crate::detect::units::OtherService;
 use crate::detect::units::exec::{Exec, Piece, Word};
 use crate::detect::units::other::Manager;
@@ -12,6 +13,7 @@ use crate::detect::units::service::{KillMode, ServiceUnit, Type};
 use crate::detect::units::socket::{Address, Kind, SocketUnit};
 use crate::detect::units::timer::{Event, TimerUnit};
 use crate::model::escape;
+use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The start of a service: command, preparation and identity.
@@ -31,6 +33,8 @@ pub(super) struct Run {
     pub(super) daemon: Option<&'static Daemon>,
     /// Steps that were left out or changed, as sentences for the report.
     pub(super) notes: Vec<String>,
+    /// Settings whose account no file of the machine has, such as `User=ldapuser`.
+    pub(super) unknown_accounts: Vec<String>,
 }
 
 /// Stop signals that a container can have, without `SIG`.
@@ -72,7 +76,7 @@ const SOCKET_ACTIVATE: &[u8] = b"/usr/bin/systemd-socket-activate";
 impl Run {
     /// Determines how the service starts. Returns `None` if neither a unit, a script nor the
     /// arguments of the process state it.
-    pub(super) fn of(candidate: &Candidate<'_>, survey: &Survey<'_>) -> Option<Run> {
+    pub(super) fn of(candidate: &Candidate<'_>, survey: &Survey<'_>, root: &Root) -> Option<Run> {
         let daemon = candidate.program().and_then(daemons::known);
         let mut run = Run {
             script: Script::new(escape::escape(&candidate.unit)),
@@ -82,9 +86,10 @@ impl Run {
             signal: "TERM",
             daemon,
             notes: Vec::new(),
+            unknown_accounts: Vec::new(),
         };
         run.script.main = run.main(candidate, survey)?;
-        run.identity(candidate, survey);
+        run.identity(candidate, survey, root);
         run.environment(candidate, survey);
         run.start_steps(candidate);
         run.signal(candidate);
@@ -223,53 +228,17 @@ impl Run {
     }
 
     /// Sets the user that the service runs as, and the user's variables.
-    fn identity(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
-        let accounts = &survey.accounts;
-        let settings = candidate.service.as_ref().map(|service| &service.settings);
-        let process_user = candidate.main().map(|process| {
-            let credentials = &process.credentials;
-            let gid = credentials.group.effective;
-            let groups = credentials.groups.iter().copied().filter(|group| *group != gid).collect();
-            User { uid: credentials.user.effective, gid, groups }
-        });
-        let named = settings.and_then(|settings| settings.user.as_deref());
-        let named = named.or_else(|| candidate.other.as_ref().and_then(|other| other.user.as_deref()));
-        let account = named.and_then(|name| accounts.user(name));
-        let user = match account {
-            Some(account) => {
-                let group = settings
-                    .and_then(|settings| settings.group.as_deref())
-                    .and_then(|name| accounts.group(name));
-                let gid = group.unwrap_or(account.gid);
-                let mut groups = accounts.groups_of(&account.name);
-                groups.extend(
-                    settings
-                        .into_iter()
-                        .flat_map(|settings| &settings.supplementary_groups)
-                        .filter_map(|name| accounts.group(name)),
-                );
-                groups.insert(account.gid);
-                groups.remove(&gid);
-                for (name, value) in
-                    [("HOME", &account.home), ("USER", &account.name), ("LOGNAME", &account.name)]
-                {
-                    self.set(name.as_bytes(), value);
-                }
-                Some(User { uid: account.uid, gid, groups })
+    fn identity(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>, root: &Root) {
+        let refuses_root = self.daemon.is_some_and(|daemon| daemon.refuses_root);
+        let identity = users::resolve(candidate, survey, root, refuses_root);
+        if let Some(account) = identity.account {
+            for (name, value) in
+                [("HOME", &account.home), ("USER", &account.name), ("LOGNAME", &account.name)]
+            {
+                self.set(name.as_bytes(), value);
             }
-            // A dynamic user has no account. If no process runs, use the overflow UID (65534).
-            None if settings.is_some_and(|settings| settings.dynamic_user) => {
-                process_user.or(Some(User { uid: 65534, gid: 65534, groups: BTreeSet::new() }))
-            }
-            // Without User=, a service manager starts the service as root, and the service
-            // changes its user later. Only a daemon that refuses root must start as its user.
-            None => {
-                let refuses_root = self.daemon.is_some_and(|daemon| daemon.refuses_root);
-                let is_managed = candidate.service.is_some() || candidate.other.is_some();
-                process_user.filter(|_| refuses_root || !is_managed)
-            }
-        };
-        self.user = user.filter(|user| user.uid != 0);
+        }
+        (self.user, self.unknown_accounts) = (identity.user, identity.unknown);
     }
 
     /// Sets variables, environment files, umask and working directory.

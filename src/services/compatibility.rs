@@ -132,6 +132,17 @@ impl Issues {
     /// Reports changed start steps, missing executables and commands that change kernel state.
     fn commands(&mut self, draft: &Draft<'_>, service_files: &ServiceFiles<'_>) {
         let name = Some(&draft.name);
+        for setting in &draft.run.unknown_accounts {
+            self.add(
+                IssueSeverity::Blocker,
+                name,
+                IssueKind::UnknownAccount,
+                format!(
+                    "{setting}: in no account file, so the service runs as UID 65534 or without the group"
+                ),
+                "set UID and GID with USER in services/NAME/Dockerfile; `id NAME` on the machine prints them",
+            );
+        }
         for note in &draft.run.notes {
             self.add(
                 IssueSeverity::Info,

@@ -1,5 +1,6 @@
 //! Finds a service's data directories and the paths to create before it starts.
 
+use super::draft::Draft;
 use super::listening::canonical;
 use super::script::Preparation;
 use super::service_files::{ServiceFiles, relative};
@@ -77,7 +78,13 @@ pub(super) fn directories(
     others: &BTreeSet<&[u8]>,
 ) -> BTreeSet<Vec<u8>> {
     let mut found: BTreeSet<Vec<u8>> =
-        unit_directories(candidate, &[DirectoryKind::State, DirectoryKind::Cache]);
+        unit_directories(candidate, &[DirectoryKind::State, DirectoryKind::Cache])
+            .into_iter()
+            .map(|path| match service_files.node(&path).map(|node| &node.kind) {
+                Some(Kind::Symlink(target)) => followed(&path, target),
+                _ => path,
+            })
+            .collect();
     let uids = uids(candidate);
     let packages = packages(candidate, service_files);
     for node in DATA_ROOTS.iter().flat_map(|data_root| service_files.directories(data_root.as_bytes())) {
@@ -104,6 +111,16 @@ pub(super) fn directories(
     let all = found.clone();
     found.retain(|path| !all.iter().any(|other| other != path && tree::is_within(path, other)));
     found
+}
+
+/// Returns where a link of a unit's directory leads: `/var/lib/app` to `/var/lib/private/app`.
+fn followed(path: &[u8], target: &[u8]) -> Vec<u8> {
+    if target.starts_with(b"/") { target.to_vec() } else { tree::join(tree::parent(path), target) }
+}
+
+/// Whether it is a directory of a unit with `DynamicUser=` (systemd.exec(5)).
+fn is_private(path: &[u8]) -> bool {
+    tree::file_name(tree::parent(path)) == b"private"
 }
 
 /// Returns the names that identify a service's directories and configuration: the unit's and the
@@ -200,16 +217,15 @@ pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], service_files: &Servi
 /// Returns the paths to create before a service starts: directories of `/run`, links from log
 /// files to the output.
 pub(super) fn preparation(
-    candidate: &Candidate<'_>,
+    draft: &Draft<'_>,
     survey: &Survey<'_>,
     root: &Root,
     is_live: bool,
     logs: bool,
 ) -> Preparation {
     let mut directories: BTreeMap<Vec<u8>, (u16, u32, u32)> = BTreeMap::new();
-    let user = candidate.service.as_ref().and_then(|service| service.settings.user.as_deref());
-    let account = user.and_then(|name| survey.accounts.user(name));
-    let (uid, gid) = account.map_or((0, 0), |account| (account.uid, account.gid));
+    let candidate = draft.candidate;
+    let (uid, gid) = draft.run.user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
     if let Some(service) = &candidate.service {
         for directory in service
             .settings
@@ -217,7 +233,14 @@ pub(super) fn preparation(
             .iter()
             .filter(|directory| directory.kind != DirectoryKind::Configuration)
         {
-            directories.insert([b"/", &directory.path[..]].concat(), (directory.mode, uid, gid));
+            let path = [b"/", &directory.path[..]].concat();
+            let target = root.read_link(&directory.path).ok();
+            let path = target.map_or_else(|| path.clone(), |target| followed(&path, &target));
+            // Only root may enter this directory; systemd mounts its entries for their services.
+            if let Some(private) = path.strip_suffix(tree::file_name(&path)).filter(|_| is_private(&path)) {
+                directories.insert(private[..private.len() - 1].to_vec(), (0o711, 0, 0));
+            }
+            directories.insert(path, (directory.mode, uid, gid));
         }
     }
     let uids = uids(candidate);

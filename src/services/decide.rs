@@ -74,7 +74,7 @@ fn drafts<'a>(
 ) -> Vec<Draft<'a>> {
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for candidate in &survey.candidates {
-        let Some(run) = Run::of(candidate, survey) else {
+        let Some(run) = Run::of(candidate, survey, service_files.root) else {
             workload.compatibility.push(CompatibilityIssue::unknown_start(&candidate.unit));
             continue;
         };
@@ -234,7 +234,7 @@ fn service(
             .map(escape::escape)
             .unwrap_or_default(),
         command: run.command(),
-        prepare: data::preparation(candidate, survey, service_files.root, live.is_some(), logs).render(),
+        prepare: data::preparation(draft, survey, service_files.root, live.is_some(), logs).render(),
         user: run.user.clone(),
         working_directory: run.directory.clone(),
         environment: run.environment.clone(),

@@ -24,6 +24,7 @@ mod script;
 mod script_tests;
 mod secrets;
 pub mod survey;
+mod users;
 mod volumes;
 pub mod withheld;
 

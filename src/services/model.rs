@@ -459,6 +459,8 @@ pub enum IssueKind {
     Sysctl,
     /// The service logs through `/dev/log`.
     Syslog,
+    /// The service's user or group is in no account file.
+    UnknownAccount,
     /// How the service is started is unknown.
     UnknownStart,
 }

@@ -327,9 +327,11 @@ impl Preparation {
         let mut text = b"# Creates the paths that the service needs at start.\nset -eu\numask 022\n".to_vec();
         for (path, mode, uid, gid) in &self.directories {
             let path = quote(path);
-            line(&mut text, &[b"mkdir -p -- ", &path]);
-            line(&mut text, &[format!("chown {uid}:{gid} -- ").as_bytes(), &path]);
-            line(&mut text, &[format!("chmod {mode:04o} -- ").as_bytes(), &path]);
+            // A link could lead to a file of another user.
+            line(&mut text, &[b"if ! [ -L ", &path, b" ]; then"]);
+            line(&mut text, &[b"  mkdir -p -- ", &path]);
+            line(&mut text, &[format!("  chown -h {uid}:{gid} -- ").as_bytes(), &path]);
+            line(&mut text, &[format!("  chmod {mode:04o} -- ").as_bytes(), &path, b"\nfi"]);
         }
         for (path, is_error) in &self.logs {
             let target: &[u8] = if *is_error { b"ln -sf /dev/stderr " } else { b"ln -sf /dev/stdout " };

@@ -31,7 +31,7 @@ while [ "$#" -gt 0 ]; do
   elif [ -d "$1" ] && ! ls -A "$2" | grep -qvx lost+found; then
     cp -a "$1/." "$2/"
   fi
-  [ -z "$3" ] || chown "$3" "$2"
+  [ -z "$3" ] || chown -h "$3" "$2"
   [ -z "$4" ] || chmod "$4" "$2"
   shift 4
 done
