@@ -134,7 +134,6 @@ impl From<Errno> for UnsafePath {
 /// Opens a directory by its absolute path, component by component.
 ///
 /// Each directory must be safe from other users, because the owner of one can rename the next.
-
 /// Follows a symbolic link only if root or the user of this process owns it. `openat2(2)` has no
 /// flag for that.
 fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
