@@ -117,6 +117,21 @@ pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// Returns the path, relative to the root, that the symbolic link at `path` names. `..` in the root
+/// directory stays there. Links on the way are not followed.
+pub fn link_target(path: &[u8], target: &[u8]) -> Vec<u8> {
+    let from = if target.starts_with(b"/") { b"" } else { parent(path) };
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in from.split(|&byte| byte == b'/').chain(target.split(|&byte| byte == b'/')) {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
 /// Index of the node with this path in nodes sorted by path.
 pub fn find(nodes: &[Node], path: &[u8]) -> Option<usize> {
     nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()
@@ -146,6 +161,20 @@ mod tests {
         assert_eq!((join(b"", b"etc"), join(b"etc", b"x")), (b"etc".to_vec(), b"etc/x".to_vec()));
         assert!(is_within(b"etc/x", b"etc") && is_within(b"etc", b"etc") && is_within(b"x", b""));
         assert!(!is_within(b"etcetera", b"etc"));
+    }
+
+    #[test]
+    fn link_target_relative_and_absolute_targets_return_paths() {
+        for (path, target, expected) in [
+            ("etc/rc2.d/S01cron", "../init.d/cron", "etc/init.d/cron"),
+            ("etc/a/b", "/lib/./x", "lib/x"),
+            ("etc/a", "../../../x", "x"),
+            ("a", "b", "b"),
+            ("a", "", ""),
+        ] {
+            let found = link_target(path.as_bytes(), target.as_bytes());
+            assert_eq!(found, expected.as_bytes(), "{path} {target}");
+        }
     }
 
     #[test]

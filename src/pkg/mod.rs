@@ -6,7 +6,8 @@
 //! out. The other modules hold for every family:
 //!
 //! - [`package`]: packages and their identity; [`catalog`]: a package database as one value.
-//! - [`claim`]: a database's record of one path; [`owned`]: the records of all paths.
+//! - [`claim`]: a database's record of one path; [`owned`]: the records of all paths;
+//!   [`Catalog::is_unchanged`]: whether a file is as its package ships it.
 //! - [`graph`]: which packages to request, to carry and to drop; [`plan`]: that decision for
 //!   every package.
 //! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.
@@ -25,6 +26,7 @@ pub mod package;
 pub mod plan;
 pub mod provenance;
 pub mod rpm;
+mod shipped;
 
 pub use aliases::Aliases;
 pub use catalog::Catalog;

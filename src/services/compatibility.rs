@@ -420,6 +420,7 @@ impl Issues {
     /// Reports issues of the machine as a whole.
     fn machine(&mut self, survey: &Survey<'_>, inventory: &Inventory, service_files: &ServiceFiles<'_>) {
         self.schedules(survey);
+        self.system_units(survey, service_files);
         let config = service_files.root.read(b"etc/selinux/config").unwrap_or_default();
         if memmem::find(&config, b"\nSELINUX=enforcing").is_some() {
             let advice = "add :Z or :z to volumes if the container host enforces SELinux";
@@ -447,9 +448,21 @@ impl Issues {
         let jobs: BTreeSet<String> = survey.jobs.jobs.iter().map(|job| escape::display(&job.file)).collect();
         if !jobs.is_empty() {
             let list: Vec<String> = jobs.into_iter().collect();
-            let evidence = format!("unpackaged cron jobs: {}", list.join(", "));
-            let advice = "check that the jobs reach the services they need: they run in cron's container";
-            self.add(IssueSeverity::Info, None, IssueKind::Cron, evidence, advice);
+            let evidence = format!("local cron jobs: {}", list.join(", "));
+            let is_cron = |unit: &[u8]| super::survey::is_job_daemon(unit) && !unit.starts_with(b"at");
+            let (severity, advice) = match survey.candidates.iter().any(|found| is_cron(&found.unit)) {
+                true => (
+                    IssueSeverity::Info,
+                    "check that the jobs reach the services they need: they run in cron's container",
+                ),
+                false => (IssueSeverity::Warning, "start the jobs another way: no container runs them"),
+            };
+            self.add(severity, None, IssueKind::Cron, evidence, advice);
+        }
+        if let Some(file) = &survey.jobs.anacrontab {
+            let evidence = format!("local jobs of anacron: {}", escape::display(file));
+            let advice = "write the jobs into a crontab: no container runs anacron";
+            self.add(IssueSeverity::Warning, None, IssueKind::Cron, evidence, advice);
         }
         if !survey.jobs.at.is_empty() {
             let evidence = format!("{} pending at jobs, which are not in the image", survey.jobs.at.len());
@@ -460,6 +473,21 @@ impl Issues {
                 evidence,
                 "schedule them again in the container",
             );
+        }
+    }
+
+    /// Reports units that stay on the machine although they have local changes.
+    fn system_units(&mut self, survey: &Survey<'_>, service_files: &ServiceFiles<'_>) {
+        for candidate in &survey.system_services {
+            let unit = escape::escape(&candidate.unit);
+            let is_system = super::system_units::system_unit_reason(&candidate.unit).is_some();
+            let files = candidate.sources.iter().filter(|path| service_files.is_local(path));
+            let files: Vec<String> = files.map(|path| escape::display(path)).collect();
+            if is_system && !files.is_empty() {
+                let evidence = format!("{unit} runs in no container, but is changed by {}", files.join(", "));
+                let advice = "move the commands that the services need to a unit of their own";
+                self.add(IssueSeverity::Warning, None, IssueKind::LocalChange, evidence, advice);
+            }
         }
     }
 

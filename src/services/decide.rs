@@ -102,8 +102,12 @@ fn texts(candidate: &Candidate<'_>, run: &Run, service_files: &ServiceFiles<'_>)
         commands.flat_map(|exec| exec.words.iter().filter_map(Word::literal).chain([exec.program.clone()]));
     let arguments = candidate.main().into_iter().flat_map(|process| process.argv.iter().map(<[u8]>::to_vec));
     for word in unit_words.chain(arguments).filter(|word| word.starts_with(b"/")) {
-        // A packaged executable can name many servers that this machine does not use.
-        if service_files.packages(&word).is_empty() || word.starts_with(b"/etc/") {
+        // An executable as its package ships it can name many servers that this machine does not
+        // use.
+        if service_files.packages(&word).is_empty()
+            || service_files.is_local(&word)
+            || word.starts_with(b"/etc/")
+        {
             paths.insert(relative(&word).to_vec());
         }
     }

@@ -427,6 +427,8 @@ pub enum IssueKind {
     Kernel,
     /// The unit loads a kernel module.
     KernelModule,
+    /// A unit of the operating system, which runs in no container, has local changes.
+    LocalChange,
     /// The service listens on loopback only.
     LoopbackOnly,
     /// The service uses D-Bus.

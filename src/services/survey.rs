@@ -70,7 +70,7 @@ pub struct Survey<'a> {
     pub skipped: Vec<SkippedService>,
     /// Services that stay on the machine. Their units can contain secrets.
     pub system_services: Vec<Candidate<'a>>,
-    /// Unpackaged cron and at jobs.
+    /// Local cron and at jobs: unpackaged, or in a packaged file that was changed.
     pub jobs: Cron,
     /// Lines of `tmpfiles.d`, each with its file.
     pub tmpfiles: Vec<(Vec<u8>, Line)>,
@@ -90,7 +90,12 @@ impl Survey<'_> {
 /// Daemons that do nothing but run jobs.
 const JOB_DAEMONS: &[&str] = &["cron.service", "crond.service", "cronie.service", "atd.service"];
 
-/// Finds the services of the machine. `catalog` identifies packaged cron jobs.
+/// Whether a unit does nothing but run jobs.
+pub(super) fn is_job_daemon(unit: &[u8]) -> bool {
+    JOB_DAEMONS.iter().any(|daemon| unit == daemon.as_bytes())
+}
+
+/// Finds the services of the machine. `catalog` distinguishes packaged cron jobs from local ones.
 pub fn survey<'a>(
     root: &Root,
     live: Option<&'a RuntimeState>,
@@ -101,8 +106,9 @@ pub fn survey<'a>(
     let host = Host::load(root);
     let units = Units::index(root, findings);
     let mut jobs = cron::load(root, findings);
-    // Packaged jobs only maintain the machine.
-    jobs.jobs.retain(|job| catalog.is_none_or(|catalog| catalog.owned.get(&job.file).is_none()));
+    if let Some(catalog) = catalog {
+        retain_local(&mut jobs, root, catalog);
+    }
     let survey = Survey {
         candidates: Vec::new(),
         skipped: Vec::new(),
@@ -360,7 +366,7 @@ impl<'a> Surveyor<'a, '_> {
         match self.selection {
             Selection::None => Some("--services none".to_owned()),
             Selection::Named(_) => (!self.is_named(unit)).then(|| "not selected by --services".to_owned()),
-            Selection::All if JOB_DAEMONS.iter().any(|cron| unit == cron.as_bytes()) => {
+            Selection::All if is_job_daemon(unit) => {
                 let is_idle = if unit.starts_with(b"at") {
                     self.survey.jobs.at.is_empty()
                 } else {
@@ -420,6 +426,15 @@ impl<'a> Candidate<'a> {
         let configured = self.service.as_ref().and_then(|service| service.exec_start.first());
         running.or(configured.map(|exec| &*exec.program)).map(crate::model::tree::file_name)
     }
+}
+
+/// Removes jobs of unchanged packaged files, because these only maintain the machine.
+fn retain_local(jobs: &mut Cron, root: &Root, catalog: &Catalog) {
+    let files: BTreeSet<Vec<u8>> = jobs.jobs.iter().map(|job| job.file.clone()).collect();
+    let unchanged: BTreeSet<Vec<u8>> =
+        files.into_iter().filter(|file| catalog.is_unchanged(root, file)).collect();
+    jobs.jobs.retain(|job| !unchanged.contains(&job.file));
+    jobs.anacrontab.take_if(|file| catalog.is_unchanged(root, file));
 }
 
 /// Returns the enabled units of a type.

@@ -16,6 +16,8 @@ pub struct Cron {
     pub jobs: Vec<Job>,
     /// Paths of at jobs, relative to the root. They run once, so their content is not read.
     pub at: Vec<Vec<u8>>,
+    /// Table of anacron, which has jobs of its own, relative to the root (`anacrontab(5)`).
+    pub anacrontab: Option<Vec<u8>>,
 }
 
 /// The time of a job.
@@ -67,6 +69,8 @@ const SCRIPTS: &[(&str, &str)] = &[
 ];
 /// Directories of users' crontabs on Debian, SUSE, Alpine and RPM systems.
 const USERS: &[&str] = &["var/spool/cron/crontabs", "var/spool/cron/tabs", "etc/crontabs", "var/spool/cron"];
+/// Table of anacron.
+const ANACRONTAB: &[u8] = b"etc/anacrontab";
 /// Directories of at jobs.
 const AT: &[&str] = &["var/spool/cron/atjobs", "var/spool/at", "var/spool/atjobs"];
 
@@ -106,6 +110,8 @@ pub fn load(root: &Root, findings: &mut Findings) -> Cron {
             }
         }
     }
+    let has_anacrontab = root.open_file(ANACRONTAB).is_ok();
+    cron.anacrontab = has_anacrontab.then(|| ANACRONTAB.to_vec());
     for directory in AT {
         let names = list(root, directory.as_bytes(), findings).into_iter();
         let jobs = names.filter(|name| name.first().is_some_and(u8::is_ascii_alphanumeric));

@@ -97,7 +97,7 @@ impl Links {
             }
             b"etc/ssl/certs" => certificate(machine, target),
             b"etc/fonts/conf.d" | b"etc/nginx/modules-enabled" => {
-                let is_shipped = resolve(path, target).starts_with(b"usr/share/");
+                let is_shipped = tree::link_target(path, target).starts_with(b"usr/share/");
                 if is_shipped { owned(machine, path, target, "postinst") } else { None }
             }
             b"etc/runit/runsvdir/default" => owned(machine, path, target, "runit-helper"),
@@ -111,8 +111,9 @@ impl Links {
                     _ => return None,
                 };
                 let stem = &name[..name.iter().rposition(|&byte| byte == b'.')?];
-                self.marked(&format!("var/lib/apache2/{kind}/enabled_by_maint/"), stem)
-                    .then(|| Provenance::created(machine.owner(&resolve(path, target)), "a2enmod"))?
+                self.marked(&format!("var/lib/apache2/{kind}/enabled_by_maint/"), stem).then(|| {
+                    Provenance::created(machine.owner(&tree::link_target(path, target)), "a2enmod")
+                })?
             }
             _ => {
                 // etc/php/8.2/cli/conf.d/20-curl.ini
@@ -133,7 +134,7 @@ impl Links {
         if let Some(unit) = self.units.get(path).filter(|unit| unit.masked == is_mask) {
             return Provenance::created(unit.package.clone(), "deb-systemd-helper");
         }
-        let package = machine.owner(&resolve(path, target))?;
+        let package = machine.owner(&tree::link_target(path, target))?;
         let preset = self.presets.contains(tree::file_name(target));
         if preset { Provenance::created(Some(package), "systemd.preset") } else { None }
     }
@@ -164,7 +165,7 @@ fn enabled(text: &[u8]) -> Vec<Vec<u8>> {
 
 /// Attributes a link to the package that ships its target.
 fn owned(machine: &ProvenanceInput<'_>, path: &[u8], target: &[u8], how: &'static str) -> Option<Provenance> {
-    Provenance::created(Some(machine.owner(&resolve(path, target))?), how)
+    Provenance::created(Some(machine.owner(&tree::link_target(path, target))?), how)
 }
 
 /// Attributes a certificate, linked by its name or its hash, to the package that ships the file.
@@ -185,38 +186,9 @@ fn is_run_level(directory: &[u8]) -> bool {
     matches!(directory, [b'e', b't', b'c', b'/', b'r', b'c', _, b'.', b'd'])
 }
 
-/// Returns the target of a link relative to the root, without following links.
-fn resolve(path: &[u8], target: &[u8]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = match target.first() {
-        Some(b'/') => Vec::new(),
-        _ => tree::parent(path).split(|&byte| byte == b'/').collect(),
-    };
-    for part in target.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
-        match part {
-            b".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join(&b'/')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resolve_relative_and_absolute_targets_return_paths() {
-        for (path, target, expected) in [
-            ("etc/rc2.d/S01cron", "../init.d/cron", "etc/init.d/cron"),
-            ("etc/a/b", "/lib/./x", "lib/x"),
-            ("etc/a", "../../../x", "x"),
-            ("a", "b", "b"),
-            ("a", "", ""),
-        ] {
-            let found = resolve(path.as_bytes(), target.as_bytes());
-            assert_eq!(found.strip_prefix(b"/").unwrap_or(&found), expected.as_bytes(), "{path} {target}");
-        }
-    }
 
     #[test]
     fn enabled_patterns_and_disabled_units_are_skipped() {
