@@ -103,6 +103,11 @@ pub struct Mount {
     pub source: Vec<u8>,
     /// Class of the file system type.
     pub class: Class,
+    /// Device number of the file system as `MAJOR:MINOR`.
+    pub device: Box<[u8]>,
+    /// Directory of the file system that is mounted, relative to its root. Empty unless this is a
+    /// bind mount or a subvolume.
+    pub directory: Box<[u8]>,
 }
 
 /// Visible mounts at and below the converted root, by mount point.
@@ -186,10 +191,14 @@ fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let fstype = String::from_utf8_lossy(fields.get(separator + 1)?).into_owned();
     let class = classify(&fstype);
     let source = unescape_octal(fields.get(separator + 2)?);
-    Some(Line { id: fields[0], parent: fields[1], mount: Mount { point, fstype, source, class } })
+    let directory = unescape_octal(fields[3]);
+    let directory = directory.strip_prefix(b"/").unwrap_or(&directory).into();
+    let mount = Mount { point, fstype, source, class, device: fields[2].into(), directory };
+    Some(Line { id: fields[0], parent: fields[1], mount })
 }
 
-fn classify(fstype: &str) -> Class {
+/// Returns the class of a file system type.
+pub(crate) fn classify(fstype: &str) -> Class {
     let listed = |list: &[&str]| list.contains(&fstype);
     match fstype {
         _ if listed(LOCAL) => Class::Local,
@@ -268,6 +277,13 @@ not a line
     fn parse_chroot_table_without_root_mount_is_complete() {
         let mounts = parse(b"5 4 0:5 / /proc rw - proc proc rw\n6 4 0:6 / /sys rw - sysfs sysfs rw\n", b"/");
         assert_eq!(mounts.iter().count(), 2);
+    }
+
+    #[test]
+    fn parse_bind_mount_returns_device_and_directory() {
+        let mounts = parse(b"5 1 254:1 /srv/a\\040b /mnt ro,nosuid - ext4 /dev/vda1 rw\n", b"/");
+        let mount = mounts.at(b"mnt").unwrap();
+        assert_eq!((&*mount.device, &*mount.directory), (&b"254:1"[..], &b"srv/a b"[..]));
     }
 
     #[test]
