@@ -81,7 +81,9 @@ pub(super) fn directories(
         unit_directories(candidate, &[DirectoryKind::State, DirectoryKind::Cache])
             .into_iter()
             .map(|path| match service_files.node(&path).map(|node| &node.kind) {
-                Some(Kind::Symlink(target)) => followed(&path, target),
+                Some(Kind::Symlink(target)) => {
+                    [b"/", &tree::link_target(relative(&path), target)[..]].concat()
+                }
                 _ => path,
             })
             .collect();
@@ -111,16 +113,6 @@ pub(super) fn directories(
     let all = found.clone();
     found.retain(|path| !all.iter().any(|other| other != path && tree::is_within(path, other)));
     found
-}
-
-/// Returns where a link of a unit's directory leads: `/var/lib/app` to `/var/lib/private/app`.
-fn followed(path: &[u8], target: &[u8]) -> Vec<u8> {
-    if target.starts_with(b"/") { target.to_vec() } else { tree::join(tree::parent(path), target) }
-}
-
-/// Whether it is a directory of a unit with `DynamicUser=` (systemd.exec(5)).
-fn is_private(path: &[u8]) -> bool {
-    tree::file_name(tree::parent(path)) == b"private"
 }
 
 /// Returns the names that identify a service's directories and configuration: the unit's and the
@@ -233,12 +225,14 @@ pub(super) fn preparation(
             .iter()
             .filter(|directory| directory.kind != DirectoryKind::Configuration)
         {
-            let path = [b"/", &directory.path[..]].concat();
             let target = root.read_link(&directory.path).ok();
-            let path = target.map_or_else(|| path.clone(), |target| followed(&path, &target));
-            // Only root may enter this directory; systemd mounts its entries for their services.
-            if let Some(private) = path.strip_suffix(tree::file_name(&path)).filter(|_| is_private(&path)) {
-                directories.insert(private[..private.len() - 1].to_vec(), (0o711, 0, 0));
+            let path = target.map(|target| tree::link_target(&directory.path, &target));
+            let path = [b"/", &path.unwrap_or_else(|| directory.path.clone())[..]].concat();
+            // systemd lets only root enter this directory, and mounts its entries for their
+            // services (systemd.exec(5), DynamicUser=).
+            let private = format!("/{}/private", directory.kind.base());
+            if service.settings.dynamic_user && tree::parent(&path) == private.as_bytes() {
+                directories.insert(private.into_bytes(), (0o711, 0, 0));
             }
             directories.insert(path, (directory.mode, uid, gid));
         }

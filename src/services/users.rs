@@ -39,6 +39,8 @@ pub(super) fn resolve<'a>(
         let groups = credentials.groups.iter().copied().filter(|group| *group != gid).collect();
         User { uid: credentials.user.effective, gid, groups }
     });
+    // A process that still is root says nothing about the user that it will have.
+    let process = process.filter(|user| user.uid != 0);
     let named = settings.and_then(|settings| settings.user.as_deref());
     let named = named.or_else(|| candidate.other.as_ref().and_then(|other| other.user.as_deref()));
     let account = named.and_then(|name| accounts.user(name));
@@ -49,8 +51,7 @@ pub(super) fn resolve<'a>(
             groups.remove(&account.gid);
             User { uid: account.uid, gid: account.gid, groups }
         }
-        (Some(name), None) if number(name).is_some() => {
-            let uid = number(name).unwrap_or(OVERFLOW);
+        (Some(name), None) if let Some(uid) = number(name) => {
             process.filter(|user| user.uid == uid).unwrap_or(User { uid, gid: uid, groups: BTreeSet::new() })
         }
         (_, None) if settings.is_some_and(|settings| settings.dynamic_user) => {
@@ -64,7 +65,7 @@ pub(super) fn resolve<'a>(
         // user later. Only a daemon that refuses root must start as its user.
         (None, None) => {
             let is_managed = candidate.service.is_some() || candidate.other.is_some();
-            let user = process.filter(|user| user.uid != 0 && (refuses_root || !is_managed));
+            let user = process.filter(|_| refuses_root || !is_managed);
             return Identity { user, account, unknown };
         }
     };
@@ -107,6 +108,21 @@ fn overflow_user() -> User {
     User { uid: OVERFLOW, gid: OVERFLOW, groups: BTreeSet::new() }
 }
 
+/// Parses a UID. 65535 and 4294967295 mean "no user" (systemd's user-util.c).
 fn number(name: &[u8]) -> Option<u32> {
-    std::str::from_utf8(name).ok()?.parse().ok()
+    let uid = std::str::from_utf8(name).ok()?.parse().ok()?;
+    (uid != u32::from(u16::MAX) && uid != u32::MAX).then_some(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_reserved_uid_returns_none() {
+        assert_eq!(number(b"1234"), Some(1234));
+        for name in ["65535", "4294967295", "4294967296", "-1", "svcad", ""] {
+            assert_eq!(number(name.as_bytes()), None, "{name}");
+        }
+    }
 }
