@@ -5,7 +5,7 @@
 
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
-use crate::system::mounts::{Mounts, unescape_octal};
+use crate::system::mounts::{Class, Mounts, classify, unescape_octal};
 use crate::system::root::Root;
 
 /// Paths that the machine's configuration gives a special meaning. All are relative to the root.
@@ -19,7 +19,8 @@ pub struct Storage {
 
 impl Storage {
     /// Reads the configuration. Reports swap files, and file systems of `fstab(5)` that are not in
-    /// `mounts`: without `noauto` as a loss, because files of the machine are missing.
+    /// `mounts`: as a loss, because files of the machine are missing, except with `noauto` and for
+    /// bind mounts.
     pub fn load(root: &Root, mounts: &Mounts, findings: &mut Findings) -> Self {
         let entries = fstab(&read(root, b"etc/fstab", findings));
         entries.iter().for_each(|entry| entry.report_unmounted(mounts, findings));
@@ -76,12 +77,12 @@ impl FstabEntry {
 
     /// Whether the image misses files if this file system is not mounted.
     fn has_files(&self) -> bool {
-        const WITHOUT_FILES: [&[u8]; 8] =
-            [b"swap", b"proc", b"sysfs", b"tmpfs", b"devpts", b"devtmpfs", b"ignore", b"cgroup2"];
+        let fstype = String::from_utf8_lossy(&self.fstype);
+        let is_stored = !matches!(classify(&fstype), Class::Pseudo | Class::Volatile);
         // The kernel and the boot loader do not belong to an image.
         let is_boot = self.point == b"boot" || self.point.starts_with(b"boot/") || self.point == b"efi";
-        let is_place = !self.point.is_empty() && self.point != b"none" && self.point != b"swap";
-        is_place && !is_boot && !WITHOUT_FILES.contains(&&self.fstype[..])
+        let is_place = !["", "none", "swap"].iter().any(|name| self.point == name.as_bytes());
+        is_place && !is_boot && is_stored && !matches!(&*fstype, "swap" | "ignore")
     }
 
     fn report_unmounted(&self, mounts: &Mounts, findings: &mut Findings) {
@@ -93,7 +94,9 @@ impl FstabEntry {
             escape::escape(&self.source),
             escape::escape(&self.fstype)
         );
-        let record = if self.has_option(b"noauto") { Findings::note } else { Findings::loss };
+        // The files of a bind mount are in the context under their other name.
+        let is_note = ["noauto", "bind", "rbind"].iter().any(|name| self.has_option(name.as_bytes()));
+        let record = if is_note { Findings::note } else { Findings::loss };
         record(findings, findings::Kind::Unmounted, &self.point, text);
     }
 }
@@ -111,11 +114,19 @@ fn active_swap_files(swaps: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 /// Returns the storage directories that container engines are configured to use.
 fn container_storage(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     let mut directories = Vec::new();
-    let daemon = read(root, b"etc/docker/daemon.json", findings);
-    if let Ok(daemon) = serde_json::from_slice::<serde_json::Value>(&daemon) {
-        // `graph` is the name of the option before Docker 17.05.
-        let places = ["data-root", "graph"].into_iter().filter_map(|key| daemon[key].as_str());
-        directories.extend(places.map(|place| relative(place.as_bytes())));
+    const DOCKER: &[u8] = b"etc/docker/daemon.json";
+    let daemon = read(root, DOCKER, findings);
+    match serde_json::from_slice::<serde_json::Value>(&daemon) {
+        Ok(daemon) => {
+            // `graph` is the name of the option before Docker 17.05.
+            let places = ["data-root", "graph"].into_iter().filter_map(|key| daemon[key].as_str());
+            directories.extend(places.map(|place| relative(place.as_bytes())));
+        }
+        Err(_) if daemon.trim_ascii().is_empty() => {}
+        Err(cause) => {
+            let text = format!("not valid JSON, so the place of Docker's storage is unknown: {cause}");
+            findings.note(findings::Kind::Unreadable, DOCKER, text);
+        }
     }
     // containers-storage.conf(5), and containerd's config.toml, in which `root` precedes all tables.
     for (file, key) in [("etc/containers/storage.conf", "graphroot"), ("etc/containerd/config.toml", "root")]
@@ -167,6 +178,8 @@ mod tests {
 UUID=0a0a /srv/two\\040words xfs noatime
 nas.example.org:/export /mnt/nas/ nfs4 _netdev 0 0
 LABEL=usb /media/usb vfat noauto,user 0 0
+/srv/data /export none rw,bind 0 0
+debugfs /sys/kernel/debug debugfs defaults 0 0
 UUID=0b0b /boot/efi vfat umask=0077 0 1
 tmpfs /tmp tmpfs defaults 0 0
 /var/swap.1 none swap sw 0 0
@@ -203,6 +216,7 @@ short
         assert_eq!(
             found(&findings),
             [
+                "Note unmounted export",
                 "Note unmounted media/usb",
                 "Loss unmounted mnt/nas",
                 "Loss unmounted srv/two words",
