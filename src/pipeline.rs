@@ -104,23 +104,11 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let client = client.as_ref();
     let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
     let repositories = repositories.as_deref();
-    let installs = repositories.filter(|_| options.mode == PackageMode::Install);
-    let mut of_repositories = Findings::default();
-    // Reading the base image and the package indexes takes as long as a third of the walk.
-    let (base, available) = rayon::join(
-        || base(options, &inventory, catalog, repositories, client, &mut findings),
-        || installs.map(|repositories| repositories.available(&mut of_repositories)),
-    );
-    let base = base?;
-    // FROM scratch has no package manager that could install anything.
-    let installs = installs.filter(|_| base.reference.is_some());
-    let (mode, available) = match installs {
-        Some(_) => (PackageMode::Install, available.unwrap_or_default()),
-        None => (PackageMode::Carry, Availability::default()),
-    };
-    if installs.is_some() {
-        findings.extend(of_repositories);
-    }
+    let (base, available) =
+        base_and_availability(options, &inventory, catalog, repositories, client, &mut findings)?;
+    let installs = repositories.filter(|_| available.is_some());
+    let mode = if available.is_some() { PackageMode::Install } else { PackageMode::Carry };
+    let available = available.unwrap_or_default();
     let package_plan =
         catalog.map(|catalog| package_plan::decide(catalog, &base.packages(), &available, mode));
     let packages =
@@ -196,6 +184,36 @@ fn target(
     let room =
         SpaceLimit::of(place.parent(), is_machines).map_err(|cause| Error::io(place.shown(), cause))?;
     ContextWriter::create(place, room, options.insecure_target, scratch).map(Some)
+}
+
+/// Returns the base image, and the sources of the packages if the build installs packages.
+///
+/// Reads both at the same time, because each takes as long as a third of the walk. A thread apart
+/// from the pool may wait until the other has read the indexes, which the pool does.
+fn base_and_availability(
+    options: &Options,
+    inventory: &Inventory,
+    catalog: Option<&Catalog>,
+    repositories: Option<&dyn Repositories>,
+    client: Option<&Client>,
+    findings: &mut Findings,
+) -> Result<(Base, Option<Availability>)> {
+    let mut of_repositories = Findings::default();
+    let installs = repositories.filter(|_| options.mode == PackageMode::Install);
+    let (base, available) = std::thread::scope(|scope| {
+        let available =
+            scope.spawn(|| installs.map(|repositories| repositories.available(&mut of_repositories)));
+        let base = base(options, inventory, catalog, repositories, client, findings);
+        (base, available.join())
+    });
+    let base = base?;
+    // FROM scratch has no package manager that could install anything.
+    if base.reference.is_none() {
+        return Ok((base, None));
+    }
+    findings.extend(of_repositories);
+    let lost = |_| Error::new(Code::Failed, "the thread that reads the package indexes failed");
+    Ok((base, available.map_err(lost)?))
 }
 
 /// The base image, with the machine's merged `/usr`, as the build makes it.
