@@ -112,8 +112,7 @@ impl UnsafePath {
                     .hint("--out needs an existing parent directory")
             }
             UnsafePath::Foreign(why) => Error::new(Code::NotStarted, format!("--out {shown}: {why}")).hint(
-                "choose a directory that root owns up to /, which others cannot write to or which is \
-                 sticky like /tmp",
+                "choose a path in which root owns each directory and others cannot write; /tmp is safe too",
             ),
         }
     }
@@ -139,14 +138,14 @@ impl From<Errno> for UnsafePath {
 fn walk(path: &Path) -> std::result::Result<OwnedFd, UnsafePath> {
     let through = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut here = fs::open("/", through | OFlags::DIRECTORY, Mode::empty())?;
-    check_writers(&here, OsStr::new("/"))?;
+    check_writers(&here, &fs::fstat(&here)?, OsStr::new("/"))?;
     let mut remaining = components(path);
     let mut links = 0;
     while let Some(component) = remaining.pop() {
         let entry = fs::openat(&here, component.as_bytes(), through, Mode::empty())?;
         let stat = fs::fstat(&entry)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            check_writers(&entry, &component)?;
+            check_writers(&entry, &stat, &component)?;
             here = entry;
             continue;
         }
@@ -184,8 +183,7 @@ fn components(path: &Path) -> Vec<OsString> {
 }
 
 /// Fails if other users can rename or replace entries of the directory.
-fn check_writers(directory: &OwnedFd, name: &OsStr) -> std::result::Result<(), UnsafePath> {
-    let stat = fs::fstat(directory)?;
+fn check_writers(directory: &OwnedFd, stat: &fs::Stat, name: &OsStr) -> std::result::Result<(), UnsafePath> {
     let mode = Mode::from_raw_mode(stat.st_mode);
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(Errno::NOTDIR.into());

@@ -282,6 +282,7 @@ impl SourceQuery<'_> {
             findings.note(findings::Kind::PackageIndex, &source.file, text);
         }
         if unusable.is_none()
+            && status == RepositoryStatus::Cached
             && let Some(refusal) = self.cached_refusal(&source, &mut findings)
         {
             unusable = Some(refusal.of_source());
