@@ -218,7 +218,7 @@ impl PlanInput<'_> {
             .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
         if let Some(secret) = found.secret.filter(|secret| secret.certain && !wanted) {
             // Nothing needs the content of a swap file, so it is not listed for the container.
-            let is_swap = secret.secret == Secret::SwapSpace;
+            let is_swap = secret.secret == Secret::SwapSpace && !secret.packed;
             return out(if is_swap { Verdict::Drop } else { Verdict::Withhold }, Reason::Content(secret));
         }
         if self.secret_holders.contains(&index) && !wanted {
