@@ -32,3 +32,15 @@ pub(super) fn unpack(name: &str) -> (tempfile::TempDir, Root) {
     let root = Root::open(directory.path()).unwrap();
     (directory, root)
 }
+
+/// Writes files; the directory goes with the first value.
+pub(super) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    let directory = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = directory.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let root = Root::open(directory.path()).unwrap();
+    (directory, root)
+}

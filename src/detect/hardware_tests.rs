@@ -1,22 +1,11 @@
 //! Tests of hardware and kernel parameters with fixtures that follow real machines.
 
-use crate::detect::fixtures::unpack;
+use crate::detect::fixtures::{tree, unpack};
 use crate::detect::hardware::*;
 use crate::detect::sysctl::{self, Setting};
 use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
 use std::path::Path;
-
-fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-    let directory = tempfile::tempdir().unwrap();
-    for (path, content) in files {
-        let path = directory.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    let root = Root::open(directory.path()).unwrap();
-    (directory, root)
-}
 
 fn hardware(files: &[(&str, &str)]) -> Hardware {
     Hardware::load(&tree(files).1, &mut Findings::default())

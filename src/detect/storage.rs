@@ -169,6 +169,7 @@ fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::fixtures::tree;
     use crate::system::mounts;
 
     const FSTAB: &str = "\
@@ -187,17 +188,6 @@ tmpfs /tmp tmpfs defaults 0 0
 short
 ";
 
-    fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        let root = Root::open(dir.path()).unwrap();
-        (dir, root)
-    }
-
     fn found(findings: &Findings) -> Vec<String> {
         let shown = |finding: &findings::Finding| {
             format!("{:?} {} {}", finding.severity, finding.kind.name(), escape::escape(&finding.path))
@@ -207,7 +197,7 @@ short
 
     #[test]
     fn load_unmounted_file_systems_are_reported() {
-        let (dir, root) = root(&[("etc/fstab", FSTAB), ("var/swap.1", "x")]);
+        let (dir, root) = tree(&[("etc/fstab", FSTAB), ("var/swap.1", "x")]);
         let table = format!("1 1 8:1 / {0}/home rw - ext4 /dev/sdb1 rw\n", dir.path().display());
         let mut findings = Findings::default();
         let mounts = mounts::parse(table.as_bytes(), root.absolute());
@@ -234,7 +224,7 @@ short
 
     #[test]
     fn container_storage_is_read_from_each_configuration() {
-        let (_dir, root) = root(&[
+        let (_dir, root) = tree(&[
             ("etc/docker/daemon.json", r#"{"data-root": "/data/docker/", "graph": "/old"}"#),
             ("etc/containers/storage.conf", "[storage]\n# graphroot = \"/no\"\ngraphroot = \"/data/pods\"\n"),
             ("etc/containerd/config.toml", "version = 2\nroot = '/data/containerd'\nrootful = \"/no\"\n"),

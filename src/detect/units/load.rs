@@ -183,7 +183,7 @@ impl<'a> Units<'a> {
     /// alias.
     fn classify(&self, name: &[u8], path: Vec<u8>) -> Entry {
         let Ok(target) = self.root.read_link(&path) else { return Entry::File(path) };
-        let target = absolute(tree::parent(&path), &target);
+        let target = tree::link_target(&path, &target);
         if target == b"dev/null" {
             return Entry::Masked(path);
         }
@@ -291,20 +291,6 @@ fn alias_target(name: &[u8], target: &[u8]) -> Vec<u8> {
         Some(instance) if names::instance(target) == Some(b"") => names::with_instance(target, instance),
         _ => target.to_vec(),
     }
-}
-
-/// Returns a link's target relative to the root. `..` in the root directory stays there.
-pub(super) fn absolute(directory: &[u8], target: &[u8]) -> Vec<u8> {
-    let from: &[u8] = if target.starts_with(b"/") { b"" } else { directory };
-    let mut components: Vec<&[u8]> = Vec::new();
-    for component in from.split(|&byte| byte == b'/').chain(target.split(|&byte| byte == b'/')) {
-        match component {
-            b"" | b"." => {}
-            b".." => drop(components.pop()),
-            _ => components.push(component),
-        }
-    }
-    components.join(&b'/')
 }
 
 /// Lists a directory. A missing directory is empty; an unreadable one is a loss.

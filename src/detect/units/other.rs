@@ -1,7 +1,7 @@
 //! Services of OpenRC and runit, and the type that System V scripts and supervisor use too.
 
 use super::environment::{self, Variables};
-use super::load::{self, list, read};
+use super::load::{list, read};
 use crate::model::findings::Findings;
 use crate::model::tree;
 use crate::system::root::Root;
@@ -160,7 +160,7 @@ pub fn runit(root: &Root, findings: &mut Findings) -> Vec<OtherService> {
     for directory in RUNIT_DIRECTORIES {
         for name in list(root, directory.as_bytes(), findings) {
             let path = tree::join(directory.as_bytes(), &name);
-            let target = root.read_link(&path).map(|target| load::absolute(directory.as_bytes(), &target));
+            let target = root.read_link(&path).map(|target| tree::link_target(&path, &target));
             let path = target.unwrap_or(path);
             let has = |file: &[u8]| root.open_file(&tree::join(&path, file)).is_ok();
             // runsv(8): with a file `down`, runsv does not start the service.

@@ -1,6 +1,6 @@
 //! Parses headers of System V init scripts, and finds the scripts that run levels start.
 
-use super::load::{self, Units, list, read};
+use super::load::{Units, list, read};
 use super::other::{Manager, OtherService};
 use crate::model::findings::Findings;
 use crate::model::tree;
@@ -125,7 +125,7 @@ pub fn enabled(root: &Root, units: &Units<'_>, findings: &mut Findings) -> Vec<O
         for link in list(root, level.as_bytes(), findings) {
             let Some(name) = script_of_link(&link) else { continue };
             let path = tree::join(level.as_bytes(), &link);
-            let target = root.read_link(&path).map(|target| load::absolute(level.as_bytes(), &target));
+            let target = root.read_link(&path).map(|target| tree::link_target(&path, &target));
             scripts.entry(name.to_vec()).or_insert_with(|| target.unwrap_or(path));
         }
     }
