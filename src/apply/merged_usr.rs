@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::manifest;
 use crate::model::merged_usr::{self, Link};
 use crate::model::tree::{Kind, Node};
+use crate::system::file;
 use crate::system::root::Root;
 use std::collections::HashMap;
 use std::io;
@@ -34,7 +35,8 @@ pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
 }
 
 fn read(list: &Path) -> Result<Vec<Link>> {
-    let text = std::fs::read_to_string(list).map_err(|cause| Error::io(reader::MERGED_USR, cause))?;
+    let read = file::read_untrusted(list, reader::MAX_LIST).and_then(file::text);
+    let text = read.map_err(|cause| Error::io(reader::MERGED_USR, cause))?;
     let link = |line: &str| {
         let (name, target) = line.split_once('\t')?;
         Some((manifest::safe_path(name)?.into(), manifest::safe_path(target)?.into()))

@@ -11,6 +11,7 @@ use crate::model::findings::Findings;
 use crate::model::tree::{Kind, Node};
 use crate::pkg::{Family, Pin};
 use crate::policy::{Action, Policy};
+use crate::system::file;
 use crate::system::mounts;
 use crate::system::root::{self, Root};
 use crate::walk::{self, Progress, Scope, WalkedEntry};
@@ -170,9 +171,10 @@ fn is_swept(policy: &Policy, found: &WalkedEntry) -> bool {
 
 /// Proves that every package of the machine is there at its version, and no other.
 fn check_installed(list: &Path, root: &Root) -> Result<usize> {
-    let text = std::fs::read_to_string(list).map_err(|cause| Error::io("packages/installed.list", cause))?;
-    let kept = std::fs::read_to_string(list.with_file_name("keep.list"));
-    let kept = kept.map_err(|cause| Error::io("packages/keep.list", cause))?;
+    let read = |path: &Path| file::read_untrusted(path, reader::MAX_LIST).and_then(file::text);
+    let text = read(list).map_err(|cause| Error::io("packages/installed.list", cause))?;
+    let kept =
+        read(&list.with_file_name("keep.list")).map_err(|cause| Error::io("packages/keep.list", cause))?;
     let (wanted, kept): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), kept.lines().collect());
     let family = Family::of(root)
         .ok_or_else(|| Error::new(Code::Failed, "the package layer has no package database"))?;

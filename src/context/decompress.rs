@@ -27,6 +27,8 @@ const REFUSED: [(&[u8], &str, &str); 3] = [
 /// Memory limit in KiB for decoding xz. `xz -9`, the highest level that archives and packages
 /// use, needs 65 MiB.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
+/// Largest window of a zstd frame, as a power of two: 128 MiB. `zstd --ultra -22` needs it.
+const ZSTD_WINDOW_LOG: u32 = 27;
 /// Long enough for every magic number here.
 const LONGEST: usize = 6;
 
@@ -65,7 +67,11 @@ pub fn decompress<'a, R: Read + Send + 'a>(
         match compression {
             Compression::None => Box::new(whole),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
             Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB)),
         },
     ))

@@ -1,14 +1,16 @@
 //! Opens a finished context and verifies its files with the checksums in `COMPLETE`.
 
 use super::decompress;
+use super::stream::Limited;
 use crate::error::{Code, Error, Result};
 use crate::model::digest::Sha256;
 use crate::model::escape::{self, hex};
 use crate::model::manifest::{self, Record};
+use crate::system::file;
 use sha2::Digest;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,15 @@ pub const BINARY: &str = "vm2docker-self";
 /// SHA-256 of all other files, in the format of `sha256sum -c`; written last.
 pub const COMPLETE: &str = "COMPLETE";
 
+/// Maximum size in bytes of a list that is read into memory: `COMPLETE` (300,000 files),
+/// [`DELETIONS`], [`MERGED_USR`] and the lists of packages.
+pub const MAX_LIST: u64 = 32 << 20;
+/// Bytes to which a manifest of any compressed size can expand.
+const EXPANDED: u64 = 64 << 20;
+/// Bytes to which each compressed byte of a manifest can expand in addition. A directory with a
+/// million empty files has a ratio of 170 to 230, depending on the level (measured 2026-11-29).
+const EXPANSION: u64 = 512;
+
 /// Finished context.
 #[derive(Debug)]
 pub struct Context {
@@ -49,7 +60,8 @@ impl Context {
     /// Fails with exit code 1 if `COMPLETE` cannot be read, or is truncated or not valid.
     pub fn open(directory: &Path) -> Result<Self> {
         let name = escape::escape(directory.as_os_str().as_bytes());
-        let text = std::fs::read_to_string(directory.join(COMPLETE)).map_err(|cause| {
+        let read = file::read_untrusted(&directory.join(COMPLETE), MAX_LIST).and_then(file::text);
+        let text = read.map_err(|cause| {
             Error::io(format!("{name} is not a complete context: {COMPLETE}"), cause)
                 .hint("pass the directory that `vm2docker-self --out` wrote; copy all of it")
         })?;
@@ -92,8 +104,25 @@ impl Context {
     }
 
     /// Verifies and reads the manifest.
+    ///
+    /// Fails with exit code 1 if it expands to more bytes than a manifest of its size can have.
     pub fn manifest(&self) -> Result<Vec<Record>> {
-        manifest::read(BufReader::new(self.archive(MANIFEST)?))
+        self.records()?.collect()
+    }
+
+    /// Verifies the manifest without keeping it in memory. Fails as [`Context::manifest`] does.
+    pub fn check_manifest(&self) -> Result<()> {
+        self.records()?.try_for_each(|record| record.map(drop))
+    }
+
+    fn records(&self) -> Result<manifest::Reader<impl BufRead>> {
+        let mut compressed = 0;
+        for name in self.names().filter(|name| is_archive(name, MANIFEST)) {
+            let metadata = self.open_file(name).and_then(|file| file.metadata());
+            compressed += metadata.map_err(|cause| self.io(name, cause))?.len();
+        }
+        let limit = EXPANDED.saturating_add(compressed.saturating_mul(EXPANSION));
+        Ok(manifest::Reader::new(BufReader::new(Limited::new(self.archive(MANIFEST)?, limit))))
     }
 
     /// Verifies and reads the deletion list.
@@ -104,9 +133,13 @@ impl Context {
         text.lines().map(|line| manifest::safe_path(line).ok_or_else(invalid)).collect()
     }
 
-    /// Reads a small file of the context without verifying it.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        std::fs::read(self.path(name)).map_err(|cause| self.io(name, cause))
+    /// Opens a file of the context. Fails with `InvalidInput` if it is not a regular file.
+    pub fn open_file(&self, name: &str) -> io::Result<File> {
+        file::open_untrusted(&self.path(name))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        file::read_untrusted(&self.path(name), MAX_LIST).map_err(|cause| self.io(name, cause))
     }
 
     /// Verifies an archive or another file that can consist of chunks, and decompresses it.
@@ -123,7 +156,7 @@ impl Context {
 
     /// Verifies a file with its checksum in `COMPLETE`. Fails with exit code 1 if it differs.
     pub fn check(&self, name: &str) -> Result<()> {
-        let file = File::open(self.path(name)).map_err(|cause| self.io(name, cause))?;
+        let file = self.open_file(name).map_err(|cause| self.io(name, cause))?;
         let digest = digest(file).map_err(|cause| self.io(name, cause))?;
         if self.digests.get(name) == Some(&digest) {
             return Ok(());
@@ -183,7 +216,7 @@ impl Read for Chunks {
                 }
             }
             match self.left.next() {
-                Some(next) => self.open = Some(File::open(next)?),
+                Some(next) => self.open = Some(file::open_untrusted(&next)?),
                 None => return Ok(0),
             }
         }
@@ -268,6 +301,18 @@ mod tests {
         for length in 0..complete.len() {
             std::fs::write(dir.path().join(COMPLETE), &complete[..length]).unwrap();
             assert!(Context::open(dir.path()).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn context_link_to_device_returns_error_at_once() {
+        for name in [PLAN, DELETIONS, COMPLETE] {
+            let dir = context(&[(DELETIONS, ""), (PLAN, "{}")]);
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", dir.path().join(name)).unwrap();
+            let error = Context::open(dir.path()).and_then(|context| context.check(name)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("not a regular file") && text.contains(name), "{text}");
         }
     }
 

@@ -106,6 +106,31 @@ pub(crate) fn read_full<R: Read + ?Sized>(reader: &mut R, buffer: &mut [u8]) -> 
     Ok(filled)
 }
 
+/// Reader that fails if its source has more than a number of bytes.
+#[derive(Debug)]
+pub struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R> Limited<R> {
+    /// Limits `inner` to `limit` bytes.
+    pub fn new(inner: R, limit: u64) -> Self {
+        Limited { inner, left: limit }
+    }
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        let left = self.left.checked_sub(got as u64);
+        self.left = left.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::FileTooLarge, "expands to too many bytes for its compressed size")
+        })?;
+        Ok(got)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,15 @@
 
 use super::document::Schema;
 use super::escape;
+use super::size;
 use super::tree::{Kind, Node, Stat, Xattrs};
 use crate::error::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
+
+/// Maximum length of a line in bytes. Extended attributes are the only long fields.
+const MAX_LINE: u64 = 16 << 20;
 
 /// The plan's decision on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,23 +134,62 @@ pub fn write(out: &mut impl Write, record: &Record, names: &Names) -> io::Result
     out.write_all(b"\n")
 }
 
-/// Reads a manifest back. A line that is none is named by its number.
+/// Reads a manifest back.
+///
+/// Fails with exit code 1 if a line is not a record or longer than 16 MiB, or if the paths are not
+/// in order. The message has the number of the line.
 pub fn read(input: impl BufRead) -> Result<Vec<Record>> {
-    let mut records: Vec<Record> = Vec::new();
-    for (number, text) in input.split(b'\n').enumerate() {
-        let damaged = |what: &str| {
-            Error::new(Code::Failed, format!("manifest.jsonl.zst, line {}: {what}", number + 1))
-                .hint("the context is damaged; copy it again from where it was made")
-        };
-        let text = text.map_err(|cause| damaged(&cause.to_string()))?;
-        let line: Line = serde_json::from_slice(&text).map_err(|cause| damaged(&cause.to_string()))?;
-        let record = record(line).ok_or_else(|| damaged("not what this program writes"))?;
-        if records.last().is_some_and(|before| before.node.path >= record.node.path) {
-            return Err(damaged("paths are not in order"));
-        }
-        records.push(record);
+    Reader::new(input).collect()
+}
+
+/// Iterator over the records of a manifest, with the errors of [`read`].
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    text: Vec<u8>,
+    number: u64,
+    /// Path of the record before.
+    before: Option<Box<[u8]>>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Returns an iterator over the records in `input`.
+    pub fn new(input: R) -> Self {
+        Reader { input, text: Vec::new(), number: 0, before: None }
     }
-    Ok(records)
+
+    fn read_next(&mut self) -> Result<Option<Record>> {
+        self.number += 1;
+        self.text.clear();
+        let read = self.input.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut self.text);
+        if read.map_err(|cause| self.damaged(&cause.to_string()))? == 0 {
+            return Ok(None);
+        }
+        if self.text.len() as u64 > MAX_LINE {
+            return Err(self.damaged(&format!("longer than {}", size::bytes(MAX_LINE))));
+        }
+        let line: Line =
+            serde_json::from_slice(&self.text).map_err(|cause| self.damaged(&cause.to_string()))?;
+        let record = record(line).ok_or_else(|| self.damaged("not what this program writes"))?;
+        if self.before.as_ref().is_some_and(|before| *before >= record.node.path) {
+            return Err(self.damaged("paths are not in order"));
+        }
+        self.before = Some(record.node.path.clone());
+        Ok(Some(record))
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::new(Code::Failed, format!("manifest.jsonl.zst, line {}: {what}", self.number))
+            .hint("the context is damaged; copy it again from the converted machine")
+    }
+}
+
+impl<R: BufRead> Iterator for Reader<R> {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Result<Record>> {
+        self.read_next().transpose()
+    }
 }
 
 /// Returns the record as it is written.

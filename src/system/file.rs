@@ -2,12 +2,15 @@
 //! changed while it was read.
 
 use crate::model::digest::Sha256;
+use crate::model::size;
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::Digest as _;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Pauses before each retry of a file that changed while it was read.
@@ -92,8 +95,61 @@ pub fn open_with_stat(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Own
     let stat = retry_on_intr(|| fs::fstat(&file))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok((file, stat)),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
+        _ => Err(not_regular()),
     }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+/// Opens a file of a context, which can be the work of another user.
+///
+/// Fails with `InvalidInput` if the last component is not a regular file, for example a FIFO, which
+/// would block the run, or a symbolic link, which can lead to a device without end.
+pub fn open_untrusted(path: &Path) -> io::Result<File> {
+    match open_regular(fs::CWD, path.as_os_str().as_bytes()) {
+        Err(cause) if cause.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Err(not_regular()),
+        opened => opened.map(File::from),
+    }
+}
+
+/// Reads a file as [`open_untrusted`] opens it. Fails with `FileTooLarge` beyond `limit` bytes.
+pub fn read_untrusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_at_most(open_untrusted(path)?, limit)
+}
+
+/// Opens a file that the user named. Follows symbolic links, and accepts pipes such as `/dev/fd/N`.
+///
+/// A FIFO without a writer is empty.
+pub fn open_named(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = open_quietly(fs::CWD, path.as_os_str().as_bytes(), flags)?;
+    // O_NONBLOCK is for open(2), which would wait for a writer. Reads wait for one that exists.
+    let flags = fs::fcntl_getfl(&file)?;
+    fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(File::from(file))
+}
+
+/// Reads a file as [`open_named`] opens it. Fails with `FileTooLarge` beyond `limit` bytes.
+pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_at_most(open_named(path)?, limit)
+}
+
+/// Reads to the end. Fails with `FileTooLarge` beyond `limit` bytes.
+pub fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    reader.take(limit + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        let text = format!("larger than {}", size::bytes(limit));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(content)
+}
+
+/// Returns `content` as text. Fails with `InvalidData` if it is not UTF-8.
+pub fn text(content: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(content).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
 }
 
 /// Opens a file with `O_NOATIME` if the kernel allows it: for the owner and for root (open(2)).
@@ -112,4 +168,44 @@ pub fn is_unchanged(before: &fs::Stat, after: &fs::Stat) -> bool {
         (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid, stat.st_size, times)
     };
     fields(before) == fields(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_untrusted_other_types_return_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), "12345").unwrap();
+        std::fs::create_dir(path("directory")).unwrap();
+        fs::mknodat(fs::CWD, path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("zero")).unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        for name in ["directory", "fifo", "zero", "link"] {
+            let cause = read_untrusted(&path(name), 5).unwrap_err();
+            assert_eq!(cause.to_string(), "not a regular file", "{name}");
+        }
+        assert_eq!(read_untrusted(&path("file"), 5).unwrap(), b"12345");
+        let cause = read_untrusted(&path("file"), 4).unwrap_err();
+        assert_eq!(cause.to_string(), "larger than 4 B");
+    }
+
+    #[test]
+    fn read_named_device_and_fifo_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        fs::mknodat(fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(read_named(&fifo, 9).unwrap(), b"");
+        assert_eq!(read_named(Path::new("/dev/zero"), 9).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let (pipe, mut writer) = io::pipe().unwrap();
+        let named = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(PAUSES[1]);
+            io::Write::write_all(&mut writer, b"token").unwrap();
+        });
+        assert_eq!(read_named(Path::new(&named), 9).unwrap(), b"token");
+        later.join().unwrap();
+    }
 }

@@ -18,7 +18,7 @@ pub mod token;
 mod tus;
 
 use super::net::{self, Address, Client, Failure, Settings, Timeouts};
-use crate::context::reader::{BINARY, COMPLETE, Context};
+use crate::context::reader::{self, BINARY, COMPLETE, Context};
 use crate::error::{Code, Error, Result};
 use crate::model::document::Schema;
 use crate::model::escape;
@@ -156,6 +156,10 @@ impl Server {
 pub fn upload(options: &Options) -> Result<Receipt> {
     let address = options.server.check(options.form)?;
     let context = Arc::new(Context::open(&options.context)?);
+    // A context that no command can read must not count as delivered.
+    if context.names().any(|name| reader::is_archive(name, reader::MANIFEST)) {
+        context.check_manifest()?;
+    }
     let uploader = Uploader::new(&options.server)?;
     let result = match options.form {
         Form::Files => uploader.files(&context, &address),

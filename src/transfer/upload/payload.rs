@@ -7,7 +7,6 @@ use crate::model::digest::{Md5, Sha256};
 use crate::model::tree::{Kind, Node, Stat};
 use crate::transfer::net::Failure;
 use md5::Digest as _;
-use std::fs::File;
 use std::io::{self, Cursor, PipeReader, Read, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -95,7 +94,7 @@ impl Source {
     /// Opens the content at its start.
     fn open(&self) -> io::Result<Box<dyn Read>> {
         match self {
-            Source::File(context, name) => Ok(Box::new(File::open(context.path(name))?)),
+            Source::File(context, name) => Ok(Box::new(context.open_file(name)?)),
             Source::Archive(context) => Ok(Box::new(archive(Arc::clone(context))?)),
             Source::Memory(content) => Ok(Box::new(Cursor::new(Arc::clone(content)))),
         }
@@ -182,7 +181,7 @@ fn archive(context: Arc<Context>) -> io::Result<ArchiveReader> {
 fn write(context: &Context, out: impl Write) -> io::Result<()> {
     let mut archive = Writer::new(out);
     for name in context.names().chain([COMPLETE]) {
-        let mut file = File::open(context.path(name))?;
+        let mut file = context.open_file(name)?;
         let mode = if name == BINARY || name.ends_with(".sh") { 0o700 } else { 0o600 };
         let stat = Stat { mode, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0 };
         let kind = Kind::File { size: file.metadata()?.len(), sha256: None };
