@@ -16,7 +16,7 @@ use crate::report;
 use crate::report::progress::ProgressMode;
 use crate::summary::Summary;
 use crate::system::sandbox::Sandbox;
-use crate::system::{console, throttle};
+use crate::system::{console, file, throttle};
 use crate::transfer::net::{Settings, Stats};
 use crate::transfer::upload::Form;
 use crate::transfer::upload::child::UploadChild;
@@ -27,6 +27,9 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
+
+/// Maximum size in bytes of a `--policy` file and of a key file.
+const MAX_FILE: u64 = 16 << 20;
 
 /// Output of a conversion with `--json`.
 #[derive(Serialize)]
@@ -114,9 +117,10 @@ fn tell(outcome: &Outcome, out: Option<&Path>, start: Instant) {
 
 fn options(args: &Convert) -> Result<Options> {
     let mut rules = Vec::new();
-    if let Some(file) = &args.policy {
-        let name = file.display().to_string();
-        let text = std::fs::read(file).map_err(|cause| Error::io(format!("--policy {name}"), cause))?;
+    if let Some(policy_file) = &args.policy {
+        let name = policy_file.display().to_string();
+        let text = file::read_named(policy_file, MAX_FILE)
+            .map_err(|cause| Error::io(format!("--policy {name}"), cause))?;
         rules.extend(policy::parse(&text, &name)?);
     }
     rules.extend(args.exclude.iter().map(|glob| Rule::exclude(glob)));
@@ -187,9 +191,9 @@ fn flag(name: &str, file: &Path) -> OsString {
 }
 
 /// Reads the key file of `--include-secrets`, so that an unusable key is refused before any work.
-fn recipient(file: &Path) -> Result<Recipient> {
-    let name = format!("--include-secrets {}", file.display());
-    let bytes = std::fs::read(file).map_err(|cause| refused(format!("{name}: {cause}")))?;
+fn recipient(key_file: &Path) -> Result<Recipient> {
+    let name = format!("--include-secrets {}", key_file.display());
+    let bytes = file::read_named(key_file, MAX_FILE).map_err(|cause| refused(format!("{name}: {cause}")))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
     Recipient::parse(&bytes, now).map_err(|why| refused(format!("{name}: {why}")))

@@ -3,11 +3,10 @@
 //! Credential helpers (`credsStore`, `credHelpers`) are not used because the sandbox runs no
 //! other executables. Identity tokens are not used because they need the OAuth2 flow.
 
+use crate::system::file;
 use crate::transfer::net;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Maximum size of the file in bytes.
@@ -52,9 +51,8 @@ impl Credentials {
 
     /// Reads this file. Returns no logins if it cannot be read.
     pub fn of_file(path: &Path) -> Self {
-        let mut content = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content));
-        read.ok().and_then(|_| serde_json::from_slice(&content).ok()).unwrap_or_default()
+        let content = file::read_named(path, MAX_FILE).ok();
+        content.and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
     }
 
     /// Returns the login for a registry. `registry` is [`super::Reference::registry`].

@@ -3,13 +3,12 @@
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::system::file;
-use rustix::fs::{CWD, OFlags};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+
+/// Maximum size in bytes of `--ca-file`. The store of a distribution has 0.2 MiB.
+const MAX_FILE: u64 = 16 << 20;
 
 /// Returns a configuration for TLS 1.2 and 1.3 that verifies every certificate.
 pub(super) fn tls(ca_file: Option<&Path>) -> Result<TlsConfig> {
@@ -43,9 +42,7 @@ fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let failed = |cause| Error::io(format!("--ca-file {shown}"), cause);
     // The first call is made before the sandbox mounts file systems read-only, so a plain open
     // could update the access time.
-    let opened = file::open_quietly(CWD, file.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC);
-    let mut content = Vec::new();
-    File::from(opened.map_err(|cause| failed(cause.into()))?).read_to_end(&mut content).map_err(failed)?;
+    let content = file::read_named(file, MAX_FILE).map_err(failed)?;
     let certificates: Vec<_> = parse_pem(&content)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

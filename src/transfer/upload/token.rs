@@ -2,10 +2,8 @@
 
 use crate::error::{Code, Error, Result};
 use crate::system::file;
-use rustix::fs::{self, OFlags};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+use rustix::fs;
+use std::io;
 use std::path::Path;
 
 /// Environment variable with the token if `--token-file` is not set.
@@ -70,20 +68,13 @@ impl std::fmt::Debug for Token {
 fn read(path: &Path) -> Result<String> {
     let name = || format!("--token-file {}", path.display());
     let failed = |cause| Error::io(name(), cause);
-    let opened = file::open_quietly(
-        fs::CWD,
-        path.as_os_str().as_bytes(),
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY,
-    );
-    let file = File::from(opened.map_err(|cause| failed(cause.into()))?);
+    let file = file::open_named(path).map_err(failed)?;
     let stat = fs::fstat(&file).map_err(|cause| failed(cause.into()))?;
     if fs::FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mode & 0o077 != 0 {
         return Err(Error::new(Code::Usage, format!("{}: other users can read the file", name()))
             .hint("run chmod 600 on it, and replace the token because others may have read it"));
     }
-    let mut text = String::new();
-    file.take(MAX_TOKEN).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    file::read_at_most(file, MAX_TOKEN).and_then(file::text).map_err(failed)
 }
 
 #[cfg(test)]
@@ -109,5 +100,8 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(Token::find(Some(&file)).unwrap().unwrap().header(), "Bearer abc");
         assert!(Token::find(Some(&dir.path().join("none"))).is_err());
+        std::fs::write(&file, "a".repeat(MAX_TOKEN as usize + 1)).unwrap();
+        let error = Token::find(Some(&file)).unwrap_err().to_string();
+        assert!(error.contains("larger than 16.0 KiB"), "{error}");
     }
 }
