@@ -3,7 +3,7 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Read};
@@ -103,5 +103,33 @@ fn commands_manifest_of_many_long_reasons_return_error() {
     write_manifest(&place.path("ctx"), &text[..]);
     for ran in run_all(&place, &COMMANDS) {
         ran.ends(1).says(&["manifest.jsonl.zst, line ", "expands to too many bytes", "hint: "]);
+    }
+}
+
+#[test]
+fn commands_reason_with_control_sequences_is_escaped() {
+    let place = context();
+    let mut records = place.manifest("ctx");
+    let reason = "why\u{1b}[2J\u{1b}]0;FORGED\u{7}\u{9b}31m\nerror: forged";
+    for record in &mut records {
+        record["reason"] = reason.into();
+    }
+    records.push(json!({
+        "path": "/zz", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 3,
+        "sha256": "00".repeat(32), "verdict": "keep", "layer": "base", "reason": reason
+    }));
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    write_manifest(&place.path("ctx"), lines.as_bytes());
+    let json: [&[&str]; 2] =
+        [&["explain", "CTX", "/", "--json"], &["verify", "CTX", "--root", "SMALL", "--json"]];
+    // Nothing listens at the address of `upload`, so that it would try again for minutes.
+    let mut all = run_all(&place, &COMMANDS[..3]);
+    assert!(all[0].out.contains("because: why\\x1b[2J"), "{}", all[0].out);
+    assert!(all[2].err.contains("/zz: why\\x1b[2J"), "{}", all[2].err);
+    all.extend(run_all(&place, &json));
+    for ran in all {
+        let text = ran.out + &ran.err;
+        let is_control = |character: char| character.is_control() && character != '\n';
+        assert!(!text.contains(is_control) && !text.contains("\nerror: forged"), "{text:?}");
     }
 }

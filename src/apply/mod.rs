@@ -349,7 +349,7 @@ fn unmendable(records: &[Record], wanted: &BTreeSet<&[u8]>) -> Error {
     let line = |path: &&[u8]| {
         let index = records.binary_search_by(|record| (*record.node.path).cmp(*path)).ok();
         let reason = index.map(|index| records[index].reason.as_str()).unwrap_or_default();
-        format!("{}: {reason}", escape::display(path))
+        format!("{}: {}", escape::display(path), escape::escape(reason.as_bytes()))
     };
     let lines: Vec<String> = wanted.iter().map(line).collect();
     let what = format!(

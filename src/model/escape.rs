@@ -30,6 +30,38 @@ pub fn display(path: &[u8]) -> String {
     format!("/{}", escape(path))
 }
 
+/// Text of several lines that is safe to print: newlines and tabs stay, and unsafe characters
+/// become `\xNN`.
+///
+/// A backslash stays, because most parts of such a text are escaped already.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => printable.push(character),
+            c if is_unsafe(c) => push_hex(&mut printable, c.encode_utf8(&mut [0; 4]).as_bytes()),
+            c => printable.push(c),
+        }
+    }
+    printable
+}
+
+/// JSON text that is safe to print and has the same meaning: unsafe characters, which only strings
+/// contain, become `\uNNNN`.
+pub fn printable_json(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' || !is_unsafe(character) {
+            printable.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            let _ = write!(printable, "\\u{unit:04x}");
+        }
+    }
+    printable
+}
+
 /// Returns one shell word that is on one line and safe for a terminal. Other characters than
 /// plain ones are escaped inside `$'...'` (POSIX.1-2024, XCU 2.2.4).
 pub fn shell_word(bytes: &[u8]) -> String {
@@ -125,6 +157,21 @@ mod tests {
             assert_eq!(escape(bytes), text);
             assert_eq!(unescape(text).as_deref(), Some(bytes));
         }
+    }
+
+    #[test]
+    fn printable_control_sequences_become_text() {
+        let text = "a\tb\\x41\n\u{1b}[31mred\u{9b}2J\r\u{7f}\u{202e}";
+        let expected = "a\tb\\x41\n\\x1b[31mred\\xc2\\x9b2J\\x0d\\x7f\\xe2\\x80\\xae";
+        assert_eq!(printable(text), expected);
+    }
+
+    #[test]
+    fn printable_json_keeps_its_meaning() {
+        let value = serde_json::json!({ "a\u{9b}": "\u{1b}\u{7f}\n\u{202e}\u{e0041}gr\u{fc}n" });
+        let text = printable_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.chars().any(|character| character != '\n' && is_unsafe(character)), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]
