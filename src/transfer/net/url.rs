@@ -50,6 +50,10 @@ impl Url {
         if !is_web || uri.host().is_none_or(str::is_empty) {
             return Err(invalid());
         }
+        if !has_valid_port(&uri) {
+            let cause = "the port is not a number from 1 to 65535".to_owned();
+            return Err(Failure::Protocol { url: shown(text), cause });
+        }
         let authorization = user.map(|user| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
             basic(&decode(name), &decode(password))
@@ -101,6 +105,15 @@ impl Url {
     pub(super) fn shown(&self) -> String {
         shown(&self.uri.to_string())
     }
+}
+
+/// Whether the port is absent, empty or a TCP port. [`Uri::port_u16`] returns `None` for others.
+fn has_valid_port(uri: &Uri) -> bool {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let after_address = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
+    let port = after_address.split_once(':').map_or("", |(_, port)| port);
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    port.is_empty() || is_number && port.parse().is_ok_and(|port: u16| port != 0)
 }
 
 /// URL to upload to, as the user typed it or as a server returned it.
@@ -301,6 +314,21 @@ mod tests {
             ["", "example.org", "file:///etc/passwd", "http://", "https:///x", "http://a b/", "http://[::1/"]
         {
             assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn url_parse_port_out_of_range_returns_error() {
+        for port in ["0", "65536", "99999", "4294967739", "00443x", "+443", "-1"] {
+            for host in ["example.org", "[::1]"] {
+                assert!(Url::parse(&format!("https://{host}:{port}/")).is_err(), "{host}:{port}");
+                let base = Url::parse("https://example.org/").unwrap();
+                assert!(base.join(&format!("https://{host}:{port}/x")).is_err(), "{host}:{port}");
+            }
+        }
+        for text in ["https://[::1]/", "https://[::1]:65535/", "https://h.example:/", "https://h.example:1/"]
+        {
+            Url::parse(text).unwrap();
         }
     }
 
