@@ -380,8 +380,13 @@ fn explain_tells_what_became_of_a_path() {
     let place = machine();
     place.root("base", &(DEBIAN.to_owned() + "file 0644 0:0 /usr/given x\n"));
     fixture::lay(&place.path("machine"), "file 0644 0:0 /usr/given x\nfile 0644 0:0 \"/srv/a\\nb\" x");
+    fs::create_dir(place.path("machine/srv/mounted")).unwrap();
     let tar = place.pack("base");
-    place.convert("ctx", &from_file(&tar)).ends(0);
+    let mut unshare = command("unshare");
+    unshare.args(["--mount", "sh", "-c", "mount -t tmpfs none \"$1\" && shift && exec \"$@\"", "-"]);
+    unshare.arg(place.path("machine/srv/mounted")).arg(env!("CARGO_BIN_EXE_vm2docker-self"));
+    unshare.args(args(&["--root", "MACHINE", "--out", "CTX", "--offline"], &place));
+    finish(unshare.args(from_file(&tar))).ends(0);
     for (path, texts) in [
         (
             "/usr/given",
@@ -393,11 +398,16 @@ fn explain_tells_what_became_of_a_path() {
         ("/srv/a\nb", &["/srv/a\\x0ab\n", "from the delta"]),
         ("/var/log/dropped", &["not in the image", "because: logs; directories are kept"]),
         ("/etc/wireguard/wg0.conf", &["withheld, see SECRETS.todo", "because: network key"]),
-        ("/srv/none/at/all", &["/srv/none/at/all was not on the machine", "above it is\n/srv\n"]),
+        ("/", &["/\n", "because: the base image has it"]),
+        ("/srv/mounted/x", &["/srv/mounted/x has no record", "/srv/mounted\n  in the image"]),
     ] {
         let ran = run(args(&["explain", "CTX", path], &place)).ends(0);
         for text in texts {
             assert!(ran.out.contains(text), "{path}: no {text:?} in\n{}", ran.out);
         }
+    }
+    for path in ["/nope", "/srv/none/at/all", "/srv/kept/x"] {
+        let text = format!("cannot explain {path}: it was not on the machine");
+        run(args(&["explain", "CTX", path], &place)).ends(2).says(&[&text, "hint: "]);
     }
 }

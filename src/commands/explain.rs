@@ -5,9 +5,10 @@ use crate::context::reader::Context;
 use crate::error::{Code, Error, Result};
 use crate::model::document::Schema;
 use crate::model::manifest::{self, Names, ProvidedBy, Record, Verdict};
-use crate::model::{escape, tree};
+use crate::model::tree::{self, Kind};
+use crate::model::{escape, findings};
 use crate::system::console;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -22,34 +23,81 @@ pub(super) fn run(context: &Path, path: &Path, common: &Common) -> Result<Code> 
     Ok(Code::Done)
 }
 
-/// Finds the path's record, else that of the nearest directory above it which the manifest has.
+/// Finds the path's record, else that of the directory above it that hides its contents.
+///
+/// Fails with exit code 2 if the path was not on the machine.
 fn find(context: &Context, path: &[u8]) -> Result<Record> {
     let records = context.manifest()?;
-    let relative = path.strip_prefix(b"/").unwrap_or(path);
-    let mut wanted = relative.strip_suffix(b"/").unwrap_or(relative);
-    loop {
-        let found = records.binary_search_by(|record| (*record.node.path).cmp(wanted)).ok();
-        if let Some(index) = found {
-            return Ok(records[index].clone());
-        }
-        if wanted.is_empty() {
-            let what = format!("{} is not in the manifest", escape::display(relative));
-            return Err(Error::new(Code::Usage, what).hint("give the path as it is on the machine"));
-        }
-        wanted = tree::parent(wanted);
+    let wanted = plain(path);
+    let mut nearest = wanted;
+    let mut found = find_record(&records, nearest);
+    while found.is_none() && !nearest.is_empty() {
+        nearest = tree::parent(nearest);
+        found = find_record(&records, nearest);
     }
+    if let Some(record) = found
+        && (nearest == wanted || hides_contents(context, &records, record)?)
+    {
+        return Ok(record.clone());
+    }
+    let what = format!("cannot explain {}: it was not on the machine", escape::display(wanted));
+    let hint = format!(
+        "use a path as it is on the machine; the nearest in the manifest is {}",
+        escape::display(nearest)
+    );
+    Err(Error::new(Code::Usage, what).hint(hint))
+}
+
+fn find_record<'a>(records: &'a [Record], path: &[u8]) -> Option<&'a Record> {
+    let index = records.binary_search_by(|record| (*record.node.path).cmp(path)).ok()?;
+    Some(&records[index])
+}
+
+/// Removes the slashes at both ends, as paths in the manifest have none.
+fn plain(path: &[u8]) -> &[u8] {
+    let relative = path.strip_prefix(b"/").unwrap_or(path);
+    relative.strip_suffix(b"/").unwrap_or(relative)
+}
+
+/// Whether the record is a directory whose contents have no records: the whole directory is not in
+/// the image, or another file system was mounted on it.
+fn hides_contents(context: &Context, records: &[Record], record: &Record) -> Result<bool> {
+    let path = &record.node.path;
+    let below = if path.is_empty() { Vec::new() } else { tree::join(path, b"") };
+    let next = records.partition_point(|other| *other.node.path <= *below);
+    let has_contents = records.get(next).is_some_and(|other| tree::is_within(&other.node.path, path));
+    if record.node.kind != Kind::Directory || has_contents {
+        return Ok(false);
+    }
+    if !record.verdict.in_image() {
+        return Ok(true);
+    }
+    let shown = escape::display(path);
+    let mounts = [findings::Kind::Mount, findings::Kind::Mounted].map(findings::Kind::name);
+    let is_mount = |line: &[u8]| {
+        serde_json::from_slice(line).is_ok_and(|finding: FindingLine| {
+            finding.path.as_deref() == Some(&*shown) && mounts.contains(&&*finding.kind)
+        })
+    };
+    Ok(context.findings()?.split(|&byte| byte == b'\n').any(is_mount))
+}
+
+/// The fields of a line of `findings.jsonl` that state where a file system was mounted.
+#[derive(Deserialize)]
+struct FindingLine {
+    path: Option<String>,
+    kind: String,
 }
 
 /// The answer in words. `asked` is the path as it was typed.
 fn describe(record: &Record, asked: &[u8]) -> String {
     let node = &record.node;
     let path = escape::display(&node.path);
-    let relative = asked.strip_prefix(b"/").unwrap_or(asked);
     let mut text = String::new();
-    if relative.strip_suffix(b"/").unwrap_or(relative) != &*node.path {
+    if plain(asked) != &*node.path {
         text += &format!(
-            "{} was not on the machine, or is below a mount point; the nearest path above it is\n",
-            escape::display(relative)
+            "{} has no record; the contents of this directory were not recorded:\n",
+            escape::display(plain(asked))
         );
     }
     let outcome = match (record.verdict, record.layer) {

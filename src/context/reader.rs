@@ -39,6 +39,8 @@ pub const COMPLETE: &str = "COMPLETE";
 /// Maximum size in bytes of a list that is read into memory: `COMPLETE` (300,000 files),
 /// [`DELETIONS`], [`MERGED_USR`] and the lists of packages.
 pub const MAX_LIST: u64 = 32 << 20;
+/// Maximum size in bytes of [`FINDINGS`].
+const MAX_FINDINGS: u64 = 256 << 20;
 /// Bytes to which a manifest of any compressed size can expand.
 const EXPANDED: u64 = 64 << 20;
 /// Bytes to which each compressed byte of a manifest can expand in addition. A directory with a
@@ -129,8 +131,14 @@ impl Context {
     pub fn deletions(&self) -> Result<Vec<Vec<u8>>> {
         self.check(DELETIONS)?;
         let invalid = || Error::new(Code::Failed, format!("{DELETIONS} is not valid")).hint(COPY_AGAIN);
-        let text = String::from_utf8(self.read(DELETIONS)?).map_err(|_| invalid())?;
+        let text = String::from_utf8(self.read(DELETIONS, MAX_LIST)?).map_err(|_| invalid())?;
         text.lines().map(|line| manifest::safe_path(line).ok_or_else(invalid)).collect()
+    }
+
+    /// Verifies and reads the findings, one JSON object per line.
+    pub fn findings(&self) -> Result<Vec<u8>> {
+        self.check(FINDINGS)?;
+        self.read(FINDINGS, MAX_FINDINGS)
     }
 
     /// Opens a file of the context. Fails with `InvalidInput` if it is not a regular file.
@@ -138,8 +146,8 @@ impl Context {
         file::open_untrusted(&self.path(name))
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
-        file::read_untrusted(&self.path(name), MAX_LIST).map_err(|cause| self.io(name, cause))
+    fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        file::read_untrusted(&self.path(name), limit).map_err(|cause| self.io(name, cause))
     }
 
     /// Verifies an archive or another file that can consist of chunks, and decompresses it.
