@@ -29,6 +29,8 @@ pub enum Reason {
     Unsure(PackageId),
     /// It belongs to this package, which is not in the image.
     Dropped(PackageId),
+    /// It is the root directory. Packages list it, but it belongs to none of them.
+    RootDirectory,
     /// No package has it.
     Unowned,
     /// Package scripts made it, or made it before it was changed: an origin of [`Generated`].
@@ -158,6 +160,7 @@ impl PlanInput<'_> {
                 format!("package {}; contents of the lower layers are uncertain", package(index))
             }
             Reason::Dropped(index) => self.dropped_reason(index),
+            Reason::RootDirectory => "the root directory of the machine".to_owned(),
             Reason::Unowned => "no package ships it".to_owned(),
             Reason::Generated(number) => self.generated.origin(number).to_string(),
             Reason::Alternative(index) => self.alternative(index),
@@ -320,6 +323,8 @@ impl PlanInput<'_> {
             self.packages.and_then(|packages| packages.catalog.owned.get(path)?.packages.first().copied());
         match (change, owner) {
             (Change::Provided(ProvidedBy::Base), _) => (ProvidedBy::Base, Reason::InBase),
+            (Change::Provided(layer), _) if path.is_empty() => (layer, Reason::RootDirectory),
+            _ if path.is_empty() => (ProvidedBy::Delta, Reason::RootDirectory),
             (Change::Provided(layer), Some(package)) => (layer, Reason::InPackage(package)),
             (Change::Provided(layer), None) => (layer, Reason::InBase),
             (Change::Changed, Some(package)) => (ProvidedBy::Delta, Reason::Changed(package)),

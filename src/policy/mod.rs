@@ -269,6 +269,8 @@ mod tests {
             ("etc/ssh/ssh_host_rsa_key.pub", Some(Action::Regenerate)),
             ("etc/ssh/sshd_config", None),
             ("root/.ssh/id_ed25519", Some(Action::Withhold)),
+            ("root/.ssh/id_ed25519.pub", Some(Action::Keep)),
+            ("home/eve/.ssh/id_rsa-cert.pub", Some(Action::Keep)),
             ("home/eve/.ssh/id_rsa.bak", Some(Action::Withhold)),
             ("srv/.ssh/id_rsa", None),
             ("etc/letsencrypt/live/site/privkey.pem", Some(Action::Withhold)),

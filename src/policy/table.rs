@@ -128,6 +128,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("var/lib/jenkins/{credentials.xml,identity.key.enc,secret.key}", Withhold, "application keys"),
     ("etc/credstore*/**", Withhold, "service credentials"),
     ("etc/security/opasswd", Withhold, "old passwords"),
+    ("~/.ssh/id_*.pub", Keep, "public key"),
     ("~/.ssh/id_*", Withhold, "private key"),
     ("~/.ssh/authorized_keys*", Withhold, "grants access"),
     ("~/.ssh/environment", Withhold, "may hold values"),
