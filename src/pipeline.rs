@@ -100,6 +100,9 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let database_was = settled_database(&root, family)?;
     let catalog = family.and_then(|family| family.manager().load(&root, &mut findings));
     let catalog = catalog.as_ref();
+    let live = inventory.live.as_ref();
+    // An unknown name in --services ends the run here, before the network is used.
+    let survey = services::survey(&root, live, &options.services, catalog, &mut findings)?;
     let client = options.network.clone().map(Client::new).transpose()?;
     let client = client.as_ref();
     let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
@@ -115,8 +118,6 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
         catalog.zip(package_plan.as_ref()).map(|(catalog, plan)| PlannedPackages { catalog, plan });
     let listed = base_files(&base, packages, repositories, &mut findings);
     let expected = ExpectedTree::new(packages, base.view(listed), &inventory.names);
-    let live = inventory.live.as_ref();
-    let survey = services::survey(&root, live, &options.services, catalog, &mut findings);
     let secrets = Secrets::of(&root, &survey, live);
     let policy = &policy(&root, options, family, &secrets, &inventory);
     sandbox.restrict_writes(target.as_ref().and_then(ContextWriter::directory));

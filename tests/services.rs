@@ -223,6 +223,17 @@ fn services_option_selects_units_by_name() {
 }
 
 #[test]
+fn services_option_unknown_name_is_a_usage_error() {
+    let place = Place::new();
+    place.root("machine", MACHINE);
+    for name in ["foo", "nginx,foo", "nginx,"] {
+        let ran = place.convert("ctx", &["--base-from", "none", "--services", name]).ends(2);
+        ran.says(&["no enabled or running service has this name", "hint: use names of: ", "nginx", "shop"]);
+        assert!(!place.path("ctx").exists(), "{name}");
+    }
+}
+
+#[test]
 fn convert_without_services_writes_no_containers() {
     let place = Place::new();
     place.root("machine", "file 0644 0:0 /usr/lib/os-release \"ID=debian\\nVERSION_ID=12\\n\"\n");

@@ -47,7 +47,7 @@ pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
     let inventory = detect::detect(&root, &mut findings);
     let catalog = Family::of(&root).and_then(|family| family.manager().load(&root, &mut findings));
     let live = inventory.live.as_ref();
-    let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings);
+    let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings)?;
     findings.extend(root.take_faults());
     let services: Vec<String> =
         survey.candidates.iter().map(|candidate| escape::escape(&candidate.unit)).collect();

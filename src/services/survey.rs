@@ -13,6 +13,7 @@ use crate::detect::units::{
     Enabled, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
 };
 use crate::detect::{RuntimeState, cgroup};
+use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::pkg::Catalog;
@@ -33,7 +34,7 @@ pub enum Selection {
 impl std::str::FromStr for Selection {
     type Err = std::convert::Infallible;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
         Ok(match text {
             "all" => Selection::All,
             "none" => Selection::None,
@@ -96,13 +97,15 @@ pub(super) fn is_job_daemon(unit: &[u8]) -> bool {
 }
 
 /// Finds the services of the machine. `catalog` distinguishes packaged cron jobs from local ones.
+///
+/// Fails with exit code 2 if no service has a name that `selection` lists.
 pub fn survey<'a>(
     root: &Root,
     live: Option<&'a RuntimeState>,
     selection: &Selection,
     catalog: Option<&Catalog>,
     findings: &mut Findings,
-) -> Survey<'a> {
+) -> Result<Survey<'a>> {
     let host = Host::load(root);
     let units = Units::index(root, findings);
     let mut jobs = cron::load(root, findings);
@@ -127,7 +130,8 @@ pub fn survey<'a>(
     surveyor.not_running(&enabled, findings);
     surveyor.without_systemd(findings);
     surveyor.without_unit();
-    surveyor.finish()
+    surveyor.check_names()?;
+    Ok(surveyor.finish())
 }
 
 /// The survey while it is incomplete, and its sources.
@@ -345,6 +349,28 @@ impl<'a> Surveyor<'a, '_> {
         }
     }
 
+    /// Checks that each name of `--services` is that of a service that was found. Exit code 2 if
+    /// not.
+    fn check_names(&self) -> Result<()> {
+        let Selection::Named(names) = self.selection else { return Ok(()) };
+        let Some(unknown) = names.iter().find(|name| !self.found.keys().any(|unit| is_name_of(name, unit)))
+        else {
+            return Ok(());
+        };
+        let found = self.found.keys().filter(|unit| system_units::system_unit_reason(unit).is_none());
+        let known: Vec<String> = found.map(|unit| escape::escape(stem(unit))).collect();
+        let hint = match known.is_empty() {
+            true => "use --services none: the machine has no application service".to_owned(),
+            false => format!("use names of: {}", known.join(", ")),
+        };
+        let name = escape::escape(unknown.as_bytes());
+        Err(Error::new(
+            Code::Usage,
+            format!("--services {name}: no enabled or running service has this name"),
+        )
+        .hint(hint))
+    }
+
     /// Separates services that become containers from those that do not.
     fn finish(mut self) -> Survey<'a> {
         for (unit, candidate) in std::mem::take(&mut self.found) {
@@ -381,10 +407,7 @@ impl<'a> Surveyor<'a, '_> {
     /// Returns whether `--services` selects the unit.
     fn is_named(&self, unit: &[u8]) -> bool {
         let Selection::Named(names) = self.selection else { return false };
-        let stem = unit.strip_suffix(b".service").unwrap_or(unit);
-        names.iter().any(|name| {
-            name.as_bytes() == unit || name.as_bytes() == stem || name == Name::from_bytes(stem).as_str()
-        })
+        names.iter().any(|name| is_name_of(name, unit))
     }
 
     /// Records that a unit does not become a container.
@@ -412,7 +435,7 @@ impl<'a> Candidate<'a> {
 
     /// Returns the unit's name without `.service`.
     pub fn stem(&self) -> &[u8] {
-        self.unit.strip_suffix(b".service").unwrap_or(&self.unit)
+        stem(&self.unit)
     }
 
     /// Returns the main process.
@@ -426,6 +449,16 @@ impl<'a> Candidate<'a> {
         let configured = self.service.as_ref().and_then(|service| service.exec_start.first());
         running.or(configured.map(|exec| &*exec.program)).map(crate::model::tree::file_name)
     }
+}
+
+fn stem(unit: &[u8]) -> &[u8] {
+    unit.strip_suffix(b".service").unwrap_or(unit)
+}
+
+/// Whether a name of `--services` selects a unit: the unit's name or its container's.
+fn is_name_of(name: &str, unit: &[u8]) -> bool {
+    let stem = stem(unit);
+    name.as_bytes() == unit || name.as_bytes() == stem || name == Name::from_bytes(stem).as_str()
 }
 
 /// Removes jobs of unchanged packaged files, because these only maintain the machine.
