@@ -12,6 +12,7 @@ pub mod hardware;
 #[cfg(test)]
 mod hardware_tests;
 pub mod mappings;
+pub mod name_resolution;
 pub mod os_release;
 pub mod peers;
 pub mod process;
@@ -34,6 +35,7 @@ use crate::model::manifest::Names;
 use crate::system::mounts::Mounts;
 use crate::system::root::Root;
 use hardware::Hardware;
+use name_resolution::NameResolution;
 use os_release::OsRelease;
 use peers::{Holders, Peer};
 use process::Processes;
@@ -53,6 +55,9 @@ pub struct Inventory {
     pub architecture: &'static str,
     /// Content of `/etc/hostname`, or empty.
     pub hostname: String,
+    /// Local settings of name resolution.
+    #[serde(skip)]
+    pub name_resolution: NameResolution,
     /// Runtime state; `None` if the root is not the running machine's.
     pub live: Option<RuntimeState>,
     /// Mounts at and below the root.
@@ -104,10 +109,12 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
     });
     let hostname = root.read(b"etc/hostname").unwrap_or_default();
     let mounts = crate::system::mounts::parse(&mountinfo, root.absolute());
+    let hostname = String::from_utf8_lossy(&hostname).trim().to_owned();
     Inventory {
         os: OsRelease::load(root, findings),
         architecture: architecture::load(root, findings).docker,
-        hostname: String::from_utf8_lossy(&hostname).trim().to_owned(),
+        name_resolution: NameResolution::load(root, &hostname, findings),
+        hostname,
         live: root.is_live().then(|| live(root, findings)),
         storage: Storage::load(root, &mounts, findings),
         mounts,

@@ -65,6 +65,7 @@ kinds! {
     Mount "mount" [Loss Note]: "A mounted file system is not part of the image.";
     Mounted "mounted" [Loss]: "A file system was mounted here during the walk.";
     Mounts "mounts" [Loss]: "The mount table cannot be read.";
+    NameResolution "name-resolution" [Note]: "A line of /etc/hosts or resolv.conf is not in containers.";
     OsRelease "os-release" [Note]: "The distribution is unknown.";
     OwnPackage "own-package" [Note]: "The package database lists vm2docker-self itself.";
     PackageDatabase "package-database" [Loss Note]: "A part of the package database is not understood.";

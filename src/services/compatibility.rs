@@ -7,6 +7,7 @@ use super::listening::canonical;
 use super::model::{CompatibilityIssue, IssueKind, IssueSeverity, Name, Protocol, SecretFile, Service};
 use super::service_files::ServiceFiles;
 use super::survey::Survey;
+use crate::detect::name_resolution::HostEntry;
 use crate::detect::sockets::UnixName;
 use crate::detect::units::exec::{Exec, Word};
 use crate::detect::units::service::Type;
@@ -69,6 +70,7 @@ pub(super) fn issues(
     }
     issues.collisions(services);
     issues.machine(survey, inventory, service_files);
+    issues.name_resolution(inventory, &addresses, services.is_empty());
     issues.0
 }
 
@@ -473,6 +475,36 @@ impl Issues {
                 evidence,
                 "schedule them again in the container",
             );
+        }
+    }
+
+    /// Reports entries of `/etc/hosts` and `/etc/resolv.conf`, because engines mount their own.
+    fn name_resolution(&mut self, inventory: &Inventory, machine: &MachineAddresses, is_empty: bool) {
+        let settings = &inventory.name_resolution;
+        for entry in &settings.hosts {
+            let HostEntry { address, names } = entry;
+            let evidence = format!("/etc/hosts: {address} {}", names.join(" "));
+            let is_machine = address.is_loopback() || machine.ip.contains(&address.to_string());
+            let (severity, advice) = if is_empty {
+                (IssueSeverity::Warning, "pass --add-host to the engine: it mounts its own /etc/hosts")
+            } else if is_machine {
+                (IssueSeverity::Warning, "name the service instead: containers have other addresses")
+            } else if entry.dns_names().count() < names.len() {
+                (IssueSeverity::Warning, "rename it for Kubernetes, which accepts only DNS names")
+            } else {
+                (IssueSeverity::Info, "check that containers reach the address: they have the name too")
+            };
+            self.add(severity, None, IssueKind::NameResolution, evidence, advice);
+        }
+        for line in &settings.unsupported_hosts {
+            let advice = "provide the name in DNS: the engine mounts its own /etc/hosts";
+            let evidence = format!("/etc/hosts: {line}");
+            self.add(IssueSeverity::Warning, None, IssueKind::NameResolution, evidence, advice);
+        }
+        for line in &settings.resolver {
+            let advice = "set dns_search, dns_opt or dnsConfig: the engine mounts its own resolv.conf";
+            let evidence = format!("/etc/resolv.conf: {line}");
+            self.add(IssueSeverity::Warning, None, IssueKind::NameResolution, evidence, advice);
         }
     }
 

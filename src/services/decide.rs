@@ -60,6 +60,7 @@ pub(super) fn decide(
         &needs,
         &workload.secret_files,
     ));
+    workload.hosts = inventory.name_resolution.hosts.clone();
     workload.compatibility.sort();
     workload.compatibility.dedup();
     workload.services = services;
@@ -141,8 +142,9 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
         })
         .collect();
     // A host name of one or two letters occurs in other words and abbreviations.
-    let own: Vec<Vec<u8>> = [inventory.hostname.as_bytes()]
-        .into_iter()
+    let hosts = inventory.name_resolution.hosts.iter().filter(|entry| entry.address.is_loopback());
+    let own: Vec<Vec<u8>> = std::iter::once(inventory.hostname.as_bytes())
+        .chain(hosts.flat_map(|entry| entry.names.iter().map(String::as_bytes)))
         .filter(|name| name.len() > 2)
         .map(<[u8]>::to_vec)
         .collect();

@@ -6,6 +6,7 @@
 //! The constructors of [`Name`] and [`Variable`] admit only characters without special meaning in
 //! these formats. All other text from the machine is stored as bytes and quoted by the writer.
 
+use crate::detect::name_resolution::HostEntry;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -110,6 +111,8 @@ pub struct Workload {
     pub volumes: Vec<Volume>,
     /// Withheld files that a container needs to start.
     pub secret_files: Vec<SecretFile>,
+    /// Names of `/etc/hosts` that each container gets.
+    pub hosts: Vec<HostEntry>,
     /// Units and processes without a container and the reasons, sorted by unit.
     pub skipped: Vec<SkippedService>,
     /// Differences from the machine that need attention, most severe first.
@@ -437,6 +440,8 @@ pub enum IssueKind {
     MissingProgram,
     /// The unit mounts a file system.
     Mount,
+    /// Entries of `/etc/hosts` or `/etc/resolv.conf` that engines mount their own files over.
+    NameResolution,
     /// The service uses files on a network file system.
     NetworkMount,
     /// A configuration file names the machine's own address.

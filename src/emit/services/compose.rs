@@ -38,6 +38,8 @@ struct Container<'a> {
     command: &'static [&'static str],
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extra_hosts: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     networks: BTreeMap<&'static str, Aliases<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +147,7 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
     let mut services = BTreeMap::new();
     for group in &groups {
         if group.network.is_some() {
-            services.insert(group.name.as_str(), network_container(group, system));
+            services.insert(group.name.as_str(), network_container(workload, group, system));
         }
         for service in &group.members {
             let mut container = container(workload, service, system);
@@ -158,6 +160,7 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
                 }
                 None => {
                     container.hostname = Some(group.name.as_str());
+                    container.extra_hosts = groups::hosts(workload).collect();
                     container.ports = published(&group.published);
                     container.sysctls.extend(network_sysctls(service));
                 }
@@ -175,7 +178,7 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
 }
 
 /// Returns the container that owns the network namespace of a group. It only sleeps.
-fn network_container<'a>(group: &'a Group<'_>, system: &str) -> Container<'a> {
+fn network_container<'a>(workload: &Workload, group: &'a Group<'_>, system: &str) -> Container<'a> {
     let aliases = group.members.iter().map(|service| service.name.as_str()).collect();
     Container {
         image: system.to_owned(),
@@ -183,6 +186,8 @@ fn network_container<'a>(group: &'a Group<'_>, system: &str) -> Container<'a> {
         pull_policy: Some("never"),
         command: &["sleep", "infinity"],
         hostname: Some(group.name.as_str()),
+        // Containers that join its network namespace get its /etc/hosts.
+        extra_hosts: groups::hosts(workload).collect(),
         networks: BTreeMap::from([("default", Aliases { aliases })]),
         ports: published(&group.published),
         init: true,

@@ -98,6 +98,13 @@ pub(super) fn mounts<'a>(
     })
 }
 
+/// Returns the names of the machine's `/etc/hosts` as `NAME:ADDRESS`, which Compose and Podman
+/// accept.
+pub(super) fn hosts(workload: &Workload) -> impl Iterator<Item = String> {
+    let entries = workload.hosts.iter();
+    entries.flat_map(|entry| entry.names.iter().map(move |name| format!("{name}:{}", entry.address)))
+}
+
 /// Returns a service's tmpfs directories. Leaves out paths that are not text.
 pub(super) fn memory_directories(service: &Service) -> impl Iterator<Item = &str> {
     service.memory_directories.iter().filter_map(|path| text(path))

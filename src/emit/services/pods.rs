@@ -6,6 +6,7 @@ use crate::services::model::{Health, Name, Purpose, Service, Volume, Workload};
 use petgraph::unionfind::UnionFind;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Services that must run on one node because they share a network, sockets or data. Their ports
 /// cannot collide, because they ran on one machine.
@@ -43,6 +44,17 @@ const FILL_DIRECTORY: &str = "/vm2docker";
 /// Their names are unique, because no [`Name`] contains two hyphens in a row.
 const SECRET_SOURCE: &str = "secret--source";
 const SECRET_FILES: &str = "secret--files";
+
+/// Returns the names of the machine's `/etc/hosts`, one object per address. Kubernetes merges this
+/// list by address, so two objects must not have the same one.
+fn host_aliases(workload: &Workload) -> Vec<Value> {
+    let mut names: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
+    for entry in &workload.hosts {
+        names.entry(entry.address).or_default().extend(entry.dns_names());
+    }
+    names.retain(|_, names| !names.is_empty());
+    names.iter().map(|(address, names)| json!({"ip": address, "hostnames": names})).collect()
+}
 
 /// Returns all pods.
 pub(super) fn pods(workload: &Workload) -> Vec<Pod<'_>> {
@@ -111,7 +123,7 @@ impl<'a> Pod<'a> {
         let groups: BTreeSet<u32> = users.flat_map(|user| user.groups.iter().copied()).collect();
         // All containers of a pod share one grace period.
         let grace = self.members.iter().map(|service| groups::stop_seconds(service)).max();
-        json!({
+        let mut spec = json!({
             // The services do not use the Kubernetes API.
             "automountServiceAccountToken": false,
             // Otherwise Kubernetes sets variables for each Service object, which a service could
@@ -126,7 +138,12 @@ impl<'a> Pod<'a> {
             "initContainers": fillers,
             "containers": containers,
             "volumes": self.pod_volumes(workload, &memory),
-        })
+        });
+        let hosts = host_aliases(workload);
+        if !hosts.is_empty() {
+            spec["hostAliases"] = hosts.into();
+        }
+        spec
     }
 
     fn pod_volumes(&self, workload: &Workload, memory: &[String]) -> Vec<Value> {

@@ -28,7 +28,7 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     }
     for group in groups::by_network(workload) {
         if group.network.is_some() {
-            files.insert(format!("{project}-{}.pod", group.name), pod(&group, project));
+            files.insert(format!("{project}-{}.pod", group.name), pod(workload, &group, project));
         }
         for service in &group.members {
             files.insert(
@@ -40,7 +40,7 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     files
 }
 
-fn pod(group: &Group<'_>, project: &Name) -> Vec<u8> {
+fn pod(workload: &Workload, group: &Group<'_>, project: &Name) -> Vec<u8> {
     let mut unit = Unit::default();
     unit.section("Pod");
     unit.set("PodName", format!("{project}-{}-pod", group.name));
@@ -52,7 +52,10 @@ fn pod(group: &Group<'_>, project: &Name) -> Vec<u8> {
         .filter(|(name, _)| compose::is_network_sysctl(name))
         .collect();
     let sysctls = sysctls.iter().map(|(name, value)| format!("--sysctl={name}={value}"));
-    unit.list("PodmanArgs", [format!("--hostname={}", group.name)].into_iter().chain(sysctls));
+    unit.list(
+        "PodmanArgs",
+        [format!("--hostname={}", group.name)].into_iter().chain(sysctls).chain(hosts(workload)),
+    );
     install(&mut unit);
     unit.into_bytes()
 }
@@ -96,7 +99,7 @@ fn container(workload: &Workload, group: &Group<'_>, service: &Service, project:
     }
     storage(&mut unit, workload, service, project);
     security(&mut unit, service);
-    arguments(&mut unit, group, service);
+    arguments(&mut unit, workload, group, service);
     unit.section("Service");
     let restart = match service.restart {
         Restart::No => "no",
@@ -166,9 +169,14 @@ fn security(unit: &mut Unit, service: &Service) {
     }
 }
 
+/// Returns options for the names of the machine's `/etc/hosts`. Podman 5.0 has no key for them.
+fn hosts(workload: &Workload) -> impl Iterator<Item = String> {
+    groups::hosts(workload).map(|host| format!("--add-host={host}"))
+}
+
 /// Adds options for settings without a key in Podman 5.0. Kernel parameters are also options,
 /// because their key cannot contain quoted values.
-fn arguments(unit: &mut Unit, group: &Group<'_>, service: &Service) {
+fn arguments(unit: &mut Unit, workload: &Workload, group: &Group<'_>, service: &Service) {
     let memory = service.memory.map(|bytes| format!("--memory={}b", bytes.max(super::MIN_MEMORY)));
     let cpus = service.cpu_millis.map(|millis| format!("--cpus={}", super::cpus(millis)));
     let adjustment = service.oom_score_adj.map(|score| format!("--oom-score-adj={score}"));
@@ -179,5 +187,8 @@ fn arguments(unit: &mut Unit, group: &Group<'_>, service: &Service) {
         .iter()
         .filter(|(name, _)| group.network.is_none() || !compose::is_network_sysctl(name));
     let sysctls = sysctls.map(|(name, value)| format!("--sysctl={name}={value}"));
-    unit.list("PodmanArgs", [memory, cpus, adjustment, privileged].into_iter().flatten().chain(sysctls));
+    // The containers of a pod share its /etc/hosts.
+    let hosts = hosts(workload).filter(|_| group.network.is_none());
+    let options = [memory, cpus, adjustment, privileged].into_iter().flatten();
+    unit.list("PodmanArgs", options.chain(sysctls).chain(hosts));
 }

@@ -1,11 +1,13 @@
 //! Workloads for tests.
 
+use crate::detect::name_resolution::HostEntry;
 use crate::services::model::{
     Command, CompatibilityIssue, Health, IssueKind, IssueSeverity, Mount, Name, Port, Privileges, Protocol,
     Purpose, Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, User, Variable, Volume,
     Workload,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 pub(super) fn name(text: &str) -> Name {
@@ -174,6 +176,10 @@ pub(super) fn full() -> Workload {
             path: b"/etc/ssl/private/site.key".to_vec(),
             owner: (0, 115, 0o640),
         }],
+        hosts: vec![
+            HostEntry { address: [10, 20, 30, 40].into(), names: vec!["db".to_owned(), "db_a".to_owned()] },
+            HostEntry { address: IpAddr::V6(Ipv6Addr::LOCALHOST), names: vec!["own.internal".to_owned()] },
+        ],
         skipped: vec![SkippedService {
             unit: "cron.service".to_owned(),
             reason: "runs scheduled jobs".to_owned(),
