@@ -57,6 +57,22 @@ link 0777 0:0 /etc/systemd/system/multi-user.target.wants/report.timer ../report
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/broken.service ../broken.service
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/circle.service ../circle.service
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/missing.service ../missing.service
+file 0644 0:0 /etc/systemd/system/stack.service "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/srv/shop/shop once\n"
+file 0644 0:0 /etc/systemd/system/web.service "[Service]\nExecStartPre=-/usr/bin/docker rm -f web\nExecStart=/bin/sh -c 'exec /usr/bin/docker run --rm web'\n"
+file 0644 0:0 /etc/systemd/system/script.service "[Service]\nExecStart=/srv/shop/run-script\n"
+file 0755 0:0 /srv/shop/run-script "#!/bin/sh\npodman run app\n"
+file 0644 0:0 /etc/systemd/system/snap.micro.service "[Service]\nExecStart=/usr/bin/snap run micro\n"
+file 0644 0:0 /usr/lib/systemd/system/dbus.socket "[Socket]\nListenStream=/run/dbus/bus\n"
+file 0644 0:0 /usr/lib/systemd/system/dbus.service "[Service]\nExecStart=/usr/bin/dbus-daemon\n"
+file 0644 0:0 /srv/shop/.config/systemd/user/bot.service "[Service]\nExecStart=/srv/shop/shop bot\n"
+file 0644 0:0 /var/lib/systemd/linger/shop ""
+file 0755 0:0 /etc/rc.local "#!/bin/sh\n/srv/shop/shop boot &\n"
+link 0777 0:0 /srv/shop/.config/systemd/user/default.target.wants/bot.service ../bot.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/stack.service ../stack.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/web.service ../web.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/script.service ../script.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/snap.micro.service ../snap.micro.service
+link 0777 0:0 /etc/systemd/system/multi-user.target.wants/dbus.socket /usr/lib/systemd/system/dbus.socket
 link 0777 0:0 /etc/systemd/system/multi-user.target.wants/systemd-journald.service /usr/lib/systemd/system/systemd-journald.service
 "##;
 
@@ -89,7 +105,7 @@ fn convert_enabled_units_become_containers() {
     let (place, plan) = converted(&[]);
     assert_eq!(
         names(&plan),
-        ["abacus", "circle", "dyn", "ldap", "nginx", "numeric", "report", "seven", "shop"]
+        ["abacus", "circle", "dyn", "ldap", "nginx", "numeric", "report", "script", "seven", "shop"]
     );
     let abacus = text(&place, "services/abacus/entry");
     assert!(
@@ -112,6 +128,37 @@ fn convert_enabled_units_become_containers() {
     assert!(dockerfile.contains(r#"CMD ["/usr/sbin/nginx","-g","daemon off;"]"#), "{dockerfile}");
     let report = text(&place, "services/report/entry");
     assert!(report.contains("systemd-analyze calendar --iterations=1 -- 'Mon..Fri 03:00'"), "{report}");
+}
+
+#[test]
+fn convert_each_enabled_unit_is_a_container_or_has_a_reason() {
+    let (place, plan) = converted(&[]);
+    let workload = &plan["workload"];
+    let containers = workload["services"].as_array().unwrap().iter().map(|service| &service["unit"]);
+    let skipped = workload["skipped"].as_array().unwrap().iter().map(|skipped| &skipped["unit"]);
+    let mut units: Vec<&str> = containers.chain(skipped).map(|unit| unit.as_str().unwrap()).collect();
+    units.sort_unstable();
+    let expected = "/etc/rc.local abacus bot.service (user shop) broken.service circle.service dbus.service dbus.socket \
+                    dyn.service inbox.path inbox.service ldap.service nginx.service numeric.service report.service \
+                    script.service seven.service shop.service snap.micro.service stack.service \
+                    systemd-journald.service web.service";
+    assert_eq!(units.join(" "), expected);
+    let readme = text(&place, "README.md");
+    for row in [
+        "containers with docker",
+        "(Type=oneshot)",
+        "an image already | snap.micro.service",
+        "bot.service (user shop)",
+    ] {
+        assert!(readme.contains(row), "no {row:?} in\n{readme}");
+    }
+    let issues = workload["compatibility"].as_array().unwrap();
+    let containers: Vec<_> = issues.iter().filter(|issue| issue["kind"] == "containers").collect();
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    assert_eq!(
+        (&containers[0]["service"], &containers[0]["severity"]),
+        (&"script".into(), &"blocker".into())
+    );
 }
 
 #[test]

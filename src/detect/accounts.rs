@@ -58,6 +58,11 @@ impl Accounts {
         Accounts { users: users.collect(), groups: groups.collect() }
     }
 
+    /// Returns all users, sorted by name.
+    pub fn users(&self) -> impl Iterator<Item = &Account> {
+        self.users.values()
+    }
+
     /// Returns the user with this name or UID.
     pub fn user(&self, name: &[u8]) -> Option<&Account> {
         let by_number = || number(name).and_then(|uid| self.users.values().find(|user| user.uid == uid));

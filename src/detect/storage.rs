@@ -1,8 +1,10 @@
 //! Storage that the machine's configuration names: file systems, swap files, container storage.
 //!
-//! The usual places are rules of the policy. The places here come from `fstab(5)`, `/proc/swaps`
-//! and the configuration of container engines.
+//! The usual places are rules of the policy. The places here come from `fstab(5)`, from enabled
+//! mount and swap units (`systemd.mount(5)`, `systemd.swap(5)`), from `/proc/swaps` and from the
+//! configuration of container engines.
 
+use super::units::{self, Host, Loaded, Units};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::system::mounts::{Class, Mounts, classify, unescape_octal};
@@ -18,11 +20,17 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Reads the configuration. Reports swap files, and file systems of `fstab(5)` that are not in
+    /// Reads the configuration. Reports swap files, and configured file systems that are not in
     /// `mounts`: as a loss, because files of the machine are missing, except with `noauto` and for
     /// bind mounts.
     pub fn load(root: &Root, mounts: &Mounts, findings: &mut Findings) -> Self {
-        let entries = fstab(&read(root, b"etc/fstab", findings));
+        let mut entries = fstab(&read(root, b"etc/fstab", findings));
+        for entry in mount_units(root) {
+            // systemd-fstab-generator(8) writes a unit for each line of fstab(5).
+            if !entries.iter().any(|known| (&known.point, &known.source) == (&entry.point, &entry.source)) {
+                entries.push(entry);
+            }
+        }
         entries.iter().for_each(|entry| entry.report_unmounted(mounts, findings));
         let mut swap_files: Vec<Vec<u8>> = entries.iter().filter_map(FstabEntry::swap_file).collect();
         if root.is_live() {
@@ -37,9 +45,11 @@ impl Storage {
     }
 }
 
-/// One line of `fstab(5)`.
+/// One line of `fstab(5)`, or the mount or swap unit that replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FstabEntry {
+    /// File with the entry, relative to the root.
+    file: Vec<u8>,
     /// First field: device, label, server or file.
     source: Vec<u8>,
     /// Second field, relative to the root.
@@ -61,7 +71,33 @@ fn fstab_entry(line: &[u8]) -> Option<FstabEntry> {
     let fstype = fields.next()?;
     let options = fields.next().unwrap_or_default();
     let options = options.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect();
-    Some(FstabEntry { source, point, fstype, options })
+    Some(FstabEntry { file: b"etc/fstab".to_vec(), source, point, fstype, options })
+}
+
+/// Returns the enabled mount and swap units. Their files are reported with the other units.
+fn mount_units(root: &Root) -> Vec<FstabEntry> {
+    let mut ignored = Findings::default();
+    let units = Units::index(root, &mut ignored);
+    let enabled = units::enabled(&units, &Host::load(root), &mut ignored);
+    enabled.iter().filter_map(|enabled| mount_unit(&enabled.loaded)).collect()
+}
+
+fn mount_unit(loaded: &Loaded) -> Option<FstabEntry> {
+    let file = loaded.path.clone()?;
+    let (section, fstype) = match units::names::unit_type(&loaded.name)? {
+        "mount" => ("Mount", loaded.unit.last("Mount", "Type").unwrap_or(b"auto")),
+        "swap" => ("Swap", &b"swap"[..]),
+        _ => return None,
+    };
+    let source = loaded.unit.last(section, "What")?.to_vec();
+    // snapd mounts its packages, which are not in the image.
+    if source.starts_with(b"/var/lib/snapd/") {
+        return None;
+    }
+    let point = relative(loaded.unit.last(section, "Where").unwrap_or(b"none"));
+    let options = loaded.unit.last(section, "Options").unwrap_or_default();
+    let options = options.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect();
+    Some(FstabEntry { file, source, point, fstype: fstype.to_vec(), options })
 }
 
 impl FstabEntry {
@@ -90,9 +126,10 @@ impl FstabEntry {
             return;
         }
         let text = format!(
-            "not mounted, so its files are not in the context: {} ({}) in /etc/fstab; mount it and run again",
+            "not mounted, so its files are not in the context: {} ({}) in {}; mount it and run again",
             escape::escape(&self.source),
-            escape::escape(&self.fstype)
+            escape::escape(&self.fstype),
+            escape::display(&self.file)
         );
         // The files of a bind mount are in the context under their other name.
         let is_note = ["noauto", "bind", "rbind"].iter().any(|name| self.has_option(name.as_bytes()));
@@ -213,6 +250,25 @@ short
                 "Note swap var/swap.1",
             ]
         );
+    }
+
+    #[test]
+    fn load_unmounted_mount_units_are_reported() {
+        let (_dir, root) = tree(&[
+            ("etc/fstab", "/dev/sdb1 /home ext4 defaults 0 2\n"),
+            (
+                "usr/lib/systemd/system/multi-user.target",
+                "[Unit]\nWants=home.mount srv-a\\x20b.mount var-s.swap\n",
+            ),
+            ("run/systemd/generator/home.mount", "[Mount]\nWhat=/dev/sdb1\nWhere=/home\nType=ext4\n"),
+            ("etc/systemd/system/srv-a\\x20b.mount", "[Mount]\nWhat=/dev/sdc1\nWhere=/srv/a b\n"),
+            ("etc/systemd/system/off.mount", "[Mount]\nWhat=/dev/sdd1\nWhere=/off\n"),
+            ("etc/systemd/system/var-s.swap", "[Swap]\nWhat=/var/s\n"),
+        ]);
+        let mut findings = Findings::default();
+        let storage = Storage::load(&root, &mounts::parse(b"", root.absolute()), &mut findings);
+        assert_eq!(storage.swap_files, [b"var/s".to_vec()]);
+        assert_eq!(found(&findings), ["Loss unmounted home", "Loss unmounted srv/a b"]);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use super::data;
 use super::draft::Draft;
 use super::listening::canonical;
 use super::model::{CompatibilityIssue, IssueKind, IssueSeverity, Name, Protocol, SecretFile, Service};
-use super::service_files::ServiceFiles;
-use super::survey::Survey;
+use super::service_files::{ServiceFiles, relative};
+use super::survey::{Candidate, Survey};
+use super::without_container::{self, CONTAINER_CLIENTS};
 use crate::detect::name_resolution::HostEntry;
 use crate::detect::sockets::UnixName;
-use crate::detect::units::exec::{Exec, Word};
+use crate::detect::units::exec::{Word, line_runs};
 use crate::detect::units::service::Type;
 use crate::detect::{Inventory, RuntimeState};
 use crate::model::{escape, tree};
@@ -61,6 +62,7 @@ pub(super) fn issues(
     let addresses = MachineAddresses::of(inventory, service_files);
     for (draft, service) in drafts.iter().zip(services) {
         issues.commands(draft, service_files);
+        issues.scripts(draft);
         issues.manager(draft, inventory);
         issues.network(draft, service, needs, drafts);
         issues.files(draft, inventory, service_files);
@@ -79,15 +81,16 @@ struct Issues(Vec<CompatibilityIssue>);
 
 impl CompatibilityIssue {
     /// Returns the issue for a service whose start command is unknown.
-    pub(super) fn unknown_start(unit: &[u8]) -> Self {
+    pub(super) fn unknown_start(candidate: &Candidate<'_>) -> Self {
+        let cause = match candidate.main() {
+            Some(_) => "the process overwrote its arguments, and no unit or script exists",
+            None => "its definition contains no valid command",
+        };
         CompatibilityIssue {
             severity: IssueSeverity::Blocker,
             service: None,
             kind: IssueKind::UnknownStart,
-            evidence: format!(
-                "{}: start command unknown: the process overwrote its arguments, and no unit or script exists",
-                escape::escape(unit)
-            ),
+            evidence: format!("{}: start command unknown: {cause}", escape::escape(&candidate.unit)),
             advice: "write services/NAME/Dockerfile: FROM the system image, CMD with the start command",
         }
     }
@@ -170,10 +173,37 @@ impl Issues {
         }
         let commands = unit.exec_start_pre.iter().chain(&unit.exec_start).chain(&unit.exec_start_post);
         for exec in commands {
+            if let Some(client) = without_container::container_client(exec) {
+                self.container_client(name, format!("its unit runs {client}"));
+            }
             for (program, kind, advice) in KERNEL_COMMANDS {
-                if runs(exec, program.as_bytes()) {
+                if exec.runs(program.as_bytes()) {
                     self.add(IssueSeverity::Warning, name, *kind, format!("its unit runs {program}"), advice);
                 }
+            }
+        }
+    }
+
+    /// Reports that a service starts containers: the engine is not in its container.
+    fn container_client(&mut self, name: Option<&Name>, evidence: String) {
+        let advice = "run its containers from their own images next to this one";
+        self.add(IssueSeverity::Blocker, name, IssueKind::Containers, evidence, advice);
+    }
+
+    /// Reports scripts of the start command that start containers.
+    fn scripts(&mut self, draft: &Draft<'_>) {
+        let commands = draft.candidate.service.iter().flat_map(|unit| &unit.exec_start);
+        let named = commands
+            .flat_map(|exec| exec.words.iter().filter_map(Word::literal).chain([exec.program.clone()]));
+        let named: BTreeSet<Vec<u8>> = named.map(|word| relative(&word).to_vec()).collect();
+        let is_script =
+            |text: &&Text| named.contains(&text.path) && std::str::from_utf8(&text.content).is_ok();
+        for script in draft.texts.iter().filter(is_script) {
+            let clients =
+                CONTAINER_CLIENTS.iter().filter(|client| line_runs(&script.content, client.as_bytes()));
+            for client in clients {
+                let evidence = format!("{} runs {client}", escape::display(&script.path));
+                self.container_client(Some(&draft.name), evidence);
             }
         }
     }
@@ -544,15 +574,4 @@ impl Issues {
             self.add(IssueSeverity::Info, None, IssueKind::Kernel, evidence, advice);
         }
     }
-}
-
-/// Returns whether a command runs an executable, directly or in a shell command line.
-fn runs(exec: &Exec, program: &[u8]) -> bool {
-    let is_program = |text: &[u8]| tree::file_name(text) == program;
-    let is_in_line = |word: &Word| {
-        let text = word.literal().unwrap_or_default();
-        text.split(|byte| byte.is_ascii_whitespace() || b";&|()`".contains(byte)).any(is_program)
-    };
-    let is_shell = matches!(tree::file_name(&exec.program), b"sh" | b"bash" | b"dash");
-    is_program(&exec.program) || is_shell && exec.words.iter().any(is_in_line)
 }

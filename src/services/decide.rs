@@ -4,7 +4,9 @@ use super::command::Run;
 use super::connections::{self, Connection, Need, PeerService, Text};
 use super::draft::Draft;
 use super::listening;
-use super::model::{CompatibilityIssue, Name, Restart, SecretFile, Service, SharedNetwork, Signal, Workload};
+use super::model::{
+    CompatibilityIssue, Name, Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, Workload,
+};
 use super::script::Step;
 use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
@@ -61,6 +63,7 @@ pub(super) fn decide(
         &workload.secret_files,
     ));
     workload.hosts = inventory.name_resolution.hosts.clone();
+    workload.skipped.sort();
     workload.compatibility.sort();
     workload.compatibility.dedup();
     workload.services = services;
@@ -76,7 +79,9 @@ fn drafts<'a>(
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for candidate in &survey.candidates {
         let Some(run) = Run::of(candidate, survey, service_files.root) else {
-            workload.compatibility.push(CompatibilityIssue::unknown_start(&candidate.unit));
+            workload.compatibility.push(CompatibilityIssue::unknown_start(candidate));
+            let unit = escape::escape(&candidate.unit);
+            workload.skipped.push(SkippedService { unit, reason: "its start command is unknown".to_owned() });
             continue;
         };
         let name = Name::from_bytes(candidate.stem());

@@ -27,6 +27,7 @@ pub mod survey;
 mod users;
 mod volumes;
 pub mod withheld;
+mod without_container;
 
 pub use model::Workload;
 pub use survey::{Selection, Survey, survey};

@@ -1,11 +1,10 @@
 //! Finds every service that can become a container, from units, processes and sockets.
 
 use super::model::{Name, SkippedService};
-use super::system_units;
+use super::{system_units, without_container};
 use crate::detect::accounts::Accounts;
 use crate::detect::process::Process;
 use crate::detect::units::cron::{self, Cron};
-use crate::detect::units::service::Type;
 use crate::detect::units::socket::SocketUnit;
 use crate::detect::units::timer::TimerUnit;
 use crate::detect::units::tmpfiles::{self, Line};
@@ -131,6 +130,8 @@ pub fn survey<'a>(
     surveyor.without_systemd(findings);
     surveyor.without_unit();
     surveyor.check_names()?;
+    let outside = without_container::outside_service_manager(root, &surveyor.survey.accounts, findings);
+    surveyor.survey.skipped.extend(outside);
     Ok(surveyor.finish())
 }
 
@@ -190,7 +191,9 @@ impl<'a> Surveyor<'a, '_> {
     fn sockets(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".socket") {
             let socket = SocketUnit::new(loaded, &self.host, findings);
-            if system_units::system_unit_reason(&socket.name).is_some() && !self.is_named(&socket.name) {
+            let reason = system_units::system_unit_reason(&socket.name);
+            if let Some(reason) = reason.filter(|_| !self.is_named(&socket.name)) {
+                self.skip(&socket.name, reason);
                 continue;
             }
             let service = match names::template(&socket.service).is_some() || socket.accept {
@@ -254,14 +257,17 @@ impl<'a> Surveyor<'a, '_> {
                 continue;
             }
             let candidate = self.load(&loaded.name, findings);
-            let kind = candidate.service.as_ref().map(|service| service.kind);
-            let is_system_service =
-                system_units::system_unit_reason(&loaded.name).is_some() || self.live.is_some();
-            if is_system_service && !self.is_named(&loaded.name) {
-                self.survey.system_services.push(candidate);
-            // A oneshot service has no process that a container could keep running.
-            } else if kind.is_some_and(|kind| kind != Type::Oneshot) {
-                self.found.insert(loaded.name.clone(), candidate);
+            let system = system_units::system_unit_reason(&loaded.name).map(str::to_owned);
+            let own = || candidate.service.as_ref().and_then(without_container::starts_nothing_lasting);
+            let ended = || self.live.map(|_| "enabled, but it was not running".to_owned());
+            match system.or_else(own).or_else(ended).filter(|_| !self.is_named(&loaded.name)) {
+                Some(reason) => {
+                    self.skip(&loaded.name, &reason);
+                    self.survey.system_services.push(candidate);
+                }
+                None => {
+                    self.found.insert(loaded.name.clone(), candidate);
+                }
             }
         }
     }
@@ -374,7 +380,7 @@ impl<'a> Surveyor<'a, '_> {
     /// Separates services that become containers from those that do not.
     fn finish(mut self) -> Survey<'a> {
         for (unit, candidate) in std::mem::take(&mut self.found) {
-            match self.skip_reason(&unit) {
+            match self.skip_reason(&unit, &candidate) {
                 Some(reason) => {
                     self.skip(&unit, &reason);
                     self.survey.system_services.push(candidate);
@@ -388,7 +394,7 @@ impl<'a> Surveyor<'a, '_> {
     }
 
     /// Returns the reason why a unit does not become a container.
-    fn skip_reason(&self, unit: &[u8]) -> Option<String> {
+    fn skip_reason(&self, unit: &[u8], candidate: &Candidate<'_>) -> Option<String> {
         match self.selection {
             Selection::None => Some("--services none".to_owned()),
             Selection::Named(_) => (!self.is_named(unit)).then(|| "not selected by --services".to_owned()),
@@ -400,7 +406,10 @@ impl<'a> Surveyor<'a, '_> {
                 };
                 is_idle.then(|| "no local jobs, only packaged maintenance jobs".to_owned())
             }
-            Selection::All => system_units::system_unit_reason(unit).map(str::to_owned),
+            Selection::All => {
+                let system = system_units::system_unit_reason(unit).map(str::to_owned);
+                system.or_else(|| candidate.service.as_ref().and_then(without_container::starts_containers))
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
+use crate::model::tree;
 use std::fmt;
 
 /// One command of an `Exec*=` line.
@@ -262,6 +263,56 @@ impl Exec {
         }
         arguments
     }
+
+    /// Returns whether the command runs an executable with this name: itself, through a program
+    /// such as `env`, or in a command line for a shell. Ignores variables.
+    pub fn runs(&self, program: &[u8]) -> bool {
+        let own = tree::file_name(&self.program);
+        let words: Vec<Vec<u8>> = self.words.iter().filter_map(Word::literal).collect();
+        let is_shell = matches!(own, b"sh" | b"bash" | b"dash" | b"ash" | b"ksh" | b"zsh" | b"busybox");
+        own == program
+            || is_wrapper(own) && is_argument(words.iter().map(Vec::as_slice), program)
+            || is_shell && words.iter().any(|line| line_runs(line, program))
+    }
+}
+
+/// Whether the program or shell keyword runs the command in its arguments.
+fn is_wrapper(name: &[u8]) -> bool {
+    const NAMES: &[&str] = &[
+        "!", "{", "chrt", "do", "elif", "else", "env", "exec", "flock", "if", "ionice", "nice", "nohup",
+        "setsid", "stdbuf", "sudo", "then", "time", "timeout", "until", "while",
+    ];
+    NAMES.iter().any(|wrapper| name == wrapper.as_bytes())
+}
+
+/// Whether one of the words is an executable: its name, or its path in a directory `bin` or `sbin`.
+fn is_argument<'w>(words: impl Iterator<Item = &'w [u8]>, program: &[u8]) -> bool {
+    let mut before: &[u8] = b"";
+    for word in words {
+        let is_program = word == program
+            || word.starts_with(b"/")
+                && tree::file_name(word) == program
+                && tree::parent(word).ends_with(b"bin");
+        // `-u` of sudo and `-g` are followed by an account.
+        if is_program && !matches!(before, b"-u" | b"-g") {
+            return true;
+        }
+        before = word;
+    }
+    false
+}
+
+/// Whether a command line of a shell runs an executable, as far as this can be seen without
+/// running the shell: quotes and expansions are not interpreted.
+pub fn line_runs(line: &[u8], program: &[u8]) -> bool {
+    let commands = line.split(|byte| b";&|()`\n".contains(byte));
+    commands.into_iter().any(|command| {
+        let words = command.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        // Assignments before a command apply to its environment.
+        let mut words = words.skip_while(|word| word.contains(&b'=')).peekable();
+        let Some(first) = words.next() else { return false };
+        tree::file_name(first) == program || is_wrapper(first) && is_argument(words, program)
+    })
 }
 
 impl fmt::Debug for Exec {

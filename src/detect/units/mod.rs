@@ -32,6 +32,7 @@ pub mod supervisor;
 pub mod sysv;
 pub mod timer;
 pub mod tmpfiles;
+pub mod user_units;
 mod words;
 
 pub use enabled::{Enabled, enabled};

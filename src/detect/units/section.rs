@@ -63,6 +63,15 @@ impl<'a> Section<'a> {
         list
     }
 
+    /// Returns the unit names of a list with expanded specifiers. Escapes such as `\x2d` are part of
+    /// the names (`config_parse_unit_deps`).
+    pub(super) fn unit_names(&mut self, key: &str) -> Vec<Vec<u8>> {
+        let lines = self.loaded.unit.all(self.name, key).into_iter();
+        let names = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
+        let names = names.map(|name| unquoted(name)).filter(|name| !name.is_empty());
+        names.map(|name| self.specifiers.expand(name)).collect()
+    }
+
     /// Returns all values of a key, including empty ones, for keys with their own merge rules.
     pub(super) fn values(&self, key: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.loaded.unit.values(self.name, key)
@@ -118,5 +127,13 @@ impl<'a> Section<'a> {
             let text = format!("unsupported specifiers, left as written: {}", letters.join(" "));
             self.findings.note(findings::Kind::Unit, path, text);
         }
+    }
+}
+
+/// Returns a word without the quotes around it.
+fn unquoted(word: &[u8]) -> &[u8] {
+    match word {
+        [open @ (b'"' | b'\''), inner @ .., close] if open == close => inner,
+        _ => word,
     }
 }

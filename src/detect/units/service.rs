@@ -178,7 +178,7 @@ impl ServiceUnit {
             }),
             kill_signal: section.parsed("KillSignal", signal).unwrap_or_else(|| "SIGTERM".to_owned()),
             kill_mode: section.parsed("KillMode", KillMode::parse).unwrap_or(KillMode::ControlGroup),
-            sockets: section.words("Sockets"),
+            sockets: section.unit_names("Sockets"),
             settings,
             relations,
         };
@@ -191,7 +191,7 @@ impl Relations {
     /// Reads the relations. The section must be `[Unit]`.
     pub(super) fn read(section: &mut Section<'_>, loaded: &Loaded) -> Self {
         let mut read = |key: &str, directory: &str| {
-            let mut names = section.words(key);
+            let mut names = section.unit_names(key);
             let linked = loaded.linked.iter().filter(|(kind, _)| *kind == directory);
             names.extend(linked.map(|(_, name)| name.clone()));
             let mut seen = BTreeSet::new();

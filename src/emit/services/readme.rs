@@ -5,6 +5,7 @@ use crate::emit::text::cell;
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::services::model::{Name, Purpose, Volume, Workload};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Returns the sections, or an empty string.
@@ -169,11 +170,15 @@ fn issues(workload: &Workload) -> String {
 }
 
 fn skipped(workload: &Workload) -> String {
-    let mut text = String::new();
+    let mut units: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for unit in &workload.skipped {
-        let _ = writeln!(text, "| {} | {} |", cell(&unit.unit), cell(&unit.reason));
+        units.entry(&unit.reason).or_default().push(cell(&unit.unit));
     }
-    let head = "\n## Units without a container\n\n| unit | reason |\n|---|---|\n";
+    let mut text = String::new();
+    for (reason, units) in units {
+        let _ = writeln!(text, "| {} | {} |", cell(reason), list(units.into_iter()));
+    }
+    let head = "\n## Units without a container\n\n| reason | units |\n|---|---|\n";
     if text.is_empty() { text } else { format!("{head}{text}") }
 }
 
