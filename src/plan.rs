@@ -112,9 +112,12 @@ pub struct Plan {
 
 /// Decides about every path.
 pub fn decide(facts: PlanInput<'_>) -> Plan {
-    let known =
-        Known { dropped_info: dropped_info(facts.packages), alternatives: alternatives(facts.packages) };
     let found = &facts.tree.found;
+    let known = Known {
+        dropped_info: dropped_info(facts.packages),
+        alternatives: alternatives(facts.packages),
+        published: published_copies(found),
+    };
     let mut decisions: Vec<Decision> = found
         .iter()
         .zip(&facts.delta.changes)
@@ -126,7 +129,7 @@ pub fn decide(facts: PlanInput<'_>) -> Plan {
     keep_parents(found, &mut decisions, facts);
     let mut findings = Findings::default();
     for (found, decision) in found.iter().zip(&decisions) {
-        report(facts, found, decision, &mut findings);
+        report(facts, found, decision, &known, &mut findings);
     }
     let deletions = deletions(facts, &decisions);
     Plan { decisions, deletions, findings }
@@ -219,7 +222,7 @@ impl PlanInput<'_> {
         let wanted = found
             .rule
             .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
-        if let Some(secret) = found.secret.filter(|secret| secret.certain && !wanted) {
+        if let Some(secret) = known.secret(found).filter(|secret| secret.certain && !wanted) {
             // Nothing needs the content of a swap file, so it is not listed for the container.
             let is_swap = secret.secret == Secret::SwapSpace && !secret.packed;
             return out(if is_swap { Verdict::Drop } else { Verdict::Withhold }, Reason::Content(secret));
@@ -352,6 +355,28 @@ struct Known {
     dropped_info: HashMap<Vec<u8>, PackageId>,
     /// Links that are kept by `update-alternatives`.
     alternatives: HashMap<Vec<u8>, AlternativeLink>,
+    /// Digests of files that distributions publish and that seem to contain a secret elsewhere.
+    published: HashSet<Sha256>,
+}
+
+impl Known {
+    /// Returns the secret in a file. A copy of a published file contains none.
+    fn secret(&self, found: &WalkedEntry) -> Option<Detection> {
+        found.secret.filter(|_| sha256(found).is_none_or(|digest| !self.published.contains(digest)))
+    }
+}
+
+fn sha256(found: &WalkedEntry) -> Option<&Sha256> {
+    if let Kind::File { sha256, .. } = &found.node.kind { sha256.as_ref() } else { None }
+}
+
+/// Returns the digests that both a published file and a file with a detected secret have: packages
+/// copy examples and defaults from `/usr/share` to `/etc`, which no package database lists.
+fn published_copies(found: &[WalkedEntry]) -> HashSet<Sha256> {
+    let detected = found.iter().filter(|found| found.secret.is_some());
+    let detected: HashSet<&Sha256> = detected.filter_map(sha256).collect();
+    let published = found.iter().filter(|found| found.published).filter_map(sha256);
+    published.filter(|digest| detected.contains(digest)).copied().collect()
 }
 
 /// A link that `update-alternatives` keeps.
@@ -448,7 +473,13 @@ fn keep_parents(found: &[WalkedEntry], decisions: &mut [Decision], facts: PlanIn
     }
 }
 
-fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findings: &mut Findings) {
+fn report(
+    facts: PlanInput<'_>,
+    found: &WalkedEntry,
+    decision: &Decision,
+    known: &Known,
+    findings: &mut Findings,
+) {
     let path = &found.node.path;
     let reason = || facts.explain(decision.why);
     match (decision.verdict, decision.why) {
@@ -469,7 +500,7 @@ fn report(facts: PlanInput<'_>, found: &WalkedEntry, decision: &Decision, findin
         (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
         // Package scripts change published files on every machine.
         (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {
-            if let Some(likely) = found.secret.filter(|secret| !secret.certain) {
+            if let Some(likely) = known.secret(found).filter(|secret| !secret.certain) {
                 let text =
                     format!("{}; it is in the image: withhold it with --policy if it is one", likely.name());
                 findings.note(findings::Kind::Suspicious, path, text);

@@ -352,11 +352,12 @@ impl Walker<'_> {
         match reading {
             Ok(Reading::Stable(read)) => {
                 let mut found = self.stable(&path, rule, group, *read);
-                if search.is_none() || !(self.scope.published)(&path, None) {
-                    return Some(found);
-                }
-                found.published = (self.scope.published)(&path, Some(&found));
-                if found.published {
+                let is_at_published = search.is_some() && (self.scope.published)(&path, None);
+                found.published = is_at_published && (self.scope.published)(&path, Some(&found));
+                // Copies of published files, which contain no secret, are found by their digest.
+                let lacks_digest =
+                    found.secret.is_some() && matches!(found.node.kind, Kind::File { sha256: None, .. });
+                if found.published || !is_at_published && !lacks_digest {
                     return Some(found);
                 }
                 // The content differs from the package's, so it can hold secrets. One read computes

@@ -68,7 +68,7 @@ impl<'a> Section<'a> {
     pub(super) fn unit_names(&mut self, key: &str) -> Vec<Vec<u8>> {
         let lines = self.loaded.unit.all(self.name, key).into_iter();
         let names = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
-        let names = names.map(|name| unquoted(name)).filter(|name| !name.is_empty());
+        let names = names.map(unquoted).filter(|name| !name.is_empty());
         names.map(|name| self.specifiers.expand(name)).collect()
     }
 
