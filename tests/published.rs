@@ -14,6 +14,11 @@ file 0644 0:0 /var/lib/dpkg/info/app.list "/.\n/usr\n/usr/share\n/usr/share/app\
 file 0644 0:0 /var/lib/dpkg/info/app.md5sums "2af063a542c6af79a2aea4dbbeea4ecd  usr/share/app/app.conf\n"
 file 0644 0:0 /usr/share/app/app.conf "[db]\npassword = \"Qw8!zR4#kLm2\"\n"
 file 0640 0:0 /etc/app.conf "[db]\npassword = \"Qw8!zR4#kLm2\"\n"
+file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\n"
+link 0777 0:0 /root/.pgpass ../srv/dot/pgpass
+link 0777 0:0 /root/.bash_history /srv/dot/history
+file 0644 0:0 /srv/dot/pgpass "plain words\n"
+file 0644 0:0 /srv/dot/history "ls\n"
 file 0640 0:0 /etc/own.conf "[db]\npassword = \"Qw8!zR4#kLm3\"\n"
 "##;
 
@@ -27,4 +32,22 @@ fn convert_copy_of_published_file_is_not_withheld() {
     assert!(!findings.contains("app.conf"), "{findings}");
     let dry = place.convert("ctx2", &["--base-from", "none", "--dry-run", "--json"]).ends(0);
     assert!(dry.out.contains("/etc/own.conf") && !dry.out.contains("/etc/app.conf"), "{}", dry.out);
+}
+
+#[test]
+fn convert_target_of_secret_link_is_withheld() {
+    let place = Place::new();
+    place.root("machine", MACHINE);
+    place.convert("ctx", &["--base-from", "none", "--compress", "none"]).ends(0);
+    let manifest = zstd::decode_all(fs::File::open(place.path("ctx/manifest.jsonl.zst")).unwrap()).unwrap();
+    let records = String::from_utf8(manifest).unwrap();
+    for (path, verdict) in [
+        ("/root/.pgpass", "keep"),
+        ("/srv/dot/pgpass", "withhold"),
+        ("/root/.bash_history", "keep"),
+        ("/srv/dot/history", "drop"),
+    ] {
+        let record = records.lines().find(|line| line.contains(&format!("\"path\":\"{path}\""))).unwrap();
+        assert!(record.contains(&format!("\"verdict\":\"{verdict}\"")), "{record}");
+    }
 }

@@ -28,7 +28,7 @@ pub struct Delta {
 /// Compares the machine with the lower layers.
 pub fn diff(tree: &Tree, expected: &ExpectedTree<'_>) -> Delta {
     let changes = tree.found.iter().map(|found| change(found, expected)).collect();
-    let is_there = |path: &[u8]| tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).is_ok();
+    let is_there = |path: &[u8]| tree.index(path).is_some();
     let mut removed: Vec<Vec<u8>> =
         expected.paths().filter(|path| !is_there(path)).map(<[u8]>::to_vec).collect();
     removed.sort_unstable();

@@ -40,16 +40,17 @@ pub(super) fn decide(
     let mut workload = Workload { skipped: survey.skipped.clone(), ..Workload::default() };
     let mut drafts = drafts(survey, live, &service_files, &mut workload);
     let needs = needs(&drafts, inventory);
-    workload.secret_files = secret_files(&drafts, &service_files);
-    regenerate(&mut drafts, &service_files);
+    let links = service_files.links_to(&[Verdict::Withhold, Verdict::Regenerate]);
+    workload.secret_files = secret_files(&drafts, &service_files, &links);
+    regenerate(&mut drafts, &service_files, &links);
     for draft in &mut drafts {
         let needed: Vec<Vec<u8>> =
-            needed_files(draft, &workload.secret_files).map(|file| file.path.clone()).collect();
+            needed_files(draft, &workload.secret_files, &links).map(|file| file.path.clone()).collect();
         draft.run.script.required_files = needed;
     }
     let mut services: Vec<Service> = drafts
         .iter()
-        .map(|draft| service(draft, survey, live, &service_files, &workload.secret_files))
+        .map(|draft| service(draft, survey, live, &service_files, &workload.secret_files, &links))
         .collect();
     workload.volumes = volumes::volumes(&drafts, &mut services, &service_files, live_data, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
@@ -172,14 +173,14 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
 }
 
 /// Returns the withheld files that a service reads variables from or names in its configuration.
-fn secret_files(drafts: &[Draft<'_>], service_files: &ServiceFiles<'_>) -> Vec<SecretFile> {
+fn secret_files(drafts: &[Draft<'_>], service_files: &ServiceFiles<'_>, links: &Links) -> Vec<SecretFile> {
     let mut files = Vec::new();
     for (path, node) in service_files.with_verdict(Verdict::Withhold) {
         // A withheld unit file becomes the container's definition, which needs no file.
         let is_unit = drafts
             .iter()
             .any(|draft| draft.candidate.sources.iter().any(|source| *source == relative(&path)));
-        if !is_unit && drafts.iter().any(|draft| names_file(draft, &path)) {
+        if !is_unit && drafts.iter().any(|draft| names_file(draft, &path, links)) {
             let name = Name::from_bytes(relative(&path));
             files.push(SecretFile { name, path, owner: (node.stat.uid, node.stat.gid, node.stat.mode) });
         }
@@ -187,28 +188,37 @@ fn secret_files(drafts: &[Draft<'_>], service_files: &ServiceFiles<'_>) -> Vec<S
     files
 }
 
-/// Returns whether a service reads variables from a file, or names it in its configuration.
-fn names_file(draft: &Draft<'_>, path: &[u8]) -> bool {
-    let reads = draft.run.script.environment_files.iter().any(|file| file.path == path);
-    reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, path))
+/// Symbolic links to files, by the absolute path of the file.
+type Links = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+
+/// Returns whether a service reads variables from a file, or names it in its configuration: the
+/// file itself, or a symbolic link to it.
+fn names_file(draft: &Draft<'_>, path: &[u8], links: &Links) -> bool {
+    let mut names = links.get(path).into_iter().flatten().map(Vec::as_slice).chain([path]);
+    names.any(|name| {
+        let reads = draft.run.script.environment_files.iter().any(|file| file.path == name);
+        reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, name))
+    })
 }
 
-fn needed_files<'f>(draft: &'f Draft<'_>, files: &'f [SecretFile]) -> impl Iterator<Item = &'f SecretFile> {
-    files.iter().filter(|file| names_file(draft, &file.path))
+fn needed_files<'f>(
+    draft: &'f Draft<'_>,
+    files: &'f [SecretFile],
+    links: &'f Links,
+) -> impl Iterator<Item = &'f SecretFile> {
+    files.iter().filter(|file| names_file(draft, &file.path, links))
 }
 
 /// Adds a start step that generates the certificate of ssl-cert if the service's configuration
 /// names it.
-fn regenerate(drafts: &mut [Draft<'_>], service_files: &ServiceFiles<'_>) {
+fn regenerate(drafts: &mut [Draft<'_>], service_files: &ServiceFiles<'_>, links: &Links) {
     let certificate_files: Vec<Vec<u8>> = service_files
         .with_verdict(Verdict::Regenerate)
         .map(|(path, _)| path)
         .filter(|path| memchr::memmem::find(path, b"ssl-cert-snakeoil").is_some())
         .collect();
     for draft in drafts {
-        let is_named = certificate_files
-            .iter()
-            .any(|path| draft.texts.iter().any(|text| connections::holds_path(&text.content, path)));
+        let is_named = certificate_files.iter().any(|path| names_file(draft, path, links));
         if is_named && service_files.has_program(b"usr/sbin/make-ssl-cert") {
             draft.run.start_as_root();
             let words = CERTIFICATE_COMMAND
@@ -226,6 +236,7 @@ fn service(
     live: Option<&RuntimeState>,
     service_files: &ServiceFiles<'_>,
     secret_files: &[SecretFile],
+    links: &Links,
 ) -> Service {
     let (candidate, run) = (draft.candidate, &draft.run);
     let unit = candidate.service.as_ref();
@@ -251,7 +262,7 @@ fn service(
         environment: run.environment.clone(),
         secrets: run.script.required.iter().cloned().collect(),
         secret_files: (0..secret_files.len())
-            .filter(|&index| names_file(draft, &secret_files[index].path))
+            .filter(|&index| names_file(draft, &secret_files[index].path, links))
             .collect(),
         ports: draft.listening.ports.clone(),
         mounts: Vec::new(),

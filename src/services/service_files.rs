@@ -5,7 +5,7 @@ use crate::model::tree::{self, Kind, Node};
 use crate::pkg::{PackageId, PlannedPackages};
 use crate::plan::{Plan, PlanInput};
 use crate::system::root::Root;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum size of a configuration file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -72,9 +72,7 @@ pub(super) struct ServiceFiles<'a> {
 
 impl<'a> ServiceFiles<'a> {
     fn index(&self, path: &[u8]) -> Option<usize> {
-        let path = relative(path);
-        // The tree is sorted by path.
-        self.input.tree.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()
+        self.input.tree.index(relative(path))
     }
 
     /// Returns the node at an absolute path, without following symbolic links.
@@ -119,6 +117,24 @@ impl<'a> ServiceFiles<'a> {
             decision.verdict == verdict && found.node.kind != Kind::Directory
         });
         wanted.map(|(found, _)| ([b"/", &*found.node.path].concat(), &found.node))
+    }
+
+    /// Returns the symbolic links that lead to files with one of these verdicts: absolute path of
+    /// the file, and of the link. Sorted.
+    pub(super) fn links_to(&self, verdicts: &[Verdict]) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+        let mut links: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        let tree = self.input.tree;
+        for found in tree.found.iter().filter(|found| matches!(found.node.kind, Kind::Symlink(_))) {
+            let target = tree.resolve(&found.node.path);
+            if let Some(target) =
+                target.filter(|&target| verdicts.contains(&self.plan.decisions[target].verdict))
+            {
+                let absolute = |path: &[u8]| [b"/", path].concat();
+                let link = absolute(&found.node.path);
+                links.entry(absolute(&tree.found[target].node.path)).or_default().push(link);
+            }
+        }
+        links
     }
 
     /// Returns the packages that contain a path.

@@ -2,7 +2,7 @@
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::findings::Findings;
-use crate::model::tree::{Kind, Node};
+use crate::model::tree::{self, Kind, Node};
 use crate::policy::content::Detection;
 use crate::policy::{Policy, RuleId};
 use crate::system::mounts::Mounts;
@@ -94,4 +94,43 @@ pub struct Tree {
     pub found: Vec<WalkedEntry>,
     /// Unreadable objects and skipped mounts.
     pub findings: Findings,
+}
+
+impl Tree {
+    /// Returns the index of a path.
+    pub fn index(&self, path: &[u8]) -> Option<usize> {
+        self.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()
+    }
+
+    /// Returns the index of the object that a path leads to, following symbolic links. `None` if
+    /// it does not exist, or after more than 40 links, as in `path_resolution(7)`.
+    pub fn resolve(&self, path: &[u8]) -> Option<usize> {
+        const MAX_LINKS: usize = 40;
+        let components = |path: &[u8]| -> Vec<Vec<u8>> {
+            path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect()
+        };
+        let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
+        while let Some(name) = rest.pop() {
+            match &*name {
+                b"" | b"." => {}
+                b".." => real = tree::parent(&real).to_vec(),
+                _ => {
+                    let next = tree::join(&real, &name);
+                    let Kind::Symlink(target) = &self.found[self.index(&next)?].node.kind else {
+                        real = next;
+                        continue;
+                    };
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    if target.starts_with(b"/") {
+                        real.clear();
+                    }
+                    rest.extend(components(target));
+                }
+            }
+        }
+        self.index(&real)
+    }
 }

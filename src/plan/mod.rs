@@ -1,5 +1,7 @@
 //! Verdict on every path, with its reason. Pure; `--dry-run` ends here.
 
+mod links;
+
 use crate::compare::diff::{Change, Delta};
 use crate::model::digest::Sha256;
 use crate::model::escape;
@@ -124,8 +126,9 @@ pub fn decide(facts: PlanInput<'_>) -> Plan {
         .enumerate()
         .map(|(index, (found, change))| facts.decision(index, found, *change, &known))
         .collect();
-    withhold_links(facts, &mut decisions);
-    rewrite_links(found, &mut decisions);
+    links::withhold_targets(facts, &known, &mut decisions);
+    links::withhold_names(facts, &mut decisions);
+    links::rewrite_names(found, &mut decisions);
     keep_parents(found, &mut decisions, facts);
     let mut findings = Findings::default();
     for (found, decision) in found.iter().zip(&decisions) {
@@ -271,7 +274,8 @@ impl PlanInput<'_> {
 
     /// Returns the decision of the policy; `None` if the path is kept as it is.
     fn by_rule(&self, index: usize, found: &WalkedEntry) -> Option<Decision> {
-        let id = found.rule?;
+        // A symbolic link contains no secret: the rule applies to the file that it leads to.
+        let id = found.rule.filter(|_| self.secret_rule(found).is_none())?;
         let verdict = match self.policy.rule(id).action {
             Action::Keep => return None,
             Action::DropFiles if found.node.kind == Kind::Directory => return None,
@@ -304,12 +308,18 @@ impl PlanInput<'_> {
         Some(Decision { verdict, layer: None, why: Reason::Rule(id) })
     }
 
+    /// Returns the built-in rule for secrets that applies to the target of a symbolic link.
+    fn secret_rule(&self, found: &WalkedEntry) -> Option<RuleId> {
+        let is_link = matches!(found.node.kind, Kind::Symlink(_));
+        let is_secret =
+            |id: &RuleId| matches!(self.policy.rule(*id).action, Action::Withhold | Action::DropSecret);
+        found.rule.filter(|id| is_link && is_secret(id) && !self.policy.is_users(*id))
+    }
+
     /// Whether the rule is also that of the directory above.
     fn parent_has(&self, found: &WalkedEntry, id: RuleId) -> bool {
-        let parent = tree::parent(&found.node.path);
-        let tree = &self.tree.found;
-        let above = tree.binary_search_by(|other| (*other.node.path).cmp(parent));
-        above.is_ok_and(|index| tree[index].rule == Some(id))
+        let above = self.tree.index(tree::parent(&found.node.path));
+        above.is_some_and(|index| self.tree.found[index].rule == Some(id))
     }
 
     /// The dropped package that alone owns the path.
@@ -422,39 +432,6 @@ fn dropped_info(packages: Option<PlannedPackages<'_>>) -> HashMap<Vec<u8>, Packa
     dropped
         .flat_map(|id| manager.record_files(&catalog[id]).into_iter().map(move |path| (path, id)))
         .collect()
-}
-
-/// A secret is an inode: none of its names is in the image.
-fn withhold_links(facts: PlanInput<'_>, decisions: &mut [Decision]) {
-    let found = &facts.tree.found;
-    let is_secret = |decision: &Decision| match (decision.verdict, decision.why) {
-        (Verdict::Withhold | Verdict::Regenerate, _) => true,
-        (_, Reason::Rule(id)) => facts.policy.rule(id).action == Action::DropSecret,
-        _ => false,
-    };
-    let linked = found.iter().zip(decisions.iter()).filter(|(found, _)| found.node.group != 0);
-    let secret: HashSet<u32> =
-        linked.filter(|(_, decision)| is_secret(decision)).map(|(found, _)| found.node.group).collect();
-    for (found, decision) in found.iter().zip(decisions) {
-        if secret.contains(&found.node.group) && decision.verdict.in_image() {
-            *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Reason::LinkedSecret };
-        }
-    }
-}
-
-/// Rewrites a file under all its names, so that no name keeps the original content.
-fn rewrite_links(found: &[WalkedEntry], decisions: &mut [Decision]) {
-    let rewritten: HashMap<u32, Decision> = found
-        .iter()
-        .zip(decisions.iter())
-        .filter(|(found, decision)| found.node.group != 0 && decision.verdict == Verdict::Rewrite)
-        .map(|(found, decision)| (found.node.group, *decision))
-        .collect();
-    for (found, decision) in found.iter().zip(decisions).filter(|(_, decision)| decision.verdict.in_image()) {
-        if let Some(other) = rewritten.get(&found.node.group) {
-            *decision = *other;
-        }
-    }
 }
 
 /// Keeps the parent directories of every path in the image.
