@@ -54,6 +54,12 @@ impl Error {
         Error { code, what: what.into(), cause: None, hint: None }
     }
 
+    /// Returns the failure with another exit code.
+    #[must_use]
+    pub fn with_code(self, code: Code) -> Self {
+        Error { code, ..self }
+    }
+
     /// A failure of the operating system on the object that `what` names.
     pub fn io(what: impl Into<String>, cause: std::io::Error) -> Self {
         let is_full = is_no_space(&cause);

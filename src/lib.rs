@@ -34,6 +34,7 @@ mod pipeline;
 pub mod pkg;
 mod plan;
 pub mod policy;
+mod preflight;
 mod report;
 pub mod rewrite;
 mod services;

@@ -14,11 +14,13 @@ use crate::error::{Code, Error, Result};
 use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::digest::Digest;
 use crate::model::findings::{self, Findings};
+use crate::model::holes::{Coverage, LARGE_HOLES};
 use crate::pkg::manager::DatabaseFormat;
 use crate::pkg::plan::{self as package_plan, Availability, PackageMode, PackageVerdict};
 use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
+use crate::preflight::{self, Space};
 use crate::report::progress::{self, ProgressMode};
 use crate::rewrite;
 use crate::services::{self, Secrets, Selection};
@@ -121,7 +123,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let secrets = Secrets::of(&root, &survey, live);
     let policy = &policy(&root, options, family, &secrets, &inventory);
     sandbox.restrict_writes(target.as_ref().and_then(ContextWriter::directory));
-    let tree = &walk(&root, policy, &inventory, &expected, options, target.as_ref())?;
+    let tree = &walk(&root, policy, &inventory, catalog, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
     let delta: &Delta = &diff::diff(tree, &expected);
     let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
@@ -315,6 +317,7 @@ fn walk(
     root: &Root,
     policy: &Policy,
     inventory: &Inventory,
+    catalog: Option<&Catalog>,
     expected: &ExpectedTree<'_>,
     options: &Options,
     target: Option<&ContextWriter>,
@@ -328,10 +331,20 @@ fn walk(
         claimed: &|path| expected.wanted_digest(path),
         content: &|_| true,
         // A dry run writes no manifest: only what the lower layers provide is compared.
-        digest: &|path| !options.dry_run || diff::is_published(path, None, expected),
+        coverage: &|path, holes| match holes >= LARGE_HOLES {
+            true => Some(Coverage::Data),
+            false if !options.dry_run || diff::is_published(path, None, expected) => Some(Coverage::All),
+            false => None,
+        },
         published: &|path, found| diff::is_published(path, found, expected),
         progress: &progress,
     };
+    if let Some(writer) = target {
+        let is_packaged = |path: &[u8]| catalog.is_some_and(|catalog| catalog.owned.get(path).is_some());
+        let (compression, threads) = (options.compression, options.threads);
+        let space = Space { root, scope: &scope, is_packaged: &is_packaged, compression, threads };
+        preflight::check_space(&space, writer)?;
+    }
     walk::walk(root, &scope, options.threads).map_err(|cause| Error::io(root.name(), cause))
 }
 

@@ -85,7 +85,7 @@ fn convert_full_file_system_leaves_nothing() {
         let code = ran.code.unwrap();
         match code {
             0 => assert!(out.join("COMPLETE").exists()),
-            10 => {
+            10 | 20 => {
                 memory.assert_unchanged(before, step);
                 assert!(ran.err.contains("hint: "), "{}", ran.err);
             }
@@ -95,6 +95,51 @@ fn convert_full_file_system_leaves_nothing() {
     }
     let first = codes.iter().position(|code| *code == 0).unwrap();
     assert!(first > 30 && codes[first..].iter().all(|code| *code == 0), "{codes:?}");
+}
+
+/// Converts to a memory file system with 64 MiB for the archives.
+fn convert_small(place: &Place, args: &[&str]) -> (Memory, (u64, u64), support::tool::Ran) {
+    let length = fs::metadata(env!("CARGO_BIN_EXE_vm2docker-self")).unwrap().len();
+    let memory = Memory::new(place.path("small"), &format!("size={}", length + (64 << 20)));
+    let before = memory.free();
+    let (root, out) = (place.path("machine"), memory.0.join("ctx"));
+    let paths = ["--root".into(), root.into_os_string(), "--out".into(), out.into_os_string()];
+    let ran = run(paths.into_iter().chain(args.iter().map(OsString::from)));
+    (memory, before, ran)
+}
+
+#[test]
+fn convert_large_file_without_space_is_refused_before_reading() {
+    let place = machine("file 0644 0:0 /srv/small x\n");
+    let large = place.path("machine").join("srv/large");
+    fs::write(&large, vec![b'x'; 400 << 20]).unwrap();
+    let (memory, before, ran) = convert_small(&place, &[]);
+    ran.ends(20).says(&["needs at least", "hint: ", "--out", "the largest is /srv/large (400.0 MiB)"]);
+    memory.assert_unchanged(before, 0);
+    drop(memory);
+    // Without compression, the archive is as large as the files.
+    fs::write(&large, vec![b'x'; 80 << 20]).unwrap();
+    let (memory, before, ran) = convert_small(&place, &["--compress", "none"]);
+    ran.ends(20).says(&["the largest is /srv/large (80.0 MiB)"]);
+    memory.assert_unchanged(before, 0);
+    drop(memory);
+    convert_small(&place, &[]).2.ends(0);
+}
+
+#[test]
+fn convert_large_files_that_need_no_space_succeeds() {
+    let place = machine("file 0644 0:0 /srv/small x\n");
+    let path = |name: &str| place.path("machine").join("srv").join(name);
+    // A hole, and blocks that are allocated and were never written.
+    fs::File::create(path("hole")).unwrap().set_len(40 << 30).unwrap();
+    let file = fs::File::create(path("allocated")).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 600 << 20).unwrap();
+    // Swap space, which is recognized by its content and left out.
+    let mut swap = vec![b'x'; 400 << 20];
+    swap[4086..4096].copy_from_slice(b"SWAPSPACE2");
+    fs::write(path("swap"), swap).unwrap();
+    let (_memory, _, ran) = convert_small(&place, &[]);
+    ran.ends(0).says(&["/srv/hole: 40.0 GiB, "]);
 }
 
 #[test]

@@ -6,8 +6,9 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use vm2docker_self::context::tar::{Reader, Writer};
+use vm2docker_self::model::holes::{ContentHasher, Coverage};
 use vm2docker_self::model::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
 
 #[derive(Arbitrary, Debug)]
@@ -31,6 +32,7 @@ enum Type {
     Char(u32, u32),
     Block(u32, u32),
     Socket,
+    Sparse { parts: Vec<(u8, u8)>, end: u16 },
 }
 
 /// Expected members, in order: node, hard link's target, content.
@@ -82,6 +84,20 @@ fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) 
             content.resize(size.into(), 0);
             (result.map(drop), unfit)
         }
+        Type::Sparse { parts, end } => {
+            content = sparse(&parts, end);
+            node.kind = Kind::File { size: content.len() as u64, sha256: None };
+            let data = data_parts(&parts);
+            let mut source = Cursor::new(content.clone());
+            let result = writer.append_sparse(&node, &data, &mut source, Coverage::Data);
+            if let Ok(written) = &result {
+                let mut hasher = ContentHasher::new(Coverage::Data);
+                hasher.update(&content);
+                assert!(written.is_whole());
+                assert_eq!(written.sha256, hasher.finish());
+            }
+            (result.map(drop), unfit)
+        }
         Type::HardLink(target) => {
             if !plain(&target) {
                 return;
@@ -108,6 +124,29 @@ fn write(writer: &mut Writer<Vec<u8>>, member: Member, expected: &mut Expected) 
         }
         Err(_) => assert!(unfit, "{node:?}"),
     }
+}
+
+/// Returns the data parts of a sparse file: for each pair, a hole and then data of at least one
+/// block of 512 bytes.
+fn data_parts(parts: &[(u8, u8)]) -> Vec<(u64, u64)> {
+    let mut end = 0;
+    let part = |(hole, data): &(u8, u8)| {
+        let (offset, length) = (end + 512 * (u64::from(*hole) + 1), 512 * (u64::from(*data) + 1));
+        end = offset + length;
+        (offset, length)
+    };
+    parts.iter().take(16).map(part).collect()
+}
+
+/// Returns the content of a sparse file whose last hole has `end` bytes.
+fn sparse(parts: &[(u8, u8)], end: u16) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (offset, length) in data_parts(parts) {
+        content.resize(offset as usize, 0);
+        content.resize((offset + length) as usize, b'x');
+    }
+    content.resize(content.len() + usize::from(end), 0);
+    content
 }
 
 /// Returns a node without content, and whether no tar archive can represent it. `None` for nodes

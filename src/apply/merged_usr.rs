@@ -18,7 +18,7 @@ use std::path::Path;
 /// need a library cannot run.
 pub fn merge(context: &Path, root: &Root, threads: usize) -> Result<usize> {
     let links = read(&context.join(reader::MERGED_USR))?;
-    let merged = merged_usr::merge(look(context, root, &|_| false, threads)?, &links);
+    let merged = merged_usr::merge(look(context, root, &|_| None, threads)?, &links);
     let mut target = Target::new(root);
     for path in &merged.lost {
         target.remove(path, false).map_err(|cause| failed("remove", path, cause))?;

@@ -21,12 +21,12 @@ use crate::context::tar;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::findings;
+use crate::model::holes::{ContentHasher, Coverage, MAX_HASHED, ReadHoles};
 use crate::model::manifest::Record;
 use crate::model::tree::{self, Kind, Node};
 use crate::system::mounts;
 use crate::system::root::{self, Root};
 use crate::walk::{self, Progress, Scope};
-use sha2::Digest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::Path;
@@ -75,17 +75,23 @@ pub fn apply(context: &Context, root: &Root, threads: usize) -> Result<Applied> 
 
 /// Everything beneath the root, with the digest of every file that the manifest has.
 pub fn survey(context: &Context, root: &Root, records: &[Record], threads: usize) -> Result<Vec<Node>> {
-    let files: HashSet<&[u8]> =
-        records.iter().filter(|record| equal::counts(record)).map(|record| &*record.node.path).collect();
-    look(&context.path(""), root, &|path| files.contains(path), threads)
+    look(&context.path(""), root, &coverages(records), threads)
 }
 
-/// Returns everything below the root except the context, with the digests of the files that
-/// `content` chooses. An object that cannot be read ends the build.
+/// Returns a function from each path in the image to the bytes that its digest covers.
+fn coverages(records: &[Record]) -> impl Fn(&[u8]) -> Option<Coverage> + Sync {
+    let counted = records.iter().filter(|record| equal::counts(record));
+    let coverages: HashMap<&[u8], Coverage> =
+        counted.map(|record| (&*record.node.path, record.coverage)).collect();
+    move |path| coverages.get(path).copied()
+}
+
+/// Returns everything below the root except the context, with the digests of the files for which
+/// `coverage` returns a value. An object that cannot be read ends the build.
 fn look(
     context: &Path,
     root: &Root,
-    content: &(dyn Fn(&[u8]) -> bool + Sync),
+    coverage: &(dyn Fn(&[u8]) -> Option<Coverage> + Sync),
     threads: usize,
 ) -> Result<Vec<Node>> {
     let ours: Vec<(u64, u64)> = root::identity_of(context).into_iter().collect();
@@ -95,9 +101,9 @@ fn look(
         mounts: &mounts::parse(&mountinfo, root.absolute()),
         ours: &ours,
         claimed: &|_| None,
-        content,
+        content: &|path| coverage(path).is_some(),
         published: &|_, _| false,
-        digest: &|_| true,
+        coverage: &|path, _| coverage(path),
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;
@@ -186,12 +192,18 @@ impl<'a> Work<'a> {
         }
         let mut written = (0, 0);
         let damaged = |cause: io::Error| Error::io(reader::DELTA, cause).hint("copy the context again");
-        let mut delta = tar::Reader::new(io::BufReader::with_capacity(1 << 20, delta));
+        let mut delta = tar::Reader::with_any_holes(io::BufReader::with_capacity(1 << 20, delta));
         while let Some(mut entry) = delta.next_entry().map_err(damaged)? {
             if entry.hard_link.is_some() || !wanted.contains(&*entry.node.path) {
                 continue;
             }
             let Some(record) = self.record(&entry.node.path) else { continue };
+            // Another size is another content. If the digest covers holes, vm2docker-self writes only
+            // small ones.
+            let is_excessive = record.coverage == Coverage::All && entry.content.holes() > MAX_HASHED;
+            if entry.node.size() != record.node.size() || is_excessive {
+                continue;
+            }
             if self
                 .write_file(record, &mut entry.content)
                 .map_err(|cause| failed("write", &record.node.path, cause))?
@@ -209,12 +221,12 @@ impl<'a> Work<'a> {
 
     /// Writes one file. Returns `false` if the digest is not the manifest's: the member is an
     /// earlier attempt to read a file that changed.
-    fn write_file(&mut self, record: &Record, content: &mut dyn Read) -> io::Result<bool> {
+    fn write_file(&mut self, record: &Record, content: &mut dyn ReadHoles) -> io::Result<bool> {
         let path = &record.node.path;
         let mut file = self.target.begin(path)?;
-        let mut hashing = Hashing { inner: content, sha256: sha2::Sha256::new() };
+        let mut hashing = Hashing { inner: content, hasher: ContentHasher::new(record.coverage) };
         target::write_sparse(&mut hashing, &mut file)?;
-        let digest: crate::model::digest::Sha256 = hashing.sha256.finalize().into();
+        let digest = hashing.hasher.finish();
         let Kind::File { sha256: Some(expected), .. } = &record.node.kind else {
             return self.target.discard(path).map(|()| false);
         };
@@ -320,15 +332,23 @@ fn leaders(records: &[Record]) -> HashMap<u32, &[u8]> {
 
 /// Hashes what is read through it.
 struct Hashing<'a> {
-    inner: &'a mut dyn Read,
-    sha256: sha2::Sha256,
+    inner: &'a mut dyn ReadHoles,
+    hasher: ContentHasher,
 }
 
 impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.sha256.update(&buffer[..length]);
+        self.hasher.update(&buffer[..length]);
         Ok(length)
+    }
+}
+
+impl ReadHoles for Hashing<'_> {
+    fn skip_hole(&mut self) -> u64 {
+        let length = self.inner.skip_hole();
+        self.hasher.skip_zeros(length);
+        length
     }
 }
 

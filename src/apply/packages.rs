@@ -8,6 +8,7 @@ use crate::detect::accounts;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::findings::Findings;
+use crate::model::holes::ReadHoles;
 use crate::model::tree::{Kind, Node};
 use crate::pkg::{Family, Pin};
 use crate::policy::{Action, Policy};
@@ -65,7 +66,7 @@ fn archive_in(context: &Path) -> Result<Vec<PathBuf>> {
 fn unpack(pieces: Vec<PathBuf>, root: &Root) -> Result<usize> {
     let damaged = |cause: io::Error| Error::io(reader::PACKAGES, cause).hint("copy the context again");
     let plain = reader::decompress(pieces)?;
-    let mut members = tar::Reader::new(io::BufReader::with_capacity(1 << 20, plain));
+    let mut members = tar::Reader::with_any_holes(io::BufReader::with_capacity(1 << 20, plain));
     let mut target = Target::new(root);
     let mut directories: Vec<Node> = Vec::new();
     let mut unpacked = 0;
@@ -94,7 +95,7 @@ fn place(
     root: &Root,
     node: &Node,
     hard_link: Option<&[u8]>,
-    content: &mut impl io::Read,
+    content: &mut impl ReadHoles,
 ) -> io::Result<bool> {
     let directory = root.open_directory_exactly(crate::model::tree::parent(&node.path))?;
     let existing =
@@ -140,7 +141,7 @@ fn sweep(context: &Path, root: &Root, threads: usize) -> Result<usize> {
         claimed: &|_| None,
         content: &|_| false,
         published: &|_, _| false,
-        digest: &|_| true,
+        coverage: &|_, _| None,
         progress: &Progress::default(),
     };
     let tree = walk::walk(root, &scope, threads).map_err(|cause| Error::io(root.name(), cause))?;

@@ -1,16 +1,20 @@
 //! The root that becomes the machine: every change beneath it, by descriptor, following no link.
 
 use crate::context::stream;
+use crate::model::holes::ReadHoles;
 use crate::model::tree::{self, Kind, Node, Xattrs};
+use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::root::{self, Root};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Zeros of at least this length and alignment become a hole.
-const HOLE: usize = 64 << 10;
+/// Bytes per write. Zeros at the end of such a block become a hole.
+const BLOCK: usize = 64 << 10;
+/// Alignment of holes: the block size of most file systems.
+const PAGE: usize = 4096;
 
 /// A root directory that is being changed.
 pub(super) struct Target<'a> {
@@ -101,8 +105,9 @@ impl<'a> Target<'a> {
     /// Makes `path` an inode of its own with the same content.
     pub(super) fn unshare(&mut self, path: &[u8]) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut from =
-            File::from(fs::openat(self.parent(path)?, tree::file_name(path), flags, Mode::empty())?);
+        let from = File::from(fs::openat(self.parent(path)?, tree::file_name(path), flags, Mode::empty())?);
+        let stat = fs::fstat(&from)?;
+        let mut from = CacheNeutralReader::with_holes(from, &stat);
         let mut to = self.begin(path)?;
         write_sparse(&mut from, &mut to)?;
         self.settle(path)
@@ -162,19 +167,22 @@ impl<'a> Target<'a> {
 }
 
 /// Copies everything from `from`, leaving holes where there are long runs of zeros.
-pub(super) fn write_sparse(from: &mut impl Read, to: &mut File) -> io::Result<()> {
-    let mut block = vec![0; HOLE];
+pub(super) fn write_sparse(from: &mut impl ReadHoles, to: &mut File) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
     let mut length = 0;
     loop {
+        let hole = from.skip_hole();
+        to.seek(SeekFrom::Current(i64::try_from(hole).map_err(io::Error::other)?))?;
+        length += hole;
         let filled = stream::read_full(from, &mut block)?;
         let bytes = &block[..filled];
         length += filled as u64;
-        if filled == HOLE && bytes.iter().all(|&byte| byte == 0) {
-            to.seek_relative(HOLE as i64)?;
-        } else {
-            to.write_all(bytes)?;
-        }
-        if filled < HOLE {
+        // A hole of `from` can begin in the middle of the block.
+        let data = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let data = data.next_multiple_of(PAGE).min(filled);
+        to.write_all(&bytes[..data])?;
+        to.seek_relative((filled - data) as i64)?;
+        if filled < BLOCK {
             return to.set_len(length);
         }
     }
@@ -211,6 +219,21 @@ mod tests {
         (dir, root)
     }
 
+    /// Content that does not report its holes.
+    struct Whole<'a>(&'a [u8]);
+
+    impl io::Read for Whole<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl ReadHoles for Whole<'_> {
+        fn skip_hole(&mut self) -> u64 {
+            0
+        }
+    }
+
     #[test]
     fn no_link_on_the_way_is_followed() {
         let (dir, root) = root();
@@ -232,13 +255,13 @@ mod tests {
     #[test]
     fn zeros_become_holes_and_the_length_stays() {
         let (dir, _root) = root();
-        for (length, ones) in [(0, 0), (10, 3), (HOLE * 3, 0), (HOLE * 3 + 5, 1), (HOLE * 5, HOLE)] {
+        for (length, ones) in [(0, 0), (10, 3), (BLOCK * 3, 0), (BLOCK * 3 + 5, 1), (BLOCK * 5, BLOCK)] {
             let mut content = vec![0; length];
             content[..ones].fill(1);
             let path = dir.path().join("f");
-            write_sparse(&mut &content[..], &mut File::create(&path).unwrap()).unwrap();
+            write_sparse(&mut Whole(&content), &mut File::create(&path).unwrap()).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
-            assert!(std::fs::metadata(&path).unwrap().blocks() * 512 <= (ones + 2 * HOLE) as u64);
+            assert!(std::fs::metadata(&path).unwrap().blocks() * 512 <= (ones + 2 * BLOCK) as u64);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Is this file system the machine that a context describes?
 
-use super::survey;
+use super::{coverages, survey};
 use crate::compare::equal::{self, View};
 use crate::context::reader::Context;
 use crate::context::{decompress, tar};
@@ -52,7 +52,7 @@ pub fn verify(context: &Context, subject: &Subject, threads: usize) -> Result<Ve
             let root = Root::open(path).map_err(|cause| Error::io(name_of(path), cause))?;
             (survey(context, &root, &records, threads)?, View::FULL)
         }
-        Subject::Tar(path) => read_tar(path)?,
+        Subject::Tar(path) => read_tar(path, &records)?,
     };
     let differences: Vec<String> =
         equal::differences(&records, &nodes, view).iter().map(equal::describe).collect();
@@ -71,7 +71,7 @@ pub fn verify(context: &Context, subject: &Subject, threads: usize) -> Result<Ve
 
 /// An archive that has no attribute of a class at all is taken for one that cannot show that
 /// class.
-fn read_tar(path: &Path) -> Result<(Vec<Node>, View)> {
+fn read_tar(path: &Path, records: &[Record]) -> Result<(Vec<Node>, View)> {
     let failed = |cause: io::Error| {
         Error::io(name_of(path), cause)
             .hint("--tar takes a root file system's archive, such as `docker export` writes")
@@ -81,7 +81,9 @@ fn read_tar(path: &Path) -> Result<(Vec<Node>, View)> {
         _ => Box::new(File::open(path).map_err(failed)?),
     };
     let (_, stream) = decompress::decompress(input).map_err(failed)?;
-    let contents = tar::read_tree(stream, &|_| false).map_err(failed)?;
+    let coverages = coverages(records);
+    let coverage = |path: &[u8]| coverages(path).unwrap_or_default();
+    let contents = tar::read_tree_with(stream, &|_| false, &coverage).map_err(failed)?;
     if contents.nodes.len() < 2 {
         let what = format!("{} holds no file system", name_of(path));
         return Err(Error::new(Code::Failed, what).hint("did `docker export` fail?"));

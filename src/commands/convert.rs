@@ -86,6 +86,9 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
             console::tell(&report::findings::findings(&outcome.findings));
         }
     }
+    if !args.common.quiet {
+        console::tell_if(&report::findings::sparse(&outcome.findings));
+    }
     console::tell_if(&report::findings::losses(&outcome.findings));
     let code = match delivered.filter(|delivered| !delivered.done) {
         Some(failed) => failed.code(),

@@ -223,6 +223,7 @@ fn differing_xattrs(expected: Option<&Xattrs>, actual: Option<&Xattrs>, view: Vi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::holes::Coverage;
     use crate::model::manifest::Verdict;
     use crate::model::tree::Stat;
 
@@ -234,7 +235,8 @@ mod tests {
     }
 
     fn record(node: Node) -> Record {
-        Record { node, verdict: Verdict::Keep, layer: Some(ProvidedBy::Delta), reason: String::new() }
+        let (layer, reason) = (Some(ProvidedBy::Delta), String::new());
+        Record { node, coverage: Coverage::All, verdict: Verdict::Keep, layer, reason }
     }
 
     fn aspects(expected: &[Record], actual: &[Node], view: View) -> Vec<(String, Aspect)> {

@@ -6,6 +6,7 @@ use crate::context::tar::Writer;
 use crate::detect::mappings::Mappings;
 use crate::model::digest::Sha256;
 use crate::model::findings::{self, Findings};
+use crate::model::holes::{ContentHasher, Coverage, MAX_HASHED};
 use crate::model::manifest::{ProvidedBy, Verdict};
 use crate::model::tree::{self, Kind, Node};
 use crate::plan::{Plan, PlanInput};
@@ -15,7 +16,6 @@ use crate::system::file;
 use crate::system::root::Root;
 use crate::walk::{self, WalkedEntry};
 use rustix::fs;
-use sha2::Digest as _;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -24,6 +24,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// A file of at most this many bytes is held in memory until it is known to be whole.
 const HELD: u64 = 8 << 20;
+/// Alignments of the parts of a sparse file in an archive, in bytes: a block of tar, and larger
+/// ones for a file with more than [`MAX_PARTS`] parts. The zeros within a part are archived.
+const UNITS: [u64; 5] = [512, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
+/// Maximum number of parts of a sparse file, 16 bytes each.
+const MAX_PARTS: usize = 1 << 17;
 
 /// Change of an object between the walk and the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,9 +261,12 @@ impl<'a> ArchiveBuilder<'a> {
             kind: Kind::File { size: before.st_size as u64, sha256: None },
             ..node.clone()
         };
+        if found.coverage == Coverage::All && walk::unallocated(&before) > MAX_HASHED {
+            return Err(AttemptError::Read(io::Error::other("it got large holes since the walk")));
+        }
         // The walk searched the old content for secrets, not this one.
         let changed = now.stat != node.stat || before.st_size as u64 != node.size();
-        let source = CacheNeutralReader::new(File::from(file));
+        let source = CacheNeutralReader::with_holes(File::from(file), &before);
         if before.st_size as u64 <= HELD {
             self.hold(archive, found, now, source, &before, changed)
         } else {
@@ -282,8 +290,12 @@ impl<'a> ArchiveBuilder<'a> {
         let mut source = source.take(size);
         source.read_to_end(&mut content).map_err(AttemptError::Read)?;
         let file = source.into_inner().forget();
-        let sha256: Sha256 = sha2::Sha256::digest(&content).into();
-        let Some(proven) = is_whole(&file, before, &sha256)?.filter(|_| content.len() as u64 == size) else {
+        let mut hasher = ContentHasher::new(found.coverage);
+        hasher.update(&content);
+        let sha256 = hasher.finish();
+        let Some(proven) =
+            is_whole(&file, before, &sha256, found.coverage)?.filter(|_| content.len() as u64 == size)
+        else {
             return Ok(None);
         };
         if changed {
@@ -308,14 +320,21 @@ impl<'a> ArchiveBuilder<'a> {
         changed: bool,
     ) -> Result<Option<Archived>, AttemptError> {
         if changed {
-            refuse(self.new_secret(found, |kind| content::search_file(source.file(), kind)))?;
+            refuse(self.new_secret(found, |kind| content::search_rest(&mut source, kind)))?;
         }
-        let written = archive.append_file(&expressible(&now), &mut source).map_err(AttemptError::Write)?;
+        let parts = UNITS.iter().find_map(|unit| source.data_parts(*unit, MAX_PARTS));
+        let written = match &parts {
+            Some(parts) => archive.append_sparse(&expressible(&now), parts, &mut source, found.coverage),
+            None => archive.append_content(&expressible(&now), &mut source, found.coverage),
+        };
+        let written = written.map_err(AttemptError::Write)?;
         if let Some(cause) = written.cause {
             return Err(AttemptError::Read(cause));
         }
         let file = source.forget();
-        let Some(proven) = is_whole(&file, before, &written.sha256)?.filter(|_| !written.short) else {
+        let Some(proven) =
+            is_whole(&file, before, &written.sha256, found.coverage)?.filter(|_| !written.short)
+        else {
             return Ok(None);
         };
         now.kind = Kind::File { size: before.st_size as u64, sha256: Some(written.sha256) };
@@ -396,12 +415,17 @@ struct Archived {
 /// Checks whether the content that was read is a state that the file had. Returns `Some(false)`
 /// if the file is unchanged, and `Some(true)` if reading its beginning again shows that it has
 /// only grown. Returns `None` otherwise.
-fn is_whole(file: &File, before: &fs::Stat, sha256: &Sha256) -> Result<Option<bool>, AttemptError> {
+fn is_whole(
+    file: &File,
+    before: &fs::Stat,
+    sha256: &Sha256,
+    coverage: Coverage,
+) -> Result<Option<bool>, AttemptError> {
     let after = fs::fstat(file).map_err(|cause| AttemptError::Read(cause.into()))?;
     if file::is_unchanged(before, &after) {
         return Ok(Some(false));
     }
-    let again = file::reads_again(file, before, sha256).map_err(AttemptError::Read)?;
+    let again = file::reads_again(file, before, sha256, coverage).map_err(AttemptError::Read)?;
     Ok(again.then_some(true))
 }
 

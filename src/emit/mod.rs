@@ -25,12 +25,15 @@ use crate::model::findings::Findings;
 use crate::model::manifest::{self, ProvidedBy, Record, Verdict};
 use crate::pkg::Repositories;
 use crate::pkg::manager::BuildInput;
-use crate::pkg::plan::{PackageMode, PackageVerdict};
+use crate::pkg::plan::PackageVerdict;
 use crate::plan::{Plan, PlanInput};
+use crate::preflight;
 use crate::summary::Summary;
 use crate::system::root::Root;
+use crate::walk::WalkedEntry;
 use files::{ArchiveBuilder, ArchiveOutcome, Changes};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -75,7 +78,10 @@ pub struct Emission<'a> {
 /// the findings. A failed run leaves no files; the error has code 10 if there is not enough free
 /// space.
 pub fn emit(emission: &Emission<'_>, mut sink: ContextWriter, findings: &mut Findings) -> Result<Sizes> {
-    sink.check_room(least(emission.summary))?;
+    // Large files are opened only if the blocks on the disk do not fit.
+    if sink.check_room(least(emission, &allocated)).is_err() {
+        sink.check_room(least(emission, &|found| preflight::data_bytes(emission.root, found)))?;
+    }
     let sizes = std::thread::scope(|scope| write_files(scope, emission, &mut sink, findings))?;
     sink.finish()?;
     Ok(sizes)
@@ -139,12 +145,29 @@ fn build_files(sink: &mut ContextWriter, emission: &Emission<'_>, findings: &mut
     Ok(())
 }
 
-/// Bytes that the archives need at least: what compresses well needs less than it holds.
-fn least(summary: &Summary) -> u64 {
-    let carried = summary.packages.as_ref().is_some_and(|packages| packages.mode == PackageMode::Carry);
-    let packages = if carried { summary.files.packages.bytes } else { 0 };
-    // The least that zstd has ever left of a whole system is about a fifth.
-    (summary.forecast.top_at_most + packages) / 5
+fn allocated(found: &WalkedEntry) -> u64 {
+    found.node.size().saturating_sub(found.unallocated)
+}
+
+/// Returns the bytes that the archives need at least. `bytes_of` returns the bytes of a file
+/// without its holes.
+fn least(emission: &Emission<'_>, bytes_of: &dyn Fn(&WalkedEntry) -> u64) -> u64 {
+    let Emission { input, plan, compression, .. } = emission;
+    let mut seen: HashSet<u32> = HashSet::new();
+    let mut bytes = 0_u64;
+    for (index, decision) in plan.decisions.iter().enumerate() {
+        let found = &input.tree.found[index];
+        let is_archived = match decision.layer {
+            Some(ProvidedBy::Delta | ProvidedBy::Generated) => true,
+            Some(ProvidedBy::Packages) => is_carried(*input, index),
+            Some(ProvidedBy::Base) | None => false,
+        };
+        let is_first = found.node.group == 0 || seen.insert(found.node.group);
+        if decision.verdict.in_image() && is_archived && is_first {
+            bytes = bytes.saturating_add(bytes_of(found));
+        }
+    }
+    preflight::least_archive(bytes, *compression)
 }
 
 /// Returns the name of the Compose project: the hostname of the machine.
@@ -202,16 +225,16 @@ fn archive<'scope>(
     wanted: &dyn Fn(usize) -> bool,
 ) -> Result<WrittenArchive<'scope>> {
     let name = format!("{stem}{}", emission.compression.extension());
-    let found = &emission.input.tree.found[..];
+    let input = emission.input;
     let mut ship = |out: &mut dyn Write| shipper.ship(out, layers, wanted);
     let shown = name.clone();
     let (size, members) = if sink.directory().is_some() {
         let size = pack(sink.file(&name)?, None, &name, emission, &mut ship)?;
         let stored = sink.read_back(&name)?;
-        (size, scope.spawn(move || proof::members(stored, &shown, found)))
+        (size, scope.spawn(move || proof::members(stored, &shown, input)))
     } else {
         let (aside, tee) = io::pipe().map_err(|cause| Error::io(&name, cause))?;
-        let members = scope.spawn(move || proof::members(aside, &shown, found));
+        let members = scope.spawn(move || proof::members(aside, &shown, input));
         (pack(sink.file(&name)?, Some(tee), &name, emission, &mut ship)?, members)
     };
     Ok(WrittenArchive { name, size, shipped: std::mem::take(&mut shipper.shipped), members })

@@ -4,15 +4,15 @@
 use super::files::{ArchiveOutcome, Changes};
 use crate::context::decompress;
 use crate::context::output::ContextWriter;
-use crate::context::reader::{self, BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
+use crate::context::reader::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
 use crate::context::tar::Reader;
 use crate::error::{Code, Error, Result};
 use crate::model::digest::Sha256;
 use crate::model::escape;
+use crate::model::holes;
 use crate::model::tree;
 use crate::plan::PlanInput;
 use crate::policy::content::{Kind, Search};
-use crate::walk::WalkedEntry;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
@@ -28,18 +28,20 @@ fn damaged(name: &str, cause: io::Error) -> Error {
         .hint("the disk or the memory of this machine is damaged; write to another disk")
 }
 
-/// Unpacks an archive of objects among `found`. Returns an error with code 5 if it cannot be
+/// Unpacks an archive of the machine's objects. Returns an error with code 5 if it cannot be
 /// parsed.
-pub(super) fn members(archive: impl Read + Send, name: &str, found: &[WalkedEntry]) -> Result<Members> {
+pub(super) fn members(archive: impl Read + Send, name: &str, facts: PlanInput<'_>) -> Result<Members> {
+    let found = &facts.tree.found;
     let damaged = |cause| damaged(name, cause);
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
     let (_, plain) = decompress::decompress(archive).map_err(damaged)?;
-    let mut members = Reader::new(plain);
+    let mut members = Reader::with_any_holes(plain);
     let mut digests = Vec::new();
     while let Some(mut member) = members.next_entry().map_err(damaged)? {
         let Some(index) = index_of(&member.node.path) else { continue };
         if member.hard_link.is_none() {
-            digests.push((index, reader::digest(&mut member.content).map_err(damaged)?));
+            let digest = holes::digest(&mut member.content, facts.coverage(index)).map_err(damaged)?;
+            digests.push((index, digest));
         }
     }
     Ok(Members { digests, is_whole: members.has_end_marker() })

@@ -73,6 +73,7 @@ kinds! {
     Processes "processes" [Loss Note]: "Processes cannot be read completely.";
     Regenerate "regenerate" [Note]: "A file is unique to each machine and is generated again.";
     Sockets "sockets" [Loss Note]: "Sockets cannot be read completely.";
+    Sparse "sparse" [Note]: "A file is much larger than the space that it takes on the disk.";
     Suspicious "suspicious" [Note]: "A file that is in the image may be a secret.";
     Swap "swap" [Note]: "Swap space is left out of the image.";
     Sysctl "sysctl" [Note]: "A kernel parameter is not understood.";

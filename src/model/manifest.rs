@@ -5,6 +5,7 @@
 
 use super::document::Schema;
 use super::escape;
+use super::holes::Coverage;
 use super::size;
 use super::tree::{Kind, Node, Stat, Xattrs};
 use crate::error::{Code, Error, Result};
@@ -66,6 +67,8 @@ pub enum ProvidedBy {
 pub struct Record {
     /// The object, as it is to be in the image.
     pub node: Node,
+    /// Bytes that the digest of a file covers.
+    pub coverage: Coverage,
     /// The plan's decision on it.
     pub verdict: Verdict,
     /// Where the image gets it from, if it is in the image.
@@ -104,6 +107,10 @@ pub struct Line {
     size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    /// Instead of `sha256` for a file with large holes: the SHA-256 of its blocks of 4 KiB that are
+    /// not all zeros, each after its offset, and of the file's size (64 bits, little endian).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data_sha256: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,13 +203,17 @@ impl<R: BufRead> Iterator for Reader<R> {
 pub fn line(record: &Record, names: &Names) -> Line {
     let node = &record.node;
     let name = |names: &BTreeMap<u32, Vec<u8>>, id: u32| names.get(&id).map(|name| escape::escape(name));
-    let (mut size, mut sha256, mut target, mut device) = (None, None, None, None);
+    let (mut size, mut sha256, mut data_sha256, mut target, mut device) = (None, None, None, None, None);
     match &node.kind {
         Kind::File { size: length, sha256: digest } => {
             // Of a password the length alone is worth something.
             size = Some(*length).filter(|_| !is_secret(record.verdict));
             // A digest of a short secret is the secret.
-            sha256 = digest.filter(|_| record.verdict.in_image()).map(|digest| escape::hex(&digest));
+            let digest = digest.filter(|_| record.verdict.in_image()).map(|digest| escape::hex(&digest));
+            match record.coverage {
+                Coverage::All => sha256 = digest,
+                Coverage::Data => data_sha256 = digest,
+            }
         }
         Kind::Symlink(to) => target = Some(escape::escape(to)),
         Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => device = Some((*major, *minor)),
@@ -221,6 +232,7 @@ pub fn line(record: &Record, names: &Names) -> Line {
         mtime_nsec: node.stat.mtime_nsec,
         size,
         sha256,
+        data_sha256,
         target,
         device,
         hard_link: node.group,
@@ -241,9 +253,10 @@ fn record(line: Line) -> Option<Record> {
     let kind = match (line.kind.as_str(), line.device) {
         ("directory", None) => Kind::Directory,
         ("file", None) => {
-            let sha256 = match &line.sha256 {
-                Some(digest) => Some(escape::unhex(digest.as_bytes())?),
-                None => None,
+            let sha256 = match (&line.sha256, &line.data_sha256) {
+                (Some(digest), None) | (None, Some(digest)) => Some(escape::unhex(digest.as_bytes())?),
+                (None, None) => None,
+                (Some(_), Some(_)) => return None,
             };
             let size = line.size.or(is_secret(line.verdict).then_some(0))?;
             Kind::File { size, sha256 }
@@ -269,7 +282,8 @@ fn record(line: Line) -> Option<Record> {
     };
     let xattrs = (!xattrs.is_empty()).then(|| Box::new(xattrs));
     let node = Node { path: path.into(), kind, stat, group: line.hard_link, xattrs };
-    Some(Record { node, verdict: line.verdict, layer: line.layer, reason: line.reason })
+    let coverage = if line.data_sha256.is_some() { Coverage::Data } else { Coverage::All };
+    Some(Record { node, coverage, verdict: line.verdict, layer: line.layer, reason: line.reason })
 }
 
 /// Returns the bytes of an absolute, escaped path. Returns `None` unless all components are plain
@@ -309,11 +323,16 @@ mod tests {
             mode in 0..0o10000_u16,
             (uid, gid, mtime, mtime_nsec, group) in (any::<u32>(), any::<u32>(), any::<i64>(), 0..1_000_000_000_u32, 0..9_u32),
             value in proptest::collection::vec(any::<u8>(), 0..30),
+            has_holes in any::<bool>(),
         ) -> Record {
+            let coverage = match kind {
+                Kind::File { .. } if has_holes => Coverage::Data,
+                _ => Coverage::All,
+            };
             let xattrs = Xattrs::from([(b"user.\xff\n"[..].into(), value.into())]);
             let stat = Stat { mode, uid, gid, mtime, mtime_nsec };
             let node = Node { path: path.into_bytes().into(), kind, stat, group, xattrs: Some(Box::new(xattrs)) };
-            Record { node, verdict: Verdict::Keep, layer: Some(ProvidedBy::Delta), reason: "a \"reason\"\n".to_owned() }
+            Record { node, coverage, verdict: Verdict::Keep, layer: Some(ProvidedBy::Delta), reason: "a \"reason\"\n".to_owned() }
         }
     }
 
@@ -331,8 +350,12 @@ mod tests {
         let kind = Kind::File { size: 3, sha256: Some([7; 32]) };
         let node = Node { path: b"etc/key"[..].into(), kind, stat: Stat::default(), group: 0, xattrs: None };
         let mut text = Vec::new();
-        write(&mut text, &Record { node, verdict, layer: None, reason: String::new() }, &Names::default())
-            .unwrap();
+        write(
+            &mut text,
+            &Record { node, coverage: Coverage::All, verdict, layer: None, reason: String::new() },
+            &Names::default(),
+        )
+        .unwrap();
         String::from_utf8(text).unwrap()
     }
 

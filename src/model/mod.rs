@@ -14,6 +14,7 @@ pub mod digest;
 pub mod document;
 pub mod escape;
 pub mod findings;
+pub mod holes;
 pub mod manifest;
 pub mod merged_usr;
 pub mod openpgp;

@@ -6,7 +6,9 @@ use crate::compare::diff::{Change, Delta};
 use crate::model::digest::Sha256;
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
+use crate::model::holes::{Coverage, LARGE_HOLES};
 use crate::model::manifest::{ProvidedBy, Record, Verdict};
+use crate::model::size;
 use crate::model::tree::{self, Kind, Node};
 use crate::pkg::plan::PackageVerdict;
 use crate::pkg::provenance::{ContentState, Generated};
@@ -148,11 +150,19 @@ impl Plan {
         {
             node.kind = Kind::File { size: rewritten.content.len() as u64, sha256: Some(rewritten.sha256) };
         }
-        Record { node, verdict: decision.verdict, layer: decision.layer, reason: facts.explain(decision.why) }
+        let (coverage, reason) = (facts.coverage(index), facts.explain(decision.why));
+        Record { node, coverage, verdict: decision.verdict, layer: decision.layer, reason }
     }
 }
 
 impl PlanInput<'_> {
+    /// Returns the bytes that the digest of a file covers, by index into the tree's objects.
+    pub fn coverage(&self, index: usize) -> Coverage {
+        let found = &self.tree.found[index];
+        let is_rewritten = self.rewritten.contains_key(&found.node.path);
+        if is_rewritten { Coverage::All } else { found.coverage }
+    }
+
     /// The reason in words.
     pub fn explain(&self, why: Reason) -> String {
         let package =
@@ -459,6 +469,16 @@ fn report(
 ) {
     let path = &found.node.path;
     let reason = || facts.explain(decision.why);
+    if decision.verdict.in_image() && found.unallocated >= LARGE_HOLES {
+        let (all, stored) = (found.node.size(), found.node.size() - found.unallocated);
+        let text = format!(
+            "{}, {} on disk; image layers have no holes: a registry gets all of it, and each host that pulls \
+             the image stores all of it; use --exclude if the image does not need it",
+            size::bytes(all),
+            size::bytes(stored)
+        );
+        findings.note(findings::Kind::Sparse, path, text);
+    }
     match (decision.verdict, decision.why) {
         (Verdict::Lost, Reason::Lost) if found.content == Content::Unread => {
             findings.loss(

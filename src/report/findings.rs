@@ -2,7 +2,7 @@
 
 use super::SHOWN;
 use crate::model::escape;
-use crate::model::findings::{Finding, Findings, Severity};
+use crate::model::findings::{Finding, Findings, Kind, Severity};
 
 /// Returns the number of losses and the first of them; empty if there are none.
 pub fn losses(findings: &Findings) -> String {
@@ -21,6 +21,21 @@ pub fn losses(findings: &Findings) -> String {
     text
 }
 
+/// Returns warnings about files that cost much more space in an image than on the machine; empty if
+/// there are none.
+pub fn sparse(findings: &Findings) -> String {
+    let all = findings.sorted();
+    let sparse: Vec<_> = all.iter().filter(|finding| finding.kind == Kind::Sparse).collect();
+    let mut text = String::new();
+    for finding in sparse.iter().take(SHOWN) {
+        text += &format!("warning: {}: {}\n", escape::display(&finding.path), finding.text);
+    }
+    if sparse.len() > SHOWN {
+        text += &format!("warning: {} more sparse files, listed in findings.jsonl\n", sparse.len() - SHOWN);
+    }
+    text
+}
+
 /// Returns all findings, one per line.
 pub fn findings(findings: &Findings) -> String {
     let line = |finding: &Finding| {
@@ -32,7 +47,6 @@ pub fn findings(findings: &Findings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::findings::Kind;
 
     #[test]
     fn losses_hostile_name_is_escaped() {

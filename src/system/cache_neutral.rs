@@ -1,10 +1,11 @@
 //! Reads files with low impact: in small chunks, and without changing the page cache.
 
 use super::throttle;
+use crate::model::holes::{ReadHoles, unallocated};
 use rustix::fs::{self, Advice, SeekFrom, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSliceMut, Read, Seek};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -58,17 +59,50 @@ impl CacheNeutralReader {
     /// Creates a reader that reads only data from the disk and returns zeros for holes.
     pub fn with_holes(file: File, stat: &Stat) -> Self {
         let size = stat.st_size as u64;
-        // The unit is 512 bytes on all file systems (stat(2)).
-        let has_holes = (stat.st_blocks as u64).saturating_mul(512) < size;
+        let has_holes = unallocated(size, stat.st_blocks as u64) > 0 && reports_holes(&file, stat);
         let holes = has_holes.then_some(Holes { size, from: 0, until: 0 });
         CacheNeutralReader { holes, ..CacheNeutralReader::new(file) }
     }
 
-    /// Moves to the end of the hole at the current position and returns its length.
-    pub fn skip_hole(&mut self) -> u64 {
-        let length = self.hole();
-        self.position += length;
-        length
+    /// Returns the parts of the file that hold data, as offset and length: aligned to `block` bytes
+    /// except for the end of the file, ascending and not adjacent. Moves to the beginning of the file.
+    ///
+    /// Returns `None` if the file has no holes, the file system does not report them, or there are
+    /// more than `most` parts.
+    pub fn data_parts(&mut self, block: u64, most: usize) -> Option<Vec<(u64, u64)>> {
+        let parts = self.find_parts(block, most);
+        self.move_to(0);
+        parts
+    }
+
+    fn find_parts(&mut self, block: u64, most: usize) -> Option<Vec<(u64, u64)>> {
+        let mut parts: Vec<(u64, u64)> = Vec::new();
+        self.move_to(0);
+        loop {
+            self.hole();
+            let holes = self.holes.as_ref()?;
+            if holes.from >= holes.size {
+                let size = holes.size;
+                return Some(parts).filter(|parts| *parts != [(0, size)]);
+            }
+            let from = holes.from - holes.from % block;
+            let until = holes.until.next_multiple_of(block).min(holes.size);
+            let count = parts.len();
+            match parts.last_mut() {
+                Some((start, length)) if *start + *length >= from => *length = until - *start,
+                _ if count == most => return None,
+                _ => parts.push((from, until - from)),
+            }
+            self.position = holes.until;
+        }
+    }
+
+    fn move_to(&mut self, position: u64) {
+        self.position = position;
+        // The known hole can be after the new position.
+        if let Some(holes) = &mut self.holes {
+            (holes.from, holes.until) = (0, 0);
+        }
     }
 
     /// Returns the length of the hole at the current position; 0 if there are data.
@@ -127,9 +161,41 @@ impl CacheNeutralReader {
     }
 }
 
+/// Whether the file system reports the holes of the file correctly.
+///
+/// OpenZFS before 2.1.14 and 2.2.2 can report new data as a hole until they are on the disk
+/// (issue 15526), which takes seconds.
+fn reports_holes(file: &File, stat: &Stat) -> bool {
+    const ZFS: u64 = 0x2fc1_2fc1;
+    const SECONDS: i64 = 60;
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec;
+    let is_new = (now - stat.st_ctime).abs() < SECONDS;
+    !is_new || fs::fstatfs(file).is_ok_and(|system| system.f_type as u64 != ZFS)
+}
+
 impl AsFd for CacheNeutralReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+impl ReadHoles for CacheNeutralReader {
+    fn skip_hole(&mut self) -> u64 {
+        let length = self.hole();
+        self.position += length;
+        length
+    }
+}
+
+impl Seek for CacheNeutralReader {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            io::SeekFrom::Start(position) => Some(position),
+            io::SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            io::SeekFrom::End(offset) => self.file.metadata()?.len().checked_add_signed(offset),
+        };
+        self.move_to(position.ok_or(io::ErrorKind::InvalidInput)?);
+        Ok(self.position)
     }
 }
 
@@ -176,6 +242,31 @@ mod tests {
         let length = io::copy(&mut source, &mut io::sink()).unwrap();
         source.forget();
         length
+    }
+
+    #[test]
+    fn data_parts_file_with_holes_returns_aligned_data() {
+        // Not every file system in memory reports holes (lseek(2)); /var/tmp is usually on a disk.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = dir.path().join("f");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        for offset in [0, 1 << 20, (3 << 20) - 10] {
+            std::os::unix::fs::FileExt::write_all_at(&file, &[7; 10], offset).unwrap();
+        }
+        file.sync_all().unwrap();
+        let stat = fs::fstat(&file).unwrap();
+        let mut source = CacheNeutralReader::with_holes(file, &stat);
+        let parts = source.data_parts(512, 3).unwrap();
+        assert_eq!(parts.len(), 3, "{parts:?}");
+        assert_eq!((parts[0].0, parts[1].0), (0, 1 << 20));
+        assert_eq!(parts[2].0 + parts[2].1, 3 << 20);
+        let is_aligned = |&(offset, length): &(u64, u64)| offset % 512 == 0 && length % 512 == 0;
+        assert!(parts.iter().all(is_aligned), "{parts:?}");
+        let mut content = Vec::new();
+        source.read_to_end(&mut content).unwrap();
+        assert_eq!(content.len(), 3 << 20, "the reader is at the beginning again");
+        assert_eq!(source.data_parts(512, 2), None, "too many");
+        assert_eq!(CacheNeutralReader::new(source.keep()).data_parts(512, 3), None);
     }
 
     #[test]

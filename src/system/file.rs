@@ -1,11 +1,12 @@
 //! Opens files of the machine without changing their access times, and detects whether a file
 //! changed while it was read.
 
+use super::cache_neutral::CacheNeutralReader;
 use crate::model::digest::Sha256;
+use crate::model::holes::{ContentHasher, Coverage, ReadHoles};
 use crate::model::size;
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
-use sha2::Digest as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,30 +19,34 @@ pub const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_mil
 /// Bytes per read.
 const BUFFER: usize = 256 << 10;
 
-/// Reads the first `before.st_size` bytes again and returns whether their SHA-256 is `sha256`.
+/// Reads the first `before.st_size` bytes again and returns whether their digest is `sha256`.
 ///
 /// If so, the content is a consistent state of the file, even if the file has grown since.
-pub fn reads_again(file: &File, before: &fs::Stat, sha256: &Sha256) -> io::Result<bool> {
+pub fn reads_again(file: &File, before: &fs::Stat, sha256: &Sha256, coverage: Coverage) -> io::Result<bool> {
     let fields =
         |stat: &fs::Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid);
     // Lets a write that is in progress finish.
     std::thread::sleep(PAUSES[0]);
-    let mut digest = sha2::Sha256::new();
+    let mut hasher = ContentHasher::new(coverage);
     let mut buffer = vec![0; BUFFER];
-    let mut at = 0;
-    while at < before.st_size as u64 {
-        let wanted = buffer.len().min((before.st_size as u64 - at) as usize);
-        match rustix::io::pread(file, &mut buffer[..wanted], at)? {
+    let mut source = CacheNeutralReader::with_holes(file.try_clone()?, before);
+    let mut left = before.st_size as u64;
+    while left > 0 {
+        let hole = source.skip_hole().min(left);
+        hasher.skip_zeros(hole);
+        left -= hole;
+        let wanted = (buffer.len() as u64).min(left) as usize;
+        match source.read(&mut buffer[..wanted])? {
             0 => break,
             got => {
-                digest.update(&buffer[..got]);
-                at += got as u64;
+                hasher.update(&buffer[..got]);
+                left -= got as u64;
             }
         }
     }
     let after = fs::fstat(file)?;
     let is_same = fields(before) == fields(&after) && after.st_size >= before.st_size;
-    Ok(is_same && <Sha256>::from(digest.finalize()) == *sha256)
+    Ok(is_same && hasher.finish() == *sha256)
 }
 
 /// Whether the error is an I/O error of the device (`EIO`).

@@ -1,7 +1,8 @@
 //! Reads a file once, computes its digests, and detects changes during the read.
 
 use crate::model::digest::{Algorithm, Digest, Sha256};
-use crate::policy::content::{Detection, Kind, Search};
+use crate::model::holes::{ContentHasher, Coverage, ReadHoles};
+use crate::policy::content::{Detection, HOLE, Kind, Search};
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::file::{Moment, PAUSES, is_fault, is_unchanged, open_with_stat, reads_again};
 use rustix::fs;
@@ -22,9 +23,9 @@ thread_local! {
 /// Properties of a file's content to determine in one read.
 #[derive(Clone, Copy, Debug)]
 pub struct Aspects {
-    /// Whether the SHA-256 is needed. If not, the holes of a sparse file are skipped, and the
-    /// file gets no SHA-256.
-    pub sha256: bool,
+    /// Bytes that the digest has to cover. `None` if no digest is needed: then a sparse file gets
+    /// none, because hashing the zeros of its holes costs more than reading its data.
+    pub coverage: Option<Coverage>,
     /// Algorithm of the digest that a package database claims for the file.
     pub claimed: Option<Algorithm>,
     /// Kind of file for the search for secrets; `None` disables the search.
@@ -38,9 +39,11 @@ pub struct StableFile {
     pub file: File,
     /// `stat(2)` result from before the read; the one from after it is equal unless the file grew.
     pub stat: fs::Stat,
+    /// Bytes that `sha256` covers.
+    pub coverage: Coverage,
     /// Number of bytes read; equal to `st_size`.
     pub size: u64,
-    /// SHA-256 of the content; `None` if holes were skipped.
+    /// Digest of the content; `None` if it has holes and [`Aspects::coverage`] is `None`.
     pub sha256: Option<Sha256>,
     /// Digest of the content by the algorithm of [`Aspects::claimed`]; `None` for SHA-256.
     pub claimed: Option<Digest>,
@@ -97,12 +100,15 @@ fn read_once(directory: BorrowedFd<'_>, name: &[u8], aspects: Aspects) -> io::Re
     let is_old = is_unchanged(&before, &after) && began.is_long_after(&after);
     // Timestamps have a coarse resolution, so a recent change can hide a second one. A second read
     // decides then. Without a digest to compare with, `read` retries until the change is old.
-    let is_stable = is_old || sha256.map_or(Ok(false), |sha256| reads_again(&file, &before, &sha256))?;
+    let coverage = aspects.coverage.unwrap_or_default();
+    let again = |sha256| reads_again(&file, &before, &sha256, coverage);
+    let is_stable = is_old || sha256.map_or(Ok(false), again)?;
     if is_whole && is_stable {
         let (stat, growing) = (before, fs::fstat(&file)?.st_size > before.st_size);
         return Ok(Reading::Stable(Box::new(StableFile {
             file,
             stat,
+            coverage,
             size,
             sha256,
             claimed,
@@ -162,18 +168,20 @@ struct Digested {
 
 /// Reads `file` up to `expected` bytes, so that a growing file has an end.
 fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io::Result<Digested> {
-    let mut sha256 = sha2::Sha256::new();
+    let mut hasher = ContentHasher::new(aspects.coverage.unwrap_or_default());
     let mut claimed = aspects.claimed.and_then(ClaimedHasher::new);
     let mut search = aspects.search.map(Search::new);
-    let skips_holes = !aspects.sha256 && aspects.claimed.is_none();
-    let (mut size, mut skipped) = (0, 0);
+    let (mut size, mut is_complete) = (0, true);
     BYTES.with_borrow_mut(|buffer| {
         loop {
-            let hole = if skips_holes { file.skip_hole() } else { 0 };
+            let hole = if claimed.is_none() { file.skip_hole() } else { 0 };
             if hole > 0 {
-                (size, skipped) = (size + hole, skipped + hole);
-                // The zeros keep the search from joining the text before and after the hole.
-                search.iter_mut().for_each(|search| search.feed(&[0; 64]));
+                size += hole;
+                match aspects.coverage {
+                    Some(_) => hasher.skip_zeros(hole),
+                    None => is_complete = false,
+                }
+                search.iter_mut().for_each(|search| search.feed(&HOLE));
             }
             let rest = expected.saturating_sub(size).min(buffer.len() as u64) as usize;
             let got = file.read(&mut buffer[..rest])?;
@@ -183,11 +191,11 @@ fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io:
                 search.feed(bytes);
             }
             match &mut claimed {
-                None => sha256.update(bytes),
+                None => hasher.update(bytes),
                 // With alternating blocks the CPU computes both digests in parallel: 1.2 times as
                 // fast as one digest after the other.
                 Some(claimed) => bytes.chunks(64).for_each(|block| {
-                    sha256.update(block);
+                    hasher.update(block);
                     claimed.update(block);
                 }),
             }
@@ -198,7 +206,7 @@ fn digest(file: &mut CacheNeutralReader, expected: u64, aspects: Aspects) -> io:
     })?;
     Ok(Digested {
         size,
-        sha256: (skipped == 0).then(|| sha256.finalize().into()),
+        sha256: is_complete.then(|| hasher.finish()),
         claimed: claimed.map(ClaimedHasher::finish),
         secret: search.and_then(Search::finish),
     })
@@ -213,7 +221,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::time::Duration;
 
-    const CONTENT: Aspects = Aspects { sha256: true, claimed: None, search: None };
+    const CONTENT: Aspects = Aspects { coverage: Some(Coverage::All), claimed: None, search: None };
 
     fn directory() -> (tempfile::TempDir, File) {
         let dir = tempfile::tempdir().unwrap();
@@ -228,7 +236,10 @@ mod tests {
         std::fs::write(&path, "one\n").unwrap();
         let before = fs::stat(&path).unwrap();
         let digest = |content: &str| -> Sha256 { sha2::Sha256::digest(content).into() };
-        let again = |content| reads_again(&File::open(&path).unwrap(), &before, &digest(content)).unwrap();
+        let again = |content| {
+            let file = File::open(&path).unwrap();
+            reads_again(&file, &before, &digest(content), Coverage::All).unwrap()
+        };
         assert!(again("one\n"));
         File::options().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
         assert!(again("one\n"));
@@ -306,11 +317,16 @@ mod tests {
         };
         let digest: Sha256 = sha2::Sha256::digest(&content).into();
         assert_eq!(read(CONTENT), (3 << 20, Some(digest)));
-        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (3 << 20, None));
+        assert_eq!(read(Aspects { coverage: None, ..CONTENT }), (3 << 20, None));
         let large = File::options().write(true).open(dir.path().join("f")).unwrap();
         large.set_len(4 << 40).unwrap();
         // 4 TiB of holes must take no time.
-        assert_eq!(read(Aspects { sha256: false, ..CONTENT }), (4 << 40, None));
+        assert_eq!(read(Aspects { coverage: None, ..CONTENT }), (4 << 40, None));
+        let mut hasher = ContentHasher::new(Coverage::Data);
+        hasher.update(&content);
+        hasher.skip_zeros((4 << 40) - (3 << 20));
+        let data = Aspects { coverage: Some(Coverage::Data), ..CONTENT };
+        assert_eq!(read(data), (4 << 40, Some(hasher.finish())));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::findings::Findings;
+use crate::model::holes::Coverage;
 use crate::model::tree::{self, Kind, Node};
 use crate::policy::content::Detection;
 use crate::policy::{Policy, RuleId};
@@ -20,9 +21,9 @@ pub struct Scope<'a> {
     pub claimed: &'a (dyn Fn(&[u8]) -> Option<Algorithm> + Sync),
     /// Returns whether to read the content of a path; other paths are only listed.
     pub content: &'a (dyn Fn(&[u8]) -> bool + Sync),
-    /// Returns whether the SHA-256 of a path is needed. If not, the holes of a sparse file are
-    /// skipped.
-    pub digest: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Returns which bytes the digest of a path has to cover, given the size of its holes. `None`
+    /// if no digest is needed: then a sparse file gets none.
+    pub coverage: &'a (dyn Fn(&[u8], u64) -> Option<Coverage> + Sync),
     /// Returns whether a distribution publishes a file under this path. With an entry, returns
     /// whether the entry equals the published file. Published files are not searched for secrets.
     pub published: &'a (dyn Fn(&[u8], Option<&WalkedEntry>) -> bool + Sync),
@@ -67,11 +68,24 @@ pub struct WalkedEntry {
     pub secret: Option<Detection>,
     /// Whether a distribution publishes a file with this path and content.
     pub published: bool,
+    /// Bytes of a regular file for which the file system has allocated no blocks.
+    pub unallocated: u64,
+    /// Bytes that the digest of the content covers.
+    pub coverage: Coverage,
 }
 
 impl WalkedEntry {
     pub(super) fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
-        WalkedEntry { node, rule, content, claimed: None, secret: None, published: false }
+        WalkedEntry {
+            node,
+            rule,
+            content,
+            claimed: None,
+            secret: None,
+            published: false,
+            unallocated: 0,
+            coverage: Coverage::All,
+        }
     }
 
     /// Returns the digest of the content by this algorithm.
@@ -80,7 +94,7 @@ impl WalkedEntry {
     pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         let Kind::File { sha256, .. } = self.node.kind else { return None };
         let known = match algorithm {
-            Algorithm::Sha256 => sha256.map(Digest::Sha256),
+            Algorithm::Sha256 => sha256.filter(|_| self.coverage == Coverage::All).map(Digest::Sha256),
             Algorithm::Md5 | Algorithm::Sha1 => self.claimed.as_deref().copied(),
         };
         known.filter(|digest| self.content == Content::Known && digest.algorithm() == algorithm)

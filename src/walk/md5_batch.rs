@@ -2,6 +2,7 @@
 
 use super::content::{Aspects, Reading, StableFile};
 use crate::model::digest::{Algorithm, Digest, Md5, Sha256};
+use crate::model::holes::Coverage;
 use crate::system::cache_neutral::CacheNeutralReader;
 use crate::system::file::{Moment, is_unchanged, open_with_stat};
 use md5::Digest as _;
@@ -18,7 +19,7 @@ const CHUNK: usize = 64 << 10;
 const PADDING: usize = 2 * BLOCK;
 
 /// The same properties for a file that is read alone after an error in its lane.
-const ALONE: Aspects = Aspects { sha256: true, claimed: Some(Algorithm::Md5), search: None };
+const ALONE: Aspects = Aspects { coverage: Some(Coverage::All), claimed: Some(Algorithm::Md5), search: None };
 
 /// A file to read.
 pub trait Wanted {
@@ -225,6 +226,7 @@ impl<T> Lane<T> {
             Reading::Stable(Box::new(StableFile {
                 file,
                 stat,
+                coverage: Coverage::All,
                 size,
                 sha256: Some(sha256),
                 claimed: Some(Digest::Md5(md5)),

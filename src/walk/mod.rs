@@ -16,6 +16,7 @@ pub use entry::{Content, Progress, Scope, Tree, WalkedEntry};
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
+use crate::model::holes::{self, Coverage};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
 use crate::policy::content::Kind as SearchKind;
 use crate::policy::{self, Action, Policy, RuleId, Sign};
@@ -85,6 +86,8 @@ struct Pending {
     rule: Option<RuleId>,
     group: u32,
     size: u64,
+    /// Bytes that its digest has to cover.
+    coverage: Option<Coverage>,
 }
 
 impl Wanted for Pending {
@@ -243,7 +246,8 @@ impl Walker<'_> {
         let wanted = self.needs_content(&path, rule, size) && (self.scope.content)(&path);
         let (group, first) = self.group(stat, wanted);
         if wanted && first {
-            return Some(Pending { path, rule, group, size });
+            let coverage = (self.scope.coverage)(&path, unallocated(stat));
+            return Some(Pending { path, rule, group, size, coverage });
         }
         // Extended attributes belong to the inode, so every name needs them unless the file is
         // excluded from the image.
@@ -253,7 +257,9 @@ impl Walker<'_> {
         let kind = Kind::File { size, sha256: None };
         let mut node = self.node(&path, kind, stat, xattrs.unwrap_or(Ok(None)));
         node.group = group;
-        self.found([WalkedEntry::new(node, rule, Content::Unread)]);
+        let mut found = WalkedEntry::new(node, rule, Content::Unread);
+        found.unallocated = unallocated(stat);
+        self.found([found]);
         None
     }
 
@@ -310,9 +316,10 @@ impl Walker<'_> {
         let of_thread = rayon::current_thread_index().and_then(|thread| self.batches.get(thread));
         let mut md5_batch = of_thread.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
         for pending in batch {
-            let sha256 = (self.scope.digest)(&pending.path);
-            let claimed = (self.scope.claimed)(&pending.path);
-            let search = self.search(&pending).filter(|_| !(self.scope.published)(&pending.path, None));
+            let coverage = pending.coverage;
+            // An MD5 would have to hash its holes, and packages hardly contain such a file.
+            let claimed = (self.scope.claimed)(&pending.path).filter(|_| coverage != Some(Coverage::Data));
+            let search = self.search(&pending).filter(|_| !self.can_be_published(&pending));
             match &mut md5_batch {
                 Some(md5_batch)
                     if claimed == Some(Algorithm::Md5) && search.is_none() && pending.size < ALONE =>
@@ -320,8 +327,8 @@ impl Walker<'_> {
                     md5_batch.add(Arc::clone(directory), pending)
                 }
                 _ => {
-                    let reading =
-                        content::read(directory.as_fd(), pending.name(), Aspects { sha256, claimed, search });
+                    let aspects = Aspects { coverage, claimed, search };
+                    let reading = content::read(directory.as_fd(), pending.name(), aspects);
                     found.extend(self.read(directory.as_fd(), pending, reading));
                 }
             }
@@ -347,23 +354,23 @@ impl Walker<'_> {
         pending: Pending,
         reading: io::Result<Reading>,
     ) -> Option<WalkedEntry> {
-        let search = self.search(&pending);
+        let (search, can_be_published) = (self.search(&pending), self.can_be_published(&pending));
         let Pending { path, rule, group, .. } = pending;
         match reading {
             Ok(Reading::Stable(read)) => {
                 let mut found = self.stable(&path, rule, group, *read);
-                let is_at_published = search.is_some() && (self.scope.published)(&path, None);
-                found.published = is_at_published && (self.scope.published)(&path, Some(&found));
+                let is_unsearched = search.is_some() && can_be_published;
+                found.published = is_unsearched && (self.scope.published)(&path, Some(&found));
                 // Copies of published files, which contain no secret, are found by their digest.
-                let lacks_digest =
-                    found.secret.is_some() && matches!(found.node.kind, Kind::File { sha256: None, .. });
-                if found.published || !is_at_published && !lacks_digest {
+                let is_undigested = matches!(found.node.kind, Kind::File { sha256: None, .. });
+                let lacks_digest = found.secret.is_some() && is_undigested && found.unallocated == 0;
+                if found.published || !is_unsearched && !lacks_digest {
                     return Some(found);
                 }
                 // The content differs from the package's, so it can hold secrets. One read computes
                 // the digests and searches, so that both see the same bytes.
                 let claimed = found.claimed.as_deref().map(Digest::algorithm);
-                let aspects = Aspects { sha256: true, claimed, search };
+                let aspects = Aspects { coverage: Some(Coverage::All), claimed, search };
                 let again = content::read(directory, tree::file_name(&path), aspects);
                 match again {
                     Ok(Reading::Stable(read)) => Some(self.stable(&path, rule, group, *read)),
@@ -372,6 +379,11 @@ impl Walker<'_> {
             }
             other => self.unstable(directory, path, rule, group, other),
         }
+    }
+
+    /// Whether a distribution publishes a file under this path, which can be this one.
+    fn can_be_published(&self, pending: &Pending) -> bool {
+        pending.coverage != Some(Coverage::Data) && (self.scope.published)(&pending.path, None)
     }
 
     /// Returns how to search a file for secrets; `None` without a policy.
@@ -391,6 +403,7 @@ impl Walker<'_> {
         node.group = group;
         let mut found = WalkedEntry::new(node, rule, Content::Known);
         (found.claimed, found.secret) = (read.claimed.map(Box::new), read.secret);
+        (found.unallocated, found.coverage) = (unallocated(&read.stat), read.coverage);
         found
     }
 
@@ -538,6 +551,7 @@ fn share_within_groups(found: &mut [WalkedEntry]) {
                 Node { path: std::mem::take(&mut one.node.path), kind, stat, group: one.node.group, xattrs };
             (one.content, one.claimed) = (read.content, read.claimed.clone());
             (one.secret, one.published) = (read.secret, read.published);
+            (one.unallocated, one.coverage) = (read.unallocated, read.coverage);
         }
     }
 }
@@ -555,6 +569,11 @@ fn head(directory: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {
     let length = rustix::io::read(&file, bytes.as_mut_slice()).ok()?;
     bytes.truncate(length);
     Some(bytes)
+}
+
+/// Returns the bytes of a regular file that take no space on the disk.
+pub(crate) fn unallocated(stat: &fs::Stat) -> u64 {
+    holes::unallocated(stat.st_size as u64, stat.st_blocks as u64)
 }
 
 /// Returns the fields of a `stat(2)` result that are compared and that an image can hold.

@@ -2,11 +2,12 @@
 //! directory.
 
 use super::malformed;
-use super::reader::{Entry, Reader, XattrClasses, name_it};
+use super::pax::XattrClasses;
+use super::reader::{Content, Entry, Reader, name_it};
 use crate::context::stream;
 use crate::model::escape;
+use crate::model::holes::{ContentHasher, Coverage, MAX_HASHED, ReadHoles};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
-use sha2::Digest;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Bound;
@@ -41,10 +42,20 @@ pub struct Contents {
 /// target was at that point. `wanted` chooses the files whose contents are kept. Errors name the
 /// member. An archive without an end marker is `UnexpectedEof`.
 pub fn read_tree(reader: impl Read + Send, wanted: &dyn Fn(&[u8]) -> bool) -> io::Result<Contents> {
+    read_tree_with(reader, wanted, &|_| Coverage::All)
+}
+
+/// Reads an archive as [`read_tree`] does. `coverage` returns which bytes the digest of a path
+/// covers.
+pub fn read_tree_with(
+    reader: impl Read + Send,
+    wanted: &dyn Fn(&[u8]) -> bool,
+    coverage: &dyn Fn(&[u8]) -> Coverage,
+) -> io::Result<Contents> {
     let mut reader = reader;
-    let mut assembly = Assembly::new(wanted);
+    let mut assembly = Assembly { coverage, ..Assembly::new(wanted) };
     stream::read_ahead(&mut reader, |ahead| {
-        let mut archive = Reader::new(ahead);
+        let mut archive = Reader::with_any_holes(ahead);
         while let Some(entry) = archive.next_entry()? {
             assembly.place(entry)?;
         }
@@ -75,6 +86,7 @@ pub(crate) struct Assembly<'a> {
     inodes: u32,
     layer: u32,
     wanted: &'a dyn Fn(&[u8]) -> bool,
+    coverage: &'a dyn Fn(&[u8]) -> Coverage,
     captured: BTreeMap<u32, Vec<u8>>,
     /// Bytes ever captured, replaced files included.
     kept: u64,
@@ -94,6 +106,7 @@ impl<'a> Assembly<'a> {
             inodes: 0,
             layer: 0,
             wanted,
+            coverage: &|_| Coverage::All,
             captured: BTreeMap::new(),
             kept: 0,
             implied: 0,
@@ -179,13 +192,25 @@ impl<'a> Assembly<'a> {
     }
 
     /// Digests the content, and keeps it if it is wanted.
-    fn read_file(&mut self, path: &[u8], size: u64, content: &mut dyn Read) -> io::Result<Kind> {
+    fn read_file<R: Read>(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        content: &mut Content<'_, R>,
+    ) -> io::Result<Kind> {
+        let coverage = (self.coverage)(path);
+        if coverage == Coverage::All && content.holes() > MAX_HASHED {
+            return Err(malformed("a sparse file with more than 64 GiB of holes"));
+        }
         let mut kept = (self.wanted)(path).then(Vec::new);
         if kept.is_some() {
             self.keep(size)?;
         }
-        let mut hasher = sha2::Sha256::new();
+        let mut hasher = ContentHasher::new(coverage);
         loop {
+            if kept.is_none() {
+                hasher.skip_zeros(content.skip_hole());
+            }
             let got = stream::read_full(content, &mut self.buffer)?;
             if got == 0 {
                 break;
@@ -198,7 +223,7 @@ impl<'a> Assembly<'a> {
         if let Some(kept) = kept {
             self.captured.insert(self.inodes, kept);
         }
-        Ok(Kind::File { size, sha256: Some(hasher.finalize().into()) })
+        Ok(Kind::File { size, sha256: Some(hasher.finish()) })
     }
 
     /// Where a path leads when links before its last component are followed, as in a chroot;

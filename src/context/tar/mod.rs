@@ -16,8 +16,9 @@ pub mod reader;
 mod sparse;
 pub mod writer;
 
-pub use assembly::{Contents, read_tree};
-pub use reader::{Reader, XattrClasses};
+pub use assembly::{Contents, read_tree, read_tree_with};
+pub use pax::XattrClasses;
+pub use reader::Reader;
 pub use writer::{Writer, Written};
 
 /// A failure of the archive itself, not of the disk it lies on.

@@ -8,6 +8,36 @@
 use super::malformed;
 use std::io::{self, Write};
 
+/// Which extended attributes appeared anywhere in the stream: an archive without any
+/// may have been made without `--xattrs`, and then their absence says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XattrClasses {
+    /// `security.capability`.
+    pub capability: bool,
+    /// `system.posix_acl_access` or `system.posix_acl_default`.
+    pub acl: bool,
+    /// `user.*`.
+    pub user: bool,
+}
+
+impl XattrClasses {
+    pub(super) fn note(&mut self, name: &[u8]) {
+        self.capability |= name == b"security.capability";
+        self.acl |= name.starts_with(b"system.posix_acl_");
+        self.user |= name.starts_with(b"user.");
+    }
+
+    /// Returns the classes that appeared in either stream.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        XattrClasses {
+            capability: self.capability || other.capability,
+            acl: self.acl || other.acl,
+            user: self.user || other.user,
+        }
+    }
+}
+
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Records as they are written.

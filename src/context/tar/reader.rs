@@ -5,45 +5,16 @@
 
 use super::header::{BLOCK, GID, Header, LINK, MAJOR, MINOR, MODE, MTIME, SIZE, UID};
 use super::malformed;
-use super::pax::{self, decimal};
+use super::pax::{self, XattrClasses, decimal};
 use super::sparse::{self, Map};
 use crate::context::stream;
 use crate::model::escape;
+use crate::model::holes::{MAX_HASHED, ReadHoles};
 use crate::model::tree::{Kind, Node, Stat, Xattrs, is_portable_xattr};
 use std::io::{self, Read};
 
 /// Maximum size of an extended header, as in Go's archive/tar. Linux allows 64 KiB per attribute.
 const MAX_EXTENDED: u64 = 1 << 20;
-
-/// Which extended attributes appeared anywhere in the stream: an archive without any
-/// may have been made without `--xattrs`, and then their absence says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct XattrClasses {
-    /// `security.capability`.
-    pub capability: bool,
-    /// `system.posix_acl_access` or `system.posix_acl_default`.
-    pub acl: bool,
-    /// `user.*`.
-    pub user: bool,
-}
-
-impl XattrClasses {
-    fn note(&mut self, name: &[u8]) {
-        self.capability |= name == b"security.capability";
-        self.acl |= name.starts_with(b"system.posix_acl_");
-        self.user |= name.starts_with(b"user.");
-    }
-
-    /// Returns the classes that appeared in either stream.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        XattrClasses {
-            capability: self.capability || other.capability,
-            acl: self.acl || other.acl,
-            user: self.user || other.user,
-        }
-    }
-}
 
 /// One member.
 #[derive(Debug)]
@@ -79,6 +50,7 @@ pub struct Reader<R> {
     classes: XattrClasses,
     ended: bool,
     end_marker: bool,
+    max_holes: u64,
 }
 
 /// Values of extended headers for the member that follows.
@@ -103,7 +75,14 @@ impl<R: Read> Reader<R> {
             classes: XattrClasses::default(),
             ended: false,
             end_marker: false,
+            max_holes: MAX_HASHED,
         }
+    }
+
+    /// Returns a reader that accepts sparse files with holes of any size. Others are limited to
+    /// [`MAX_HASHED`], because their users hash or expand the zeros.
+    pub fn with_any_holes(inner: R) -> Self {
+        Reader { max_holes: u64::MAX, ..Reader::new(inner) }
     }
 
     /// The next member, or `None` at the end.
@@ -353,7 +332,7 @@ impl<R: Read> Reader<R> {
             self.data = u64::MAX; // the map's further blocks do not count as data
             let map = Map::old_gnu(header, || self.read_block());
             self.data = stored;
-            return map?.checked(stored);
+            return map?.checked(stored, self.max_holes);
         }
         let number = |key| match self.record(extended, key) {
             Some(value) => {
@@ -369,7 +348,7 @@ impl<R: Read> Reader<R> {
             (None, None) | (Some(b"0"), _) => Map::from_numbers(&sparse_numbers(extended)?, size)?,
             _ => return Err(malformed("a sparse format that this program does not know")),
         };
-        map.checked(self.data)
+        map.checked(self.data, self.max_holes)
     }
 
     fn read_block(&mut self) -> io::Result<[u8; BLOCK]> {
@@ -391,11 +370,28 @@ impl<R> Content<'_, R> {
         matches!(*self.map.pieces, [(0, length)] if length == self.map.size)
     }
 
+    /// Returns the size of all holes in bytes.
+    pub fn holes(&self) -> u64 {
+        self.map.holes()
+    }
+
     fn zeros(&mut self, until: u64, buffer: &mut [u8]) -> usize {
         let count = (until - self.position).min(buffer.len() as u64) as usize;
         buffer[..count].fill(0);
         self.position += count as u64;
         count
+    }
+}
+
+impl<R: Read> ReadHoles for Content<'_, R> {
+    fn skip_hole(&mut self) -> u64 {
+        let next = self.map.pieces[self.piece..]
+            .iter()
+            .find(|(offset, length)| *length > 0 && self.position < offset + length);
+        let until = next.map_or(self.map.size, |(offset, _)| *offset);
+        let length = until.saturating_sub(self.position);
+        self.position += length;
+        length
     }
 }
 

@@ -5,8 +5,6 @@ use super::malformed;
 use super::pax::decimal;
 use std::io;
 
-/// A file of 64 GiB of holes costs a minute of hashing; beyond that it is an attack or a mistake.
-const MAX_HOLES: u64 = 64 << 30;
 /// Pieces of one file; GNU tar itself writes a few thousand at most.
 const MAX_PIECES: usize = 1 << 20;
 
@@ -109,9 +107,15 @@ impl Map {
         Self::from_numbers(&numbers[1..], size)
     }
 
+    /// Returns the size of all holes in bytes.
+    pub(super) fn holes(&self) -> u64 {
+        let data = self.pieces.iter().fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
+        self.size.saturating_sub(data)
+    }
+
     /// Returns the map if it is ascending, within the file, and covers exactly the `stored` bytes
     /// of the archive.
-    pub(super) fn checked(self, stored: u64) -> io::Result<Self> {
+    pub(super) fn checked(self, stored: u64, max_holes: u64) -> io::Result<Self> {
         let mut end = 0_u64;
         let mut sum = 0_u64;
         for &(offset, length) in &self.pieces {
@@ -122,7 +126,7 @@ impl Map {
         if end > self.size || sum != stored {
             return Err(malformed("a sparse map that does not match the data"));
         }
-        if self.size - sum > MAX_HOLES {
+        if self.size - sum > max_holes {
             return Err(malformed("a sparse file with more than 64 GiB of holes"));
         }
         Ok(self)
@@ -136,6 +140,43 @@ pub(super) fn positive(number: i64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn checked(pieces: &[(u64, u64)], size: u64, stored: u64) -> io::Result<Map> {
+        Map { pieces: pieces.to_vec(), size }.checked(stored, 64 << 30)
+    }
+
+    #[test]
+    fn checked_hostile_map_returns_error() {
+        assert_eq!(checked(&[(0, 5), (10, 5), (30, 0)], 30, 10).unwrap().holes(), 20);
+        for (what, pieces, size, stored) in [
+            ("overlap", &[(0, 5), (4, 5)][..], 30, 10),
+            ("descending", &[(10, 5), (0, 5)], 30, 10),
+            ("the same twice", &[(0, 5), (0, 5)], 30, 10),
+            ("beyond the file", &[(28, 5)], 30, 5),
+            ("empty beyond the file", &[(31, 0)], 30, 0),
+            ("end above 64 bits", &[(u64::MAX, 5)], u64::MAX, 5),
+            ("fewer data than stored", &[(0, 5)], 30, 6),
+            ("more data than stored", &[(0, 5)], 30, 4),
+            ("holes", &[(0, 5)], (64 << 30) + 6, 5),
+        ] {
+            assert!(checked(pieces, size, stored).is_err(), "{what}");
+        }
+        assert!(Map { pieces: Vec::new(), size: u64::MAX }.checked(0, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn from_data_millions_of_pieces_returns_error_after_first_block() {
+        for count in ["1048577", "18446744073709551615", "99999999999999999999"] {
+            let mut blocks = 0;
+            let map = Map::from_data(1, || {
+                blocks += 1;
+                let mut block = [b'\n'; BLOCK];
+                block[..count.len()].copy_from_slice(count.as_bytes());
+                Ok(block)
+            });
+            assert!(map.is_err() && blocks == 1, "{count}");
+        }
+    }
 
     #[test]
     fn from_data_number_longer_than_block_returns_error() {

@@ -4,10 +4,10 @@ use super::header::BLOCK;
 use super::pax::{self, Records};
 use crate::model::digest::Sha256;
 use crate::model::escape;
+use crate::model::holes::{ContentHasher, Coverage};
 use crate::model::tree::{Kind, Node};
-use sha2::Digest;
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use tar::{EntryType, Header};
 
@@ -52,6 +52,33 @@ impl Written {
     }
 }
 
+/// State of a file that is being copied into the archive.
+struct Copied {
+    hasher: ContentHasher,
+    /// Whether the content ended early or failed.
+    short: bool,
+    cause: Option<io::Error>,
+}
+
+impl Copied {
+    fn new(coverage: Coverage) -> Self {
+        Copied { hasher: ContentHasher::new(coverage), short: false, cause: None }
+    }
+
+    /// Ends the copy if reading the content failed.
+    fn note(&mut self, result: io::Result<()>) {
+        if let Err(cause) = result {
+            self.short = true;
+            self.cause.get_or_insert(cause);
+        }
+    }
+
+    fn written(self, content: &mut dyn Read) -> Written {
+        let longer = !self.short && has_more(content);
+        Written { sha256: self.hasher.finish(), short: self.short, longer, cause: self.cause }
+    }
+}
+
 /// Header values other than the node's owner, mode and timestamp.
 struct Member<'a> {
     kind: EntryType,
@@ -59,11 +86,13 @@ struct Member<'a> {
     size: u64,
     device: (u32, u32),
     xattrs: bool,
+    /// Whether `size` is that of the map and the data of a sparse file.
+    sparse: bool,
 }
 
 impl Member<'_> {
     const fn new(kind: EntryType) -> Self {
-        Member { kind, link: b"", size: 0, device: (0, 0), xattrs: true }
+        Member { kind, link: b"", size: 0, device: (0, 0), xattrs: true, sparse: false }
     }
 }
 
@@ -100,13 +129,58 @@ impl<W: Write> Writer<W> {
     /// An error is one of the node (`InvalidInput`, nothing written) or of the output; a failure
     /// of `content` ends its part early and is in [`Written`], and the archive stays whole.
     pub fn append_file(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<Written> {
+        self.append_content(node, content, Coverage::All)
+    }
+
+    /// Appends a regular file as [`Writer::append_file`] does, with another digest.
+    pub fn append_content(
+        &mut self,
+        node: &Node,
+        content: &mut dyn Read,
+        coverage: Coverage,
+    ) -> io::Result<Written> {
         let Kind::File { size, .. } = node.kind else {
             return Err(refused(node, "only a file has content"));
         };
         self.write_headers(node, &Member { size, ..Member::new(EntryType::Regular) })?;
-        let written = self.copy(size, content)?;
+        let mut copied = Copied::new(coverage);
+        self.copy(size, content, &mut copied)?;
         self.pad(size)?;
-        Ok(written)
+        Ok(copied.written(content))
+    }
+
+    /// Appends a sparse file (PAX format 1.0 of the GNU tar manual, "Storing Sparse Files").
+    ///
+    /// Reads `content` only in `parts`: offset and length, ascending, not adjacent, offsets and
+    /// lengths multiples of 512 except for the length of a part at the end of the file. The
+    /// rest are zeros. Errors are those of [`Writer::append_file`].
+    pub fn append_sparse(
+        &mut self,
+        node: &Node,
+        parts: &[(u64, u64)],
+        content: &mut (impl Read + Seek),
+        coverage: Coverage,
+    ) -> io::Result<Written> {
+        let Kind::File { size, .. } = node.kind else {
+            return Err(refused(node, "only a file has content"));
+        };
+        let map = sparse_map(parts, size);
+        let data: u64 = parts.iter().map(|(_, length)| length).sum();
+        let stored = map.len() as u64 + data;
+        self.write_headers(node, &Member { size: stored, sparse: true, ..Member::new(EntryType::Regular) })?;
+        self.inner.write_all(&map)?;
+        let mut copied = Copied::new(coverage);
+        let mut end = 0;
+        for &(offset, length) in parts {
+            copied.hasher.skip_zeros(offset - end);
+            copied.note(content.seek(SeekFrom::Start(offset)).map(drop));
+            self.copy(length, content, &mut copied)?;
+            end = offset + length;
+        }
+        copied.hasher.skip_zeros(size - end);
+        copied.note(content.seek(SeekFrom::Start(size)).map(drop));
+        self.pad(stored)?;
+        Ok(copied.written(content))
     }
 
     /// Appends one more name of the file whose first name, in this archive, is `first`.
@@ -128,7 +202,11 @@ impl<W: Write> Writer<W> {
         if str::from_utf8(&node.path).is_err() || str::from_utf8(member.link).is_err() {
             records.push(b"hdrcharset", b"BINARY"); // POSIX.1-2008; libarchive insists
         }
-        set_path(&mut header, &mut records, node)?;
+        if member.sparse {
+            set_sparse(&mut header, &mut records, node)?;
+        } else {
+            set_path(&mut header, &mut records, node)?;
+        }
         set_link(&mut header, &mut records, node, member.link)?;
         set_numbers(&mut header, &mut records, node, member)?;
         if let Some(xattrs) = node.xattrs.as_deref().filter(|_| member.xattrs) {
@@ -163,35 +241,32 @@ impl<W: Write> Writer<W> {
         self.pad(size)
     }
 
-    fn copy(&mut self, size: u64, content: &mut dyn Read) -> io::Result<Written> {
-        let mut hasher = sha2::Sha256::new();
-        let mut cause = None;
+    /// Copies `size` bytes; zeros in place of what `content` does not give.
+    fn copy(&mut self, size: u64, content: &mut dyn Read, copied: &mut Copied) -> io::Result<()> {
         let mut left = size;
-        while left > 0 {
+        while left > 0 && !copied.short {
             let most = left.min(BUFFER as u64) as usize;
-            let got = match content.read(&mut self.buffer[..most]) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    cause = Some(error);
-                    break;
+            match content.read(&mut self.buffer[..most]) {
+                Ok(0) => copied.short = true,
+                Ok(got) => {
+                    copied.hasher.update(&self.buffer[..got]);
+                    self.inner.write_all(&self.buffer[..got])?;
+                    left -= got as u64;
                 }
-            };
-            hasher.update(&self.buffer[..got]);
-            self.inner.write_all(&self.buffer[..got])?;
-            left -= got as u64;
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => copied.note(Err(error)),
+            }
         }
-        let short = left > 0;
-        let longer = !short && has_more(content);
-        self.buffer.fill(0);
+        if left > 0 {
+            self.buffer.fill(0);
+        }
         while left > 0 {
             let zeros = &self.buffer[..left.min(BUFFER as u64) as usize];
-            hasher.update(zeros);
+            copied.hasher.update(zeros);
             self.inner.write_all(zeros)?;
             left -= zeros.len() as u64;
         }
-        Ok(Written { sha256: hasher.finalize().into(), short, longer, cause })
+        Ok(())
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
@@ -225,6 +300,35 @@ fn set_path(header: &mut Header, records: &mut Records, node: &Node) -> io::Resu
         records.push(b"path", &path);
     }
     Ok(())
+}
+
+/// Marks a sparse file. A reader that does not know the format must not take the map for the file,
+/// so the header has another name, as GNU tar's have.
+fn set_sparse(header: &mut Header, records: &mut Records, node: &Node) -> io::Result<()> {
+    if node.path.contains(&0) {
+        return Err(refused(node, "a NUL in its name"));
+    }
+    set_name(header, b"GNUSparseFile.0");
+    records.push(b"GNU.sparse.major", b"1");
+    records.push(b"GNU.sparse.minor", b"0");
+    records.push(b"GNU.sparse.name", &node.path);
+    records.push(b"GNU.sparse.realsize", node.size().to_string().as_bytes());
+    Ok(())
+}
+
+/// Returns the map that comes before the data: decimal numbers, a line each, padded to a block.
+///
+/// A file that ends in a hole has an empty part at its end, as GNU tar writes it.
+fn sparse_map(parts: &[(u64, u64)], size: u64) -> Vec<u8> {
+    let ends_in_hole = parts.last().is_none_or(|(offset, length)| offset + length < size);
+    let end = ends_in_hole.then_some((size, 0));
+    let count = parts.len() + usize::from(ends_in_hole);
+    let mut map = format!("{count}\n").into_bytes();
+    for (offset, length) in parts.iter().copied().chain(end) {
+        map.extend_from_slice(format!("{offset}\n{length}\n").as_bytes());
+    }
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    map
 }
 
 /// Sets the name as it is and leaves the prefix empty. `name` fits into the field.
@@ -291,7 +395,9 @@ fn refused(node: &Node, why: &str) -> io::Error {
 mod tests {
     use super::*;
     use crate::context::tar::Reader;
+    use crate::model::holes;
     use crate::model::tree::{Stat, Xattrs};
+    use sha2::Digest;
 
     fn fifo(path: &[u8]) -> Node {
         Node { path: path.into(), kind: Kind::Fifo, stat: Stat::default(), group: 0, xattrs: None }
@@ -312,6 +418,51 @@ mod tests {
         let header = Header::from_byte_slice(&own);
         tar::Builder::new(&mut builder).append(header, io::empty()).unwrap();
         assert!(has_end_marker(&builder), "tar::Builder can be used now");
+    }
+
+    #[test]
+    fn writer_sparse_file_comes_back_with_holes() {
+        let size = 1 << 20;
+        for parts in [&[][..], &[(0, 512)], &[(0, 4096), (65536, 1024)], &[(size - 500 - 12, 512)]] {
+            let mut content = vec![0; size as usize];
+            for &(offset, length) in parts {
+                content[offset as usize..(offset + length) as usize].fill(7);
+            }
+            let mut node = fifo(b"a/n\xff");
+            node.kind = Kind::File { size, sha256: None };
+            let mut writer = Writer::new(Vec::new());
+            let written =
+                writer.append_sparse(&node, parts, &mut io::Cursor::new(&content), Coverage::All).unwrap();
+            assert!(written.is_whole());
+            assert_eq!(written.sha256, <Sha256>::from(sha2::Sha256::digest(&content)));
+            writer.append(&fifo(b"x")).unwrap();
+            let archive = writer.finish().unwrap();
+            assert!(archive.len() < 16 << 10);
+            for skips in [false, true] {
+                let mut reader = Reader::new(&*archive);
+                let mut entry = reader.next_entry().unwrap().unwrap();
+                assert_eq!(entry.node, node);
+                if skips {
+                    assert_eq!(holes::digest(&mut entry.content, Coverage::All).unwrap(), written.sha256);
+                } else {
+                    let mut back = Vec::new();
+                    entry.content.read_to_end(&mut back).unwrap();
+                    assert!(back == content);
+                }
+                assert_eq!(reader.next_entry().unwrap().unwrap().node.path, b"x"[..].into());
+            }
+        }
+    }
+
+    #[test]
+    fn writer_sparse_file_truncated_meanwhile_is_short() {
+        let mut node = fifo(b"f");
+        node.kind = Kind::File { size: 8192, sha256: None };
+        let mut writer = Writer::new(Vec::new());
+        let mut content = io::Cursor::new([7; 5000]);
+        let written = writer.append_sparse(&node, &[(4096, 4096)], &mut content, Coverage::All).unwrap();
+        assert!(written.short && !written.longer);
+        assert!(has_end_marker(&writer.finish().unwrap()), "the archive stays whole");
     }
 
     #[test]

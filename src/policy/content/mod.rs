@@ -18,9 +18,8 @@ mod passwords;
 mod tokens;
 mod words;
 
-use std::fs::File;
+use crate::model::holes::ReadHoles;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 /// Bytes before an anchor that a judge sees.
 const BEHIND: usize = 1 << 10;
@@ -28,6 +27,8 @@ const BEHIND: usize = 1 << 10;
 const AHEAD: usize = 8 << 10;
 /// Bytes that are looked through at a time.
 const WINDOW: usize = 128 << 10;
+/// Zeros that a search gets in place of a hole, so that it does not join the text around it.
+pub const HOLE: [u8; 64] = [0; 64];
 /// Larger archives are not looked into; a note says so.
 const LARGEST_ARCHIVE: usize = 16 << 20;
 
@@ -336,18 +337,17 @@ impl Search {
     }
 }
 
-/// Searches a whole file from its beginning, wherever it stands. Errors are those of reading it.
-pub fn search_file(file: &File, kind: Kind) -> io::Result<Option<Detection>> {
+/// Searches the rest of `content`. Errors are those of reading it.
+pub fn search_rest(content: &mut impl ReadHoles, kind: Kind) -> io::Result<Option<Detection>> {
     let mut search = Search::new(kind);
     let mut buffer = vec![0; WINDOW];
-    let mut offset = 0;
     loop {
-        match file.read_at(&mut buffer, offset) {
+        if content.skip_hole() > 0 {
+            search.feed(&HOLE);
+        }
+        match content.read(&mut buffer) {
             Ok(0) => return Ok(search.finish()),
-            Ok(got) => {
-                search.feed(&buffer[..got]);
-                offset += got as u64;
-            }
+            Ok(got) => search.feed(&buffer[..got]),
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(cause),
         }

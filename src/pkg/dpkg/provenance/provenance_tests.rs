@@ -1,3 +1,4 @@
+use crate::model::holes::Coverage;
 use crate::pkg::dpkg::provenance::*;
 use crate::system::mounts::Mounts;
 use crate::walk::{self, Progress, Scope};
@@ -58,7 +59,7 @@ impl Fixture {
             mounts: &Mounts::default(),
             ours: &[],
             claimed: &|_| None,
-            digest: &|_| true,
+            coverage: &|_, _| Some(Coverage::All),
             content: &|_| true,
             published: &|_, _| false,
             progress: &Progress::default(),
