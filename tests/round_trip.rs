@@ -138,6 +138,21 @@ fn packages_carried_over_a_base_that_is_not_known() {
 }
 
 #[test]
+fn packages_archive_other_times_of_installation_same_bytes() {
+    let place = packaged();
+    let args = ["--base", "debian:12", "--packages", "carry"];
+    place.convert("ctx", &args).ends(0);
+    let link = place.path("machine").join("opt/app/dir-link");
+    assert!(link.is_symlink());
+    for path in [&link, link.parent().unwrap()] {
+        fixture::set_time(path, fixture::TIME + 1000);
+    }
+    place.convert("ctx-later", &args).ends(0);
+    let archive = |ctx: &str| std::fs::read(place.path(ctx).join("packages.tar.zst")).unwrap();
+    assert!(archive("ctx") == archive("ctx-later"), "two machines with the same packages share nothing");
+}
+
+#[test]
 fn packages_carried_onto_nothing() {
     let place = packaged();
     fixture::lay(&place.path("machine"), "file 0644 0:0 /etc/os-release \"ID=other\\n\"");

@@ -8,7 +8,7 @@ use crate::model::digest::Sha256;
 use crate::model::findings::{self, Findings};
 use crate::model::holes::{ContentHasher, Coverage, MAX_HASHED};
 use crate::model::manifest::{ProvidedBy, Verdict};
-use crate::model::tree::{self, Kind, Node};
+use crate::model::tree::{self, Kind, Node, Stat};
 use crate::plan::{Plan, PlanInput};
 use crate::policy::content::{self, Detection, Search};
 use crate::system::cache_neutral::CacheNeutralReader;
@@ -107,6 +107,9 @@ impl<'a> ArchiveBuilder<'a> {
                 Kind::File { .. } => {
                     self.file(&mut archive, index, decision.verdict)?;
                     self.shipped.push(index);
+                }
+                Kind::Directory | Kind::Symlink(_) if layers == [ProvidedBy::Packages] => {
+                    archive.append(&expressible(&without_time(node)))?;
                 }
                 _ => archive.append(&expressible(node))?,
             }
@@ -438,6 +441,13 @@ fn refuse(secret: io::Result<Option<Detection>>) -> Result<(), AttemptError> {
             Err(AttemptError::Read(io::Error::other(text)))
         }
     }
+}
+
+/// Returns a packaged directory or symbolic link with a fixed time. Its own can be that of the
+/// installation, which differs between machines with the same packages: of all directories, and of
+/// links such as `/bin` and `/var/run`. The comparison ignores it.
+fn without_time(node: &Node) -> Node {
+    Node { stat: Stat { mtime: 0, mtime_nsec: 0, ..node.stat }, ..node.clone() }
 }
 
 /// Returns the node without attributes whose names PAX records cannot represent, because a key
