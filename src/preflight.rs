@@ -82,7 +82,7 @@ pub fn least_archive(bytes: u64, compression: Compression) -> u64 {
 /// A large file is opened, because ranges that were allocated and never written contain only zeros
 /// (fallocate(2)). Returns 0 if it begins like a file that is left out for its content.
 pub fn data_bytes(root: &Root, found: &WalkedEntry) -> u64 {
-    let allocated = found.node.size().saturating_sub(found.unallocated);
+    let allocated = found.node.size().saturating_sub(found.unallocated());
     if allocated < LARGE {
         return allocated;
     }

@@ -53,8 +53,11 @@ pub struct ArchiveBuilder<'a> {
     pub shipped: Vec<usize>,
     /// Whether what is archived may hold a secret.
     withheld: bool,
-    /// By device and inode, those whose content this run has read.
-    read: BTreeMap<(u64, u64), usize>,
+    /// Files whose content this run has read: inode number, index into `devices`, and index into the
+    /// tree. A machine can have millions.
+    read: Vec<(u64, u32, u32)>,
+    /// Device numbers of `read`.
+    devices: Vec<u64>,
     /// Changes since the walk.
     pub changes: Changes,
     /// The findings about these changes.
@@ -65,16 +68,19 @@ impl<'a> ArchiveBuilder<'a> {
     /// Returns a builder of the archives that the plan describes.
     pub fn new(root: &'a Root, facts: PlanInput<'a>, plan: &'a Plan) -> Self {
         let (shipped, changes, findings) = (Vec::new(), Changes::new(), Findings::default());
-        let (last, withheld, read) = (None, false, BTreeMap::new());
-        ArchiveBuilder { root, facts, plan, last, shipped, withheld, read, changes, findings }
+        let (last, withheld, read, devices) = (None, false, Vec::new(), Vec::new());
+        ArchiveBuilder { root, facts, plan, last, shipped, withheld, read, devices, changes, findings }
     }
 
     /// Tells which of the files are written to through memory.
     pub fn tell_mapped(&mut self, mappings: &Mappings) {
         let root = self.root.absolute().strip_suffix(b"/").unwrap_or(self.root.absolute());
-        for (&identity, &index) in &self.read {
-            let path = &self.facts.tree.found[index].node.path;
-            if mappings.holds(identity, &[root, b"/", path].concat()) {
+        // More than one attempt can have read a file.
+        self.read.sort_unstable();
+        self.read.dedup();
+        for &(inode, device, index) in &self.read {
+            let path = &self.facts.tree.found[index as usize].node.path;
+            if mappings.holds((self.devices[device as usize], inode), &[root, b"/", path].concat()) {
                 let text = "a process writes to it through memory, which leaves no trace; what the image has may be half \
                             of a change: run again when that service is stopped, or make it a volume (--policy)";
                 self.findings.loss(findings::Kind::Unstable, path, text);
@@ -258,13 +264,13 @@ impl<'a> ArchiveBuilder<'a> {
         let file =
             file::open_regular(directory.as_fd(), tree::file_name(&node.path)).map_err(AttemptError::Read)?;
         let before = fs::fstat(&file).map_err(|cause| AttemptError::Read(cause.into()))?;
-        self.read.insert((before.st_dev, before.st_ino), index);
+        self.record_read(&before, index);
         let now = Node {
             stat: walk::portable_stat(&before),
             kind: Kind::File { size: before.st_size as u64, sha256: None },
             ..node.clone()
         };
-        if found.coverage == Coverage::All && walk::unallocated(&before) > MAX_HASHED {
+        if found.coverage() == Coverage::All && walk::unallocated(&before) > MAX_HASHED {
             return Err(AttemptError::Read(io::Error::other("it got large holes since the walk")));
         }
         // The walk searched the old content for secrets, not this one.
@@ -274,6 +280,18 @@ impl<'a> ArchiveBuilder<'a> {
             self.hold(archive, found, now, source, &before, changed)
         } else {
             self.stream(archive, found, now, source, &before, changed)
+        }
+    }
+
+    fn record_read(&mut self, stat: &fs::Stat, index: usize) {
+        let known = self.devices.iter().position(|device| *device == stat.st_dev);
+        let device = known.unwrap_or(self.devices.len());
+        if known.is_none() {
+            self.devices.push(stat.st_dev);
+        }
+        // A file without content has no mapped pages.
+        if stat.st_size > 0 {
+            self.read.push((stat.st_ino, device as u32, index as u32));
         }
     }
 
@@ -293,11 +311,11 @@ impl<'a> ArchiveBuilder<'a> {
         let mut source = source.take(size);
         source.read_to_end(&mut content).map_err(AttemptError::Read)?;
         let file = source.into_inner().forget();
-        let mut hasher = ContentHasher::new(found.coverage);
+        let mut hasher = ContentHasher::new(found.coverage());
         hasher.update(&content);
         let sha256 = hasher.finish();
         let Some(proven) =
-            is_whole(&file, before, &sha256, found.coverage)?.filter(|_| content.len() as u64 == size)
+            is_whole(&file, before, &sha256, found.coverage())?.filter(|_| content.len() as u64 == size)
         else {
             return Ok(None);
         };
@@ -327,8 +345,8 @@ impl<'a> ArchiveBuilder<'a> {
         }
         let parts = UNITS.iter().find_map(|unit| source.data_parts(*unit, MAX_PARTS));
         let written = match &parts {
-            Some(parts) => archive.append_sparse(&expressible(&now), parts, &mut source, found.coverage),
-            None => archive.append_content(&expressible(&now), &mut source, found.coverage),
+            Some(parts) => archive.append_sparse(&expressible(&now), parts, &mut source, found.coverage()),
+            None => archive.append_content(&expressible(&now), &mut source, found.coverage()),
         };
         let written = written.map_err(AttemptError::Write)?;
         if let Some(cause) = written.cause {
@@ -336,7 +354,7 @@ impl<'a> ArchiveBuilder<'a> {
         }
         let file = source.forget();
         let Some(proven) =
-            is_whole(&file, before, &written.sha256, found.coverage)?.filter(|_| !written.short)
+            is_whole(&file, before, &written.sha256, found.coverage())?.filter(|_| !written.short)
         else {
             return Ok(None);
         };
@@ -404,7 +422,8 @@ impl<'a> ArchiveBuilder<'a> {
     }
 }
 
-fn digest_of(node: &Node) -> Option<Sha256> {
+/// Returns the digest of a regular file, if it is known.
+pub(super) fn digest_of(node: &Node) -> Option<Sha256> {
     if let Kind::File { sha256, .. } = node.kind { sha256 } else { None }
 }
 

@@ -146,7 +146,7 @@ fn build_files(sink: &mut ContextWriter, emission: &Emission<'_>, findings: &mut
 }
 
 fn allocated(found: &WalkedEntry) -> u64 {
-    found.node.size().saturating_sub(found.unallocated)
+    found.node.size().saturating_sub(found.unallocated())
 }
 
 /// Returns the bytes that the archives need at least. `bytes_of` returns the bytes of a file

@@ -1,7 +1,7 @@
 //! Verification of the written context: reads it back from the disk, unpacks it and compares
 //! digests before `COMPLETE` is written.
 
-use super::files::{ArchiveOutcome, Changes};
+use super::files::{ArchiveOutcome, Changes, digest_of};
 use crate::context::decompress;
 use crate::context::output::ContextWriter;
 use crate::context::reader::{BINARY, DELETIONS, DELTA, FINDINGS, MANIFEST, PACKAGES, SECRETS};
@@ -18,8 +18,10 @@ use std::io::{self, Read};
 
 /// The members of an archive.
 pub(super) struct Members {
-    /// Indices of the tree, with the digests of the members at their paths.
-    digests: Vec<(usize, Sha256)>,
+    /// Whether the archive has a member with the content that the walk read, by index of the tree.
+    as_walked: Vec<bool>,
+    /// Indices of the tree, with the digests of members that have another content.
+    others: BTreeSet<(usize, Sha256)>,
     is_whole: bool,
 }
 
@@ -36,15 +38,19 @@ pub(super) fn members(archive: impl Read + Send, name: &str, facts: PlanInput<'_
     let index_of = |path: &[u8]| found.binary_search_by(|found| (*found.node.path).cmp(path)).ok();
     let (_, plain) = decompress::decompress(archive).map_err(damaged)?;
     let mut members = Reader::with_any_holes(plain);
-    let mut digests = Vec::new();
+    let (mut as_walked, mut others) = (vec![false; found.len()], BTreeSet::new());
     while let Some(mut member) = members.next_entry().map_err(damaged)? {
         let Some(index) = index_of(&member.node.path) else { continue };
         if member.hard_link.is_none() {
             let digest = holes::digest(&mut member.content, facts.coverage(index)).map_err(damaged)?;
-            digests.push((index, digest));
+            if digest_of(&found[index].node) == Some(digest) {
+                as_walked[index] = true;
+            } else {
+                others.insert((index, digest));
+            }
         }
     }
-    Ok(Members { digests, is_whole: members.has_end_marker() })
+    Ok(Members { as_walked, others, is_whole: members.has_end_marker() })
 }
 
 impl Members {
@@ -60,9 +66,13 @@ impl Members {
         changes: &Changes,
         shipped: &[usize],
     ) -> Result<()> {
-        let there: BTreeSet<(usize, Sha256)> = self.digests.iter().copied().collect();
         let is_missing = |index: &&usize| {
-            expected(facts, changes, **index).is_some_and(|digest| !there.contains(&(**index, digest)))
+            expected(facts, changes, **index).is_some_and(|digest| {
+                let is_walked = digest_of(&facts.tree.found[**index].node) == Some(digest);
+                let is_there =
+                    is_walked && self.as_walked[**index] || self.others.contains(&(**index, digest));
+                !is_there
+            })
         };
         match shipped.iter().find(is_missing) {
             None if self.is_whole => Ok(()),

@@ -55,10 +55,15 @@ impl ContentHasher {
     }
 
     /// Adds the next bytes of the content.
+    #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
-        if self.coverage == Coverage::All {
-            return self.sha256.update(bytes);
+        match self.coverage {
+            Coverage::All => self.sha256.update(bytes),
+            Coverage::Data => self.update_data(bytes),
         }
+    }
+
+    fn update_data(&mut self, bytes: &[u8]) {
         let mut left = bytes;
         while !left.is_empty() {
             if self.partial.is_empty() && left.len() >= BLOCK {

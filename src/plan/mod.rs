@@ -160,7 +160,7 @@ impl PlanInput<'_> {
     pub fn coverage(&self, index: usize) -> Coverage {
         let found = &self.tree.found[index];
         let is_rewritten = self.rewritten.contains_key(&found.node.path);
-        if is_rewritten { Coverage::All } else { found.coverage }
+        if is_rewritten { Coverage::All } else { found.coverage() }
     }
 
     /// The reason in words.
@@ -469,8 +469,8 @@ fn report(
 ) {
     let path = &found.node.path;
     let reason = || facts.explain(decision.why);
-    if decision.verdict.in_image() && found.unallocated >= LARGE_HOLES {
-        let (all, stored) = (found.node.size(), found.node.size() - found.unallocated);
+    if decision.verdict.in_image() && found.unallocated() >= LARGE_HOLES {
+        let (all, stored) = (found.node.size(), found.node.size() - found.unallocated());
         let text = format!(
             "{}, {} on disk; image layers have no holes: a registry gets all of it, and each host that pulls \
              the image stores all of it; use --exclude if the image does not need it",

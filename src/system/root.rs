@@ -237,6 +237,18 @@ impl Root {
 
 /// Returns the names in an open directory, sorted, without `.` and `..`.
 pub fn list_directory(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    list_in_parts(directory, usize::MAX, |names| all = names)?;
+    Ok(all)
+}
+
+/// Passes the names in an open directory to `each`, at most `most` at a time. Each part is sorted;
+/// all but the last have `most` names.
+pub fn list_in_parts(
+    directory: BorrowedFd<'_>,
+    most: usize,
+    mut each: impl FnMut(Vec<Vec<u8>>),
+) -> io::Result<()> {
     let mut names = Vec::new();
     // Duplicates the descriptor, which keeps O_NOATIME. Opening the directory again would not.
     let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
@@ -249,9 +261,14 @@ pub fn list_directory(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
         if name != b"." && name != b".." {
             names.push(name.to_vec());
         }
+        if names.len() == most {
+            names.sort_unstable();
+            each(std::mem::take(&mut names));
+        }
     }
     names.sort_unstable();
-    Ok(names)
+    each(names);
+    Ok(())
 }
 
 /// Returns device and inode number of a file outside the root, which identify it under any name.
@@ -307,6 +324,25 @@ mod tests {
         ("etc/none", None),
         ("etc/os-release/x", None),
     ];
+
+    #[test]
+    fn list_in_parts_any_size_lists_each_name_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<Vec<u8>> = (0..10).map(|number| format!("name{number}").into_bytes()).collect();
+        for name in &names {
+            std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+        }
+        let directory = File::open(dir.path()).unwrap();
+        for most in [1, 3, 5, 10, 11, usize::MAX] {
+            let mut parts = Vec::new();
+            list_in_parts(directory.as_fd(), most, |part| parts.push(part)).unwrap();
+            assert!(parts.iter().all(|part| part.len() <= most && part.is_sorted()), "{most}");
+            let mut all = parts.concat();
+            all.sort_unstable();
+            assert_eq!(all, names, "{most}");
+        }
+        assert_eq!(list_directory(directory.as_fd()).unwrap(), names);
+    }
 
     #[test]
     fn root_resolve_both_ways_stay_inside() {

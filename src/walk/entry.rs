@@ -2,7 +2,7 @@
 
 use crate::model::digest::{Algorithm, Digest};
 use crate::model::findings::Findings;
-use crate::model::holes::Coverage;
+use crate::model::holes::{Coverage, LARGE_HOLES};
 use crate::model::tree::{self, Kind, Node};
 use crate::policy::content::Detection;
 use crate::policy::{Policy, RuleId};
@@ -62,29 +62,58 @@ pub struct WalkedEntry {
     pub rule: Option<RuleId>,
     /// State of the content.
     pub content: Content,
-    /// Digest by the algorithm of [`Scope::claimed`], if that is not SHA-256.
-    pub claimed: Option<Box<Digest>>,
     /// Secret in the content, if there is a policy.
     pub secret: Option<Detection>,
     /// Whether a distribution publishes a file with this path and content.
     pub published: bool,
-    /// Bytes of a regular file for which the file system has allocated no blocks.
-    pub unallocated: u64,
-    /// Bytes that the digest of the content covers.
-    pub coverage: Coverage,
+    /// Properties that few files have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// Properties that few files have. They are separate because a machine can have millions of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Digest by the algorithm of [`Scope::claimed`], if that is not SHA-256. Not computed for files
+    /// with large holes.
+    Claimed(Digest),
+    /// A file with large holes.
+    Sparse {
+        /// Bytes for which the file system has allocated no blocks.
+        unallocated: u64,
+        /// Bytes that the digest of the content covers.
+        coverage: Coverage,
+    },
+}
+
+impl Extra {
+    /// Returns `None` for a file with small holes or none, because they hardly matter.
+    pub(super) fn sparse(unallocated: u64, coverage: Coverage) -> Option<Self> {
+        let is_large = unallocated >= LARGE_HOLES || coverage == Coverage::Data;
+        is_large.then_some(Extra::Sparse { unallocated, coverage })
+    }
 }
 
 impl WalkedEntry {
     pub(super) fn new(node: Node, rule: Option<RuleId>, content: Content) -> Self {
-        WalkedEntry {
-            node,
-            rule,
-            content,
-            claimed: None,
-            secret: None,
-            published: false,
-            unallocated: 0,
-            coverage: Coverage::All,
+        WalkedEntry { node, rule, content, secret: None, published: false, extra: None }
+    }
+
+    /// Returns the digest by the algorithm of [`Scope::claimed`], if that is not SHA-256.
+    pub fn claimed(&self) -> Option<Digest> {
+        if let Some(Extra::Claimed(digest)) = self.extra.as_deref() { Some(*digest) } else { None }
+    }
+
+    /// Returns the bytes of a file with large holes for which no blocks are allocated; 0 for others.
+    pub fn unallocated(&self) -> u64 {
+        if let Some(Extra::Sparse { unallocated, .. }) = self.extra.as_deref() { *unallocated } else { 0 }
+    }
+
+    /// Returns the bytes that the digest of the content covers.
+    pub fn coverage(&self) -> Coverage {
+        if let Some(Extra::Sparse { coverage, .. }) = self.extra.as_deref() {
+            *coverage
+        } else {
+            Coverage::All
         }
     }
 
@@ -94,8 +123,8 @@ impl WalkedEntry {
     pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         let Kind::File { sha256, .. } = self.node.kind else { return None };
         let known = match algorithm {
-            Algorithm::Sha256 => sha256.filter(|_| self.coverage == Coverage::All).map(Digest::Sha256),
-            Algorithm::Md5 | Algorithm::Sha1 => self.claimed.as_deref().copied(),
+            Algorithm::Sha256 => sha256.filter(|_| self.coverage() == Coverage::All).map(Digest::Sha256),
+            Algorithm::Md5 | Algorithm::Sha1 => self.claimed(),
         };
         known.filter(|digest| self.content == Content::Known && digest.algorithm() == algorithm)
     }
@@ -146,5 +175,16 @@ impl Tree {
             }
         }
         self.index(&real)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walked_entry_is_small() {
+        // A machine with a million files has a million of them, and 200 bytes per file in total.
+        assert!(size_of::<WalkedEntry>() <= 128, "{} bytes", size_of::<WalkedEntry>());
     }
 }

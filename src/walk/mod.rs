@@ -11,9 +11,9 @@ pub mod md5_batch;
 mod attributes;
 mod entry;
 
-pub use entry::{Content, Progress, Scope, Tree, WalkedEntry};
+pub use entry::{Content, Extra, Progress, Scope, Tree, WalkedEntry};
 
-use crate::model::digest::{Algorithm, Digest};
+use crate::model::digest::Algorithm;
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::model::holes::{self, Coverage};
@@ -40,6 +40,8 @@ const BATCH_FILES: usize = 64;
 /// Maximum number of waiting batches per thread. Without it, a directory of a million names would
 /// be in memory twice.
 const MOST_WAITING: usize = 64;
+/// Maximum number of names of one directory in memory while its entries are walked.
+const MAX_NAMES: usize = 16 << 10;
 /// Size from which a file with an MD5 is read alone, in bytes. In a batch it would end seconds
 /// after the other files and keep its thread busy at the end of the walk.
 const ALONE: u64 = 32 << 20;
@@ -69,6 +71,8 @@ pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> 
     let mut tree = walker.tree.into_inner().unwrap_or_else(PoisonError::into_inner);
     share_within_groups(&mut tree.found);
     tree.found.sort_unstable_by(|a, b| a.node.path.cmp(&b.node.path));
+    // A directory that changes can list a name twice (readdir(3)).
+    tree.found.dedup_by(|later, first| later.node.path == first.node.path);
     tree::number_groups(tree.found.iter_mut().map(|found| &mut found.node));
     Ok(tree)
 }
@@ -140,7 +144,17 @@ impl Walker<'_> {
         let searched = self.scope.policy.filter(|_| !path.is_empty());
         let sign = searched.and_then(|_| policy::signs(&names, |name| head(fd.as_fd(), name)));
         let opened = OpenDirectory { fd: Arc::new(fd), device: stat.st_dev, sign, inside };
-        self.entries(tasks, &path, names, &opened);
+        if names.len() <= MAX_NAMES {
+            return self.entries(tasks, &path, names, &opened);
+        }
+        // The names of a large directory would be in memory next to the entries made of them.
+        drop(names);
+        let listed = root::list_in_parts(opened.fd.as_fd(), MAX_NAMES, |names| {
+            self.entries(tasks, &path, names, &opened);
+        });
+        if let Err(cause) = listed {
+            self.unreadable(&path, &cause);
+        }
     }
 
     /// Walks the entries of one directory: spawns a task per subdirectory and per batch of files.
@@ -257,9 +271,8 @@ impl Walker<'_> {
         let kind = Kind::File { size, sha256: None };
         let mut node = self.node(&path, kind, stat, xattrs.unwrap_or(Ok(None)));
         node.group = group;
-        let mut found = WalkedEntry::new(node, rule, Content::Unread);
-        found.unallocated = unallocated(stat);
-        self.found([found]);
+        let extra = Extra::sparse(unallocated(stat), Coverage::All).map(Box::new);
+        self.found([WalkedEntry { extra, ..WalkedEntry::new(node, rule, Content::Unread) }]);
         None
     }
 
@@ -363,13 +376,13 @@ impl Walker<'_> {
                 found.published = is_unsearched && (self.scope.published)(&path, Some(&found));
                 // Copies of published files, which contain no secret, are found by their digest.
                 let is_undigested = matches!(found.node.kind, Kind::File { sha256: None, .. });
-                let lacks_digest = found.secret.is_some() && is_undigested && found.unallocated == 0;
+                let lacks_digest = found.secret.is_some() && is_undigested && found.unallocated() == 0;
                 if found.published || !is_unsearched && !lacks_digest {
                     return Some(found);
                 }
                 // The content differs from the package's, so it can hold secrets. One read computes
                 // the digests and searches, so that both see the same bytes.
-                let claimed = found.claimed.as_deref().map(Digest::algorithm);
+                let claimed = found.claimed().map(|digest| digest.algorithm());
                 let aspects = Aspects { coverage: Some(Coverage::All), claimed, search };
                 let again = content::read(directory, tree::file_name(&path), aspects);
                 match again {
@@ -402,8 +415,9 @@ impl Walker<'_> {
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
         let mut found = WalkedEntry::new(node, rule, Content::Known);
-        (found.claimed, found.secret) = (read.claimed.map(Box::new), read.secret);
-        (found.unallocated, found.coverage) = (unallocated(&read.stat), read.coverage);
+        found.secret = read.secret;
+        let sparse = Extra::sparse(unallocated(&read.stat), read.coverage);
+        found.extra = read.claimed.map(Extra::Claimed).or(sparse).map(Box::new);
         found
     }
 
@@ -549,9 +563,8 @@ fn share_within_groups(found: &mut [WalkedEntry]) {
             let Node { kind, stat, xattrs, .. } = read.node.clone();
             one.node =
                 Node { path: std::mem::take(&mut one.node.path), kind, stat, group: one.node.group, xattrs };
-            (one.content, one.claimed) = (read.content, read.claimed.clone());
+            (one.content, one.extra) = (read.content, read.extra.clone());
             (one.secret, one.published) = (read.secret, read.published);
-            (one.unallocated, one.coverage) = (read.unallocated, read.coverage);
         }
     }
 }
