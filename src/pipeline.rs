@@ -99,6 +99,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
 
     let inventory = detect::detect(&root, &mut findings);
     let family = Family::of(&root);
+    detect::foreign_root::report(&root, family.is_some(), &mut findings);
     let database_was = settled_database(&root, family)?;
     let catalog = family.and_then(|family| family.manager().load(&root, &mut findings));
     let catalog = catalog.as_ref();

@@ -87,7 +87,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
         }
     }
     if !args.common.quiet {
-        console::tell_if(&report::findings::sparse(&outcome.findings));
+        console::tell_if(&report::findings::warnings(&outcome.findings));
     }
     console::tell_if(&report::findings::losses(&outcome.findings));
     let code = match delivered.filter(|delivered| !delivered.done) {

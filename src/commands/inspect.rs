@@ -45,7 +45,9 @@ pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
     let root = open(root)?;
     let mut findings = Findings::default();
     let inventory = detect::detect(&root, &mut findings);
-    let catalog = Family::of(&root).and_then(|family| family.manager().load(&root, &mut findings));
+    let family = Family::of(&root);
+    detect::foreign_root::report(&root, family.is_some(), &mut findings);
+    let catalog = family.and_then(|family| family.manager().load(&root, &mut findings));
     let live = inventory.live.as_ref();
     let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings)?;
     findings.extend(root.take_faults());

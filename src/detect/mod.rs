@@ -8,6 +8,7 @@ pub mod architecture;
 pub mod cgroup;
 #[cfg(test)]
 mod fixtures;
+pub mod foreign_root;
 pub mod hardware;
 #[cfg(test)]
 mod hardware_tests;

@@ -45,7 +45,7 @@ pub struct OsRelease {
 impl OsRelease {
     /// Reads `/etc/os-release`, otherwise `/usr/lib/os-release`, otherwise older release files.
     ///
-    /// If none identifies the distribution, the fields are empty and a note is added.
+    /// If none identifies the distribution, the fields are empty and a warning is added.
     pub fn load(root: &Root, findings: &mut Findings) -> Self {
         let read = root.read(b"etc/os-release").or_else(|_| root.read(b"usr/lib/os-release"));
         let mut os = read.as_deref().map(parse).unwrap_or_default();
@@ -60,7 +60,7 @@ impl OsRelease {
                 Err(cause) => format!("the distribution is not known: {cause}"),
                 Ok(_) => "the distribution is not known: no ID".to_owned(),
             };
-            findings.note(findings::Kind::OsRelease, b"etc/os-release", text);
+            findings.warning(findings::Kind::OsRelease, b"etc/os-release", text);
         }
         os
     }

@@ -7,7 +7,7 @@ use crate::compare::expected::BaseView;
 use crate::detect::Inventory;
 use crate::error::{Code, Error, Result};
 use crate::model::digest::Digest;
-use crate::model::findings::Findings;
+use crate::model::findings::{self, Findings};
 use crate::model::merged_usr::{self, Link};
 use crate::model::tree::{self, Kind};
 use crate::pkg::plan::BasePackages;
@@ -161,7 +161,12 @@ pub fn choose(
     };
     let in_file = image.as_ref().and_then(|image| image.name.as_deref());
     let Named { reference, profile, reason } = name(wanted, in_file, inventory, discovery.has_packages())?;
-    let Some(reference) = reference else { return Ok(scratch(&reason)) };
+    let Some(reference) = reference else {
+        if wanted.is_none() {
+            warn_of_scratch(&reason, findings);
+        }
+        return Ok(scratch(&reason));
+    };
     let discovered = match (from, image) {
         (_, Some(image)) => Discovered::files(image, "the file of --base-from"),
         (BaseFrom::Registry, _) => {
@@ -173,7 +178,11 @@ pub fn choose(
         (BaseFrom::Auto, _) => match discovery.discover(&reference, &profile, findings) {
             Ok(discovered) => discovered,
             Err(why) if wanted.is_some() => return Err(refused(&reference, &why.into())),
-            Err(why) => return Ok(scratch(&format!("{reason}, but {why}"))),
+            Err(why) => {
+                let reason = format!("{reason}, but {why}");
+                warn_of_scratch(&reason, findings);
+                return Ok(scratch(&reason));
+            }
         },
         (BaseFrom::None | BaseFrom::File(_), _) => Discovered::unknown("--base-from none"),
     };
@@ -185,6 +194,14 @@ pub fn choose(
     // unknown.
     let is_fixed = wanted.is_some() || matches!(from, BaseFrom::File(_));
     Ok(if is_fixed { base } else { closest(base, discovery, findings) })
+}
+
+fn warn_of_scratch(reason: &str, findings: &mut Findings) {
+    let text = format!(
+        "FROM scratch, because {reason}: all files of the machine are in one layer, which no other image \
+         shares; set the image with --base, and its contents with --base-from"
+    );
+    findings.warning(findings::Kind::BaseImage, b"", text);
 }
 
 fn scratch(reason: &str) -> Base {
@@ -211,6 +228,13 @@ fn closest(base: Base, discovery: &Discovery<'_>, findings: &mut Findings) -> Ba
             ..base
         },
     }
+}
+
+/// Returns the reference of the image that a conversion without `--base` would use, with the reason
+/// for it. `has_packages` is whether the machine has a supported package database.
+pub fn intended(inventory: &Inventory, has_packages: bool) -> (Option<String>, String) {
+    let named = name(None, None, inventory, has_packages);
+    named.map_or_else(|error| (None, error.to_string()), |named| (named.reference, named.reason))
 }
 
 /// Reference of the image, and the reason for it.

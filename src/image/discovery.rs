@@ -93,7 +93,10 @@ impl Discovery<'_> {
     ) -> Result<Discovered, String> {
         if self.client.is_none() {
             let listed = self.packages(reference, profile, findings);
-            return Ok(listed.unwrap_or_else(|_| Discovered::unknown(OFFLINE)));
+            return Ok(listed.unwrap_or_else(|_| {
+                warn_of_unknown_contents(findings, reference, OFFLINE);
+                Discovered::unknown(OFFLINE)
+            }));
         }
         let Unavailable { why, is_absent } = match self.registry(reference) {
             Ok(discovered) => return Ok(discovered),
@@ -102,11 +105,17 @@ impl Discovery<'_> {
         if is_absent {
             return Err(why);
         }
-        note(findings, reference, &why);
         Ok(match self.packages(reference, profile, findings) {
-            Ok(listed) => Discovered { source: format!("{}; files unknown: {why}", listed.source), ..listed },
+            Ok(listed) => {
+                let text = format!(
+                    "{reference}: {why}; only its package list is known, so the delta can be larger; \
+                     save the image and pass it with --base-from FILE"
+                );
+                findings.warning(findings::Kind::BaseImage, b"", text);
+                Discovered { source: format!("{}; files unknown: {why}", listed.source), ..listed }
+            }
             Err(unavailable) => {
-                note(findings, reference, &unavailable.why);
+                warn_of_unknown_contents(findings, reference, &format!("{why}; {}", unavailable.why));
                 Discovered::unknown(&why)
             }
         })
@@ -244,4 +253,12 @@ impl Discovery<'_> {
 
 fn note(findings: &mut Findings, reference: &str, why: &str) {
     findings.note(findings::Kind::BaseImage, b"", format!("{reference}: {why}"));
+}
+
+fn warn_of_unknown_contents(findings: &mut Findings, reference: &str, why: &str) {
+    let text = format!(
+        "{reference}: contents unknown ({why}), so the delta can be much larger; \
+         save the image and pass it with --base-from FILE"
+    );
+    findings.warning(findings::Kind::BaseImage, b"", text);
 }

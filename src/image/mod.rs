@@ -31,9 +31,8 @@ pub(crate) mod oci;
 pub(crate) mod store;
 
 pub use crate::pkg::dpkg::base::profile::Profile;
-pub use choice::{Base, BaseFrom, choose};
+pub use choice::{Base, BaseFrom, choose, intended};
 pub use discovery::{BaseContents, Discovery};
-pub use images::{Image, of as image_of};
 
 use crate::context::decompress;
 use crate::context::tar::{self, Contents, XattrClasses};

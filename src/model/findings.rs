@@ -14,6 +14,8 @@ use serde::Serialize;
 pub enum Severity {
     /// Something of the machine could not be read or kept: exit code 3.
     Loss,
+    /// The result is complete, but worse than it could be: larger, less exact or less useful.
+    Warning,
     /// Worth knowing; the image is what was asked for.
     Note,
 }
@@ -53,27 +55,28 @@ kinds! {
     Accounts "accounts" [Note]: "Names of users or groups are unknown; the numbers are used.";
     AptSource "apt-source" [Note]: "An apt source or its key cannot be used in the build.";
     Architecture "architecture" [Note]: "The architecture is unknown or differs from this binary's.";
-    BaseImage "base-image" [Note]: "The contents of the base image are not known exactly.";
+    BaseImage "base-image" [Warning Note]: "The contents of the base image are not known exactly.";
     BasePackages "base-packages" [Note]: "Files of the base image's packages are unknown.";
     Changed "changed" [Loss Note]: "A file changed between the walk and the archive, or packages did.";
     Cron "cron" [Note]: "A line or file of cron is not understood or never run.";
     Dangling "dangling" [Note]: "A unit file is a link to a file that does not exist.";
     Disabled "disabled" [Note]: "A package enables this unit or module; it was disabled later.";
     Environment "environment" [Note]: "An environment file that a service needs does not exist.";
+    ForeignRoot "foreign-root" [Warning]: "The root is not that of a machine: a container, WSL or no system.";
     Growing "growing" [Note]: "A file grew while it was read; the image has its first state.";
     Hardware "hardware" [Note]: "Memory, CPUs or limits are unknown.";
     Mount "mount" [Loss Note]: "A mounted file system is not part of the image.";
     Mounted "mounted" [Loss]: "A file system was mounted here during the walk.";
     Mounts "mounts" [Loss]: "The mount table cannot be read.";
     NameResolution "name-resolution" [Note]: "A line of /etc/hosts or resolv.conf is not in containers.";
-    OsRelease "os-release" [Note]: "The distribution is unknown.";
+    OsRelease "os-release" [Warning]: "The distribution is unknown.";
     OwnPackage "own-package" [Note]: "The package database lists vm2docker-self itself.";
     PackageDatabase "package-database" [Loss Note]: "A part of the package database is not understood.";
-    PackageIndex "package-index" [Note]: "A package repository or its index cannot be used.";
+    PackageIndex "package-index" [Warning Note]: "A package repository or its index cannot be used.";
     Processes "processes" [Loss Note]: "Processes cannot be read completely.";
     Regenerate "regenerate" [Note]: "A file is unique to each machine and is generated again.";
     Sockets "sockets" [Loss Note]: "Sockets cannot be read completely.";
-    Sparse "sparse" [Note]: "A file is much larger than the space that it takes on the disk.";
+    Sparse "sparse" [Warning]: "A file is much larger than the space that it takes on the disk.";
     Suspicious "suspicious" [Note]: "A file that is in the image may be a secret.";
     Swap "swap" [Note]: "Swap space is left out of the image.";
     Sysctl "sysctl" [Note]: "A kernel parameter is not understood.";
@@ -112,6 +115,11 @@ impl Findings {
     /// Something of the machine is missing from the result.
     pub fn loss(&mut self, kind: Kind, path: &[u8], text: impl Into<String>) {
         self.push(Severity::Loss, kind, path, text.into());
+    }
+
+    /// The result is worse than it could be. The text says what it costs and what avoids it.
+    pub fn warning(&mut self, kind: Kind, path: &[u8], text: impl Into<String>) {
+        self.push(Severity::Warning, kind, path, text.into());
     }
 
     /// Something that people should know.
@@ -176,6 +184,7 @@ mod tests {
         let mut page = String::from(
             "# Findings\n\nThe kinds of findings in `findings.jsonl` and in `--json`.\n\
              A `loss` means that the image lacks something (exit code 3).\n\
+             A `warning` means that the result is complete, but larger, less exact or less useful than it could be.\n\
              This page is written by the test `reference_page_lists_every_kind`.\n\n\
              | kind | severity | meaning |\n|---|---|---|\n",
         );

@@ -477,7 +477,7 @@ fn report(
             size::bytes(all),
             size::bytes(stored)
         );
-        findings.note(findings::Kind::Sparse, path, text);
+        findings.warning(findings::Kind::Sparse, path, text);
     }
     match (decision.verdict, decision.why) {
         (Verdict::Lost, Reason::Lost) if found.content == Content::Unread => {

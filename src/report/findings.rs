@@ -3,6 +3,7 @@
 use super::SHOWN;
 use crate::model::escape;
 use crate::model::findings::{Finding, Findings, Kind, Severity};
+use std::collections::BTreeMap;
 
 /// Returns the number of losses and the first of them; empty if there are none.
 pub fn losses(findings: &Findings) -> String {
@@ -21,17 +22,22 @@ pub fn losses(findings: &Findings) -> String {
     text
 }
 
-/// Returns warnings about files that cost much more space in an image than on the machine; empty if
-/// there are none.
-pub fn sparse(findings: &Findings) -> String {
-    let all = findings.sorted();
-    let sparse: Vec<_> = all.iter().filter(|finding| finding.kind == Kind::Sparse).collect();
-    let mut text = String::new();
-    for finding in sparse.iter().take(SHOWN) {
-        text += &format!("warning: {}: {}\n", escape::display(&finding.path), finding.text);
+/// Returns the first warnings of each kind, one per line; empty if there are none.
+pub fn warnings(findings: &Findings) -> String {
+    let mut kinds: BTreeMap<Kind, Vec<Finding>> = BTreeMap::new();
+    for finding in findings.sorted().into_iter().filter(|finding| finding.severity == Severity::Warning) {
+        kinds.entry(finding.kind).or_default().push(finding);
     }
-    if sparse.len() > SHOWN {
-        text += &format!("warning: {} more sparse files, listed in findings.jsonl\n", sparse.len() - SHOWN);
+    let mut text = String::new();
+    for (kind, warnings) in kinds {
+        for Finding { path, text: what, .. } in warnings.iter().take(SHOWN) {
+            let place = if path.is_empty() { String::new() } else { format!("{}: ", escape::display(path)) };
+            text += &format!("warning: {place}{what}\n");
+        }
+        if warnings.len() > SHOWN {
+            let rest = warnings.len() - SHOWN;
+            text += &format!("warning: {rest} more of kind {}, listed in findings.jsonl\n", kind.name());
+        }
     }
     text
 }

@@ -11,13 +11,8 @@ use serde::Serialize;
 /// packaged paths.
 pub fn inspected(inventory: &Inventory, packages: Option<(usize, usize)>, services: &[String]) -> String {
     let mut lines = vec![("machine", machine_line(inventory))];
-    lines.push((
-        "base image",
-        image::image_of(&inventory.os).map_or_else(
-            || "none known; select one with --base".to_owned(),
-            |image| format!("{} ({})", image.reference, image.reason),
-        ),
-    ));
+    let (reference, reason) = image::intended(inventory, packages.is_some());
+    lines.push(("base image", format!("{} ({reason})", reference.as_deref().unwrap_or("scratch"))));
     lines.push(match packages {
         Some((installed, paths)) => ("packages", format!("{installed} installed, {paths} paths")),
         None => ("packages", "no supported package database".to_owned()),

@@ -137,7 +137,7 @@ fn note_unusable(lists: &Lists, findings: &mut Findings) {
     if !lists.present {
         let text = "no package lists: the availability of these versions is unknown; \
                     run `apt-get update` on the machine, or use --packages carry";
-        findings.note(findings::Kind::PackageIndex, b"var/lib/apt/lists", text);
+        findings.warning(findings::Kind::PackageIndex, b"var/lib/apt/lists", text);
     }
 }
 
