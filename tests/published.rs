@@ -1,4 +1,4 @@
-//! Content that a distribution publishes is no secret, in copies of it neither.
+//! Content that a distribution publishes and copies of it are not secret.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;

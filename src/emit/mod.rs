@@ -37,9 +37,6 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::thread::{Scope, ScopedJoinHandle};
 
-/// The name that `build.sh` gives the machine's image.
-const SYSTEM_IMAGE: &str = "vm2docker/machine:latest";
-
 /// Sizes of the archives in the context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -120,7 +117,9 @@ fn write_files<'scope>(
         sink.write(MERGED_USR, text::merged_usr(links).as_bytes())?;
     }
     descriptions(sink, emission)?;
-    services::write(sink, &emission.summary.workload, SYSTEM_IMAGE, project(emission.inventory))?;
+    let (workload, platform) = (&emission.summary.workload, text::platform(emission.summary));
+    services::write(sink, workload, &platform, project(emission.inventory))?;
+    sink.write(".env", services::settings(workload, &platform, project(emission.inventory)).as_bytes())?;
     binary(sink)?;
     findings.extend(emission.root.take_faults());
     json_lines(sink, FINDINGS, &findings.sorted())?;
@@ -352,7 +351,7 @@ fn descriptions(sink: &mut ContextWriter, emission: &Emission<'_>) -> Result<()>
     sink.write(PLAN, &json)?;
     sink.write("Dockerfile", text::dockerfile(summary, &packages).as_bytes())?;
     sink.write(".dockerignore", text::dockerignore(others.iter().chain(&packages)).as_bytes())?;
-    let readme = text::readme(summary, &delta)
+    let readme = text::readme(summary, &delta, project(emission.inventory))
         + emission.recipient.map_or("", |_| secrets::README)
         + &services::readme(&emission.summary.workload, project(emission.inventory));
     sink.write("README.md", readme.as_bytes())?;

@@ -3,11 +3,13 @@
 //! The Dockerfile is constant but for the image reference and numbers, which
 //! are checked where they are made; no name or value from the machine is in it.
 
+use super::services;
 use crate::context::MOUNT;
 use crate::context::reader::{BINARY, COMPLETE, DELETIONS};
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::pkg::plan::PackageMode;
+use crate::services::model::Name;
 use crate::summary::{Count, LocalFiles, Summary};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,8 +17,13 @@ use std::fmt::Write;
 /// The Dockerfile: stages base, packages, system.
 pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
     let from = &summary.base.from;
+    // Not an image of its own: scratch has no platform, and the build's applies.
+    let platform = match &summary.base.reference {
+        Some(_) => format!("--platform={} ", platform(summary)),
+        None => String::new(),
+    };
     let mut text = format!(
-        "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {from} AS base\n\nFROM base AS packages\n",
+        "# Made by vm2docker-self {}. README.md says how to build, run and verify it.\nFROM {platform}{from} AS base\n\nFROM base AS packages\n",
         summary.program_version
     );
     let bind = |name: &str| format!("--mount=type=bind,source={name},target={MOUNT}/{name}");
@@ -44,8 +51,17 @@ pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
         "\nFROM packages AS system\nRUN --mount=type=bind,source=.,target={context} \\\n    \
          [\"{context}/{BINARY}\", \"apply\", \"{context}\"]\n"
     );
+    if summary.base.reference.is_none() {
+        // Engines create no container of an image without a command.
+        text += "CMD [\"/bin/sh\"]\n";
+    }
     text += &labels(summary);
     text
+}
+
+/// Returns the platform of the images in the notation of engines.
+pub(super) fn platform(summary: &Summary) -> String {
+    format!("linux/{}", summary.machine.architecture)
 }
 
 fn labels(summary: &Summary) -> String {
@@ -83,7 +99,8 @@ pub(super) fn merged_usr(links: &BTreeMap<String, String>) -> String {
 }
 
 /// `README.md`.
-pub(super) fn readme(summary: &Summary, delta: &str) -> String {
+pub(super) fn readme(summary: &Summary, delta: &str, project: &str) -> String {
+    let image = services::system_image(Name::from_bytes(project.as_bytes()));
     let machine = &summary.machine;
     let name = code(if machine.hostname.is_empty() { "this machine" } else { &machine.hostname });
     let files = &summary.files;
@@ -91,12 +108,12 @@ pub(super) fn readme(summary: &Summary, delta: &str) -> String {
         "# {name} as a container image\n\n\
          {} ({}), made by vm2docker-self {}.\n\n\
          ## Build\n\n    ./build.sh\n\n\
-         or `docker build -t vm2docker/machine .`: BuildKit is needed (the default since Docker 23; before, \
+         or `docker build -t {image} .`: BuildKit is needed (the default since Docker 23; before, \
          `DOCKER_BUILDKIT=1`). Podman and Buildah build it too.\n\n\
-         ## Run\n\n    docker run -it vm2docker/machine bash\n\n\
-         ## Verify\n\n    docker export $(docker create vm2docker/machine) | ./vm2docker-self verify . --tar -\n\n\
+         ## Run\n\n    docker run -it {image} bash\n\n\
+         ## Verify\n\n    id=$(docker create {image}) && docker export \"$id\" | ./vm2docker-self verify . --tar -; docker rm \"$id\"\n\n\
          `docker export` shows no ACLs and no `user.*` attributes; the build has proven them. To prove them again:\n\n    \
-         docker run --rm -v \"$PWD:/run/ctx:ro\" vm2docker/machine /run/ctx/vm2docker-self verify /run/ctx --root /\n\n\
+         docker run --rm -v \"$PWD:/run/ctx:ro\" {image} /run/ctx/vm2docker-self verify /run/ctx --root /\n\n\
          `vm2docker-self explain . PATH` tells what happened to a path and why.\n\n\
          ## What is in it\n\n\
          | from | paths | bytes |\n|---|---|---|\n",

@@ -30,8 +30,9 @@ struct SecretSource {
 #[derive(Default, Serialize)]
 struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    build: Option<Build<'a>>,
+    build: Option<Build>,
     image: String,
+    platform: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pull_policy: Option<&'static str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -83,9 +84,9 @@ struct Container<'a> {
 }
 
 #[derive(Serialize)]
-struct Build<'a> {
+struct Build {
     context: String,
-    args: BTreeMap<&'static str, &'a str>,
+    args: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -140,17 +141,27 @@ struct Limits {
     pids: Option<u64>,
 }
 
-/// Returns the file's text. `system` is the name of the system image.
-pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> String {
+/// Names of the images, with variables of `.env`.
+struct Images {
+    prefix: String,
+    platform: String,
+}
+
+/// Returns the file's text.
+pub(super) fn compose(workload: &Workload, platform: &str, project: &Name) -> String {
+    let images = &Images {
+        prefix: format!("${{IMAGE_PREFIX:-{project}}}"),
+        platform: format!("${{PLATFORM:-{platform}}}"),
+    };
     let dependencies = groups::dependencies(workload);
     let groups = groups::by_network(workload);
     let mut services = BTreeMap::new();
     for group in &groups {
         if group.network.is_some() {
-            services.insert(group.name.as_str(), network_container(workload, group, system));
+            services.insert(group.name.as_str(), network_container(workload, group, images));
         }
         for service in &group.members {
-            let mut container = container(workload, service, system);
+            let mut container = container(workload, service, images);
             let others = dependencies[&service.name].iter().map(|other| (other.as_str(), STARTED));
             container.depends_on.extend(others);
             match group.network {
@@ -178,10 +189,11 @@ pub(super) fn compose(workload: &Workload, system: &str, project: &Name) -> Stri
 }
 
 /// Returns the container that owns the network namespace of a group. It only sleeps.
-fn network_container<'a>(workload: &Workload, group: &'a Group<'_>, system: &str) -> Container<'a> {
+fn network_container<'a>(workload: &Workload, group: &'a Group<'_>, images: &Images) -> Container<'a> {
     let aliases = group.members.iter().map(|service| service.name.as_str()).collect();
     Container {
-        image: system.to_owned(),
+        image: super::system_image(&images.prefix),
+        platform: images.platform.clone(),
         // Only the local build provides the image.
         pull_policy: Some("never"),
         command: &["sleep", "infinity"],
@@ -199,7 +211,7 @@ fn network_container<'a>(workload: &Workload, group: &'a Group<'_>, system: &str
     }
 }
 
-fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) -> Container<'a> {
+fn container<'a>(workload: &'a Workload, service: &'a Service, images: &Images) -> Container<'a> {
     let plain = image::environment(service).map(|(name, value)| (name, literal(value)));
     let withheld = service.secrets.iter().map(|name| {
         let name = name.as_str();
@@ -214,9 +226,10 @@ fn container<'a>(workload: &'a Workload, service: &'a Service, system: &'a str) 
     Container {
         build: Some(Build {
             context: format!("./services/{}", service.name),
-            args: BTreeMap::from([("SYSTEM", system)]),
+            args: BTreeMap::from([("SYSTEM", super::system_image(&images.prefix))]),
         }),
-        image: super::tag(service),
+        image: super::tag(&images.prefix, service),
+        platform: images.platform.clone(),
         init: true,
         restart: match service.restart {
             Restart::No => "no",

@@ -23,7 +23,7 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     }
     let mut files: BTreeMap<String, Vec<u8>> = objects.into_iter().map(file).collect();
     let images = workload.services.iter().map(|service| {
-        let tag = super::tag(service);
+        let tag = super::tag(project, service);
         let (name, tag) = tag.rsplit_once(':').expect("the tag contains a colon");
         json!({"name": name, "newName": name, "newTag": tag})
     });
@@ -47,7 +47,8 @@ fn file(object: Value) -> (String, Vec<u8>) {
 
 fn of_pod(workload: &Workload, pod: &Pod<'_>, project: &Name) -> Vec<Value> {
     let selector = json!({"app.kubernetes.io/name": pod.name, "app.kubernetes.io/part-of": project});
-    let template = json!({"metadata": {"labels": labels(&pod.name, project)}, "spec": pod.spec(workload)});
+    let template =
+        json!({"metadata": {"labels": labels(&pod.name, project)}, "spec": pod.spec(workload, project)});
     let mut spec = json!({"replicas": 1, "selector": {"matchLabels": selector}, "template": template});
     let mut objects = Vec::new();
     let is_stateful = !pod.claims(workload).is_empty();

@@ -22,8 +22,8 @@ mod yaml;
 
 use crate::context::output::ContextWriter;
 use crate::error::Result;
-use crate::services::model::{Name, Service, Workload};
-use std::collections::BTreeMap;
+use crate::services::model::{Name, Service, Variable, Workload};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Minimum memory limit in bytes that engines accept (Docker: 6 MiB).
 const MIN_MEMORY: u64 = 6 << 20;
@@ -34,13 +34,14 @@ const MIN_CPU_MILLIS: u64 = 10;
 ///
 /// # Errors
 /// Returns an error if the context cannot be written.
-pub fn write(sink: &mut ContextWriter, workload: &Workload, system_image: &str, project: &str) -> Result<()> {
-    let files = files(workload, system_image, project);
+pub fn write(sink: &mut ContextWriter, workload: &Workload, platform: &str, project: &str) -> Result<()> {
+    let files = files(workload, platform, project);
     files.iter().try_for_each(|(name, content)| sink.write(name, content))
 }
 
-/// Returns all files by their path in the context.
-fn files(workload: &Workload, system_image: &str, project: &str) -> BTreeMap<String, Vec<u8>> {
+/// Returns all files by their path in the context. `platform` is that of the images, such as
+/// `linux/amd64`.
+fn files(workload: &Workload, platform: &str, project: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     if workload.services.is_empty() {
         return files;
@@ -50,7 +51,7 @@ fn files(workload: &Workload, system_image: &str, project: &str) -> BTreeMap<Str
         let mut add = |name: &str, content: Vec<u8>| {
             files.insert(format!("services/{}/{name}", service.name), content);
         };
-        add("Dockerfile", image::dockerfile(workload, service, system_image).into_bytes());
+        add("Dockerfile", image::dockerfile(workload, service, &system_image(&project)).into_bytes());
         if let Some(script) = image::entry(service) {
             add("entry", script.into_owned());
         }
@@ -58,7 +59,7 @@ fn files(workload: &Workload, system_image: &str, project: &str) -> BTreeMap<Str
             add("prepare", script.clone());
         }
     }
-    files.insert("compose.yaml".to_owned(), compose::compose(workload, system_image, &project).into_bytes());
+    files.insert("compose.yaml".to_owned(), compose::compose(workload, platform, &project).into_bytes());
     let directories = [
         ("kubernetes", kubernetes::files(workload, &project)),
         ("quadlet", quadlet::files(workload, &project)),
@@ -74,13 +75,37 @@ pub fn readme(workload: &Workload, project: &str) -> String {
     readme::readme(workload, &Name::from_bytes(project.as_bytes()))
 }
 
-/// Returns the tag of a service's image. `build.sh` uses the same rule.
-fn tag(service: &Service) -> String {
+/// Returns the name of the machine's image with the prefix of `.env`.
+pub fn system_image(prefix: impl std::fmt::Display) -> String {
+    format!("{prefix}/machine:latest")
+}
+
+/// Returns the name of a service's image. `build.sh` uses the same rule.
+fn tag(prefix: impl std::fmt::Display, service: &Service) -> String {
     match service.name.as_str() {
-        // The system image has the tag `vm2docker/machine`.
-        "machine" => "vm2docker/machine-service:latest".to_owned(),
-        name => format!("vm2docker/{name}:latest"),
+        // The machine's image has this name.
+        "machine" => format!("{prefix}/machine-service:latest"),
+        name => format!("{prefix}/{name}:latest"),
     }
+}
+
+/// Returns `.env`: the prefix of the images' names, and variables that services need.
+pub fn settings(workload: &Workload, platform: &str, project: &str) -> String {
+    let project = Name::from_bytes(project.as_bytes());
+    let mut text = format!(
+        "# build.sh and compose.yaml read this file. You can change it: build.sh does not check it.\n\
+         # The names of the images start with this, for example registry.example.org/team.\n\
+         IMAGE_PREFIX={project}\n\
+         # The platform of the machine, which hosts with another CPU architecture emulate.\n\
+         PLATFORM={platform}\n"
+    );
+    let secrets: BTreeSet<&str> =
+        workload.services.iter().flat_map(|service| &service.secrets).map(Variable::as_str).collect();
+    if !secrets.is_empty() {
+        text += "\n# Withheld variables (SECRETS.todo). Remove the # and add the values.\n";
+        text.extend(secrets.iter().map(|name| format!("#{name}=\n")));
+    }
+    text
 }
 
 /// Formats a CPU limit as a decimal number of CPUs.

@@ -108,12 +108,12 @@ impl<'a> Pod<'a> {
     }
 
     /// Returns the `spec` of the pod template.
-    pub(super) fn spec(&self, workload: &Workload) -> Value {
+    pub(super) fn spec(&self, workload: &Workload, project: &Name) -> Value {
         let mut memory = Vec::new();
         let containers: Vec<Value> =
-            self.members.iter().map(|service| container(workload, service, &mut memory)).collect();
+            self.members.iter().map(|service| container(workload, service, project, &mut memory)).collect();
         let fillers: Vec<Value> =
-            self.members.iter().filter_map(|service| filler(workload, service)).collect();
+            self.members.iter().filter_map(|service| filler(workload, service, project)).collect();
         let sysctls: BTreeMap<&String, &String> =
             self.members.iter().flat_map(|service| &service.sysctls).collect();
         let sysctls: Vec<Value> =
@@ -170,7 +170,7 @@ impl<'a> Pod<'a> {
     }
 }
 
-fn container(workload: &Workload, service: &Service, memory: &mut Vec<String>) -> Value {
+fn container(workload: &Workload, service: &Service, project: &Name, memory: &mut Vec<String>) -> Value {
     let mut from = Vec::new();
     let variables = environment(&service.name);
     if image::environment(service).next().is_some() {
@@ -198,7 +198,7 @@ fn container(workload: &Workload, service: &Service, memory: &mut Vec<String>) -
     });
     json!({
         "name": service.name,
-        "image": super::tag(service),
+        "image": super::tag(project, service),
         "imagePullPolicy": "IfNotPresent",
         "envFrom": from,
         "ports": ports.collect::<Vec<_>>(),
@@ -256,7 +256,7 @@ fn security(service: &Service) -> Value {
 }
 
 /// Returns the init container that fills a service's volumes, as root in the service's image.
-fn filler(workload: &Workload, service: &Service) -> Option<Value> {
+fn filler(workload: &Workload, service: &Service, project: &Name) -> Option<Value> {
     let mut arguments: Vec<String> = Vec::new();
     let mut volume_mounts = Vec::new();
     let mut fill = |from: &str, to: String, owner: Option<(u32, u32, u16)>| {
@@ -283,7 +283,7 @@ fn filler(workload: &Workload, service: &Service) -> Option<Value> {
     (!volume_mounts.is_empty()).then(|| {
         json!({
             "name": format!("fill--{}", service.name).chars().take(Name::MAX).collect::<String>().trim_end_matches('-'),
-            "image": super::tag(service),
+            "image": super::tag(project, service),
             "imagePullPolicy": "IfNotPresent",
             "command": command.collect::<Vec<_>>(),
             "securityContext": {"runAsUser": 0, "runAsGroup": 0},

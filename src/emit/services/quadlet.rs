@@ -88,7 +88,7 @@ fn container(workload: &Workload, group: &Group<'_>, service: &Service, project:
     }
     unit.section("Container");
     unit.set("ContainerName", format!("{project}-{}", service.name));
-    unit.set("Image", format!("localhost/{}", super::tag(service)));
+    unit.set("Image", format!("localhost/{}", super::tag(project, service)));
     unit.set("RunInit", "true");
     match group.network {
         Some(_) => unit.set("Pod", format!("{project}-{}.pod", group.name)),

@@ -62,7 +62,9 @@ fn start(project: &Name) -> String {
          cp quadlet/* /etc/containers/systemd/ && systemctl daemon-reload\n\n    \
          # push the images to a registry first, and set it in kustomization.yaml\n    \
          kubectl apply -k kubernetes\n\n\
-         `COMPLETE` contains the digests of these files: make changes in `compose.override.yaml` or in a copy.\n\
+         `.env` sets the first part of the images' names for `build.sh` and Compose. With another value, also change \
+         `Image=` in copies of `quadlet/` and `images` in a copy of `kubernetes/kustomization.yaml`.\n\
+         `COMPLETE` contains the digests of the other files: make changes in `compose.override.yaml` or in a copy.\n\
          Memory and CPU limits are those of the machine. Docker rejects more CPUs than its host has.\n\
          Kubernetes pods cannot set limits of open files and tasks, devices and `oom_score_adj`: configure the nodes. \
          The nodes must also allow the `sysctls`.\n"
@@ -71,6 +73,7 @@ fn start(project: &Name) -> String {
 
 fn data(workload: &Workload, project: &Name) -> String {
     let is_live = |volume: &&Volume| volume.purpose == Purpose::LiveData;
+    let image = super::system_image(project);
     let mut text = String::new();
     for volume in workload.volumes.iter().filter(is_live) {
         let name = &volume.name;
@@ -78,8 +81,8 @@ fn data(workload: &Workload, project: &Name) -> String {
             text,
             "\n### Volume `{name}`\n\n{}, {}: {}\n\n    # on the machine, after stopping its services\n    tar -C {} --numeric-owner -cpf {name}.tar .\n    \
              # on the container host, one of\n    \
-             docker compose create && docker run --rm -i -v {project}_{name}:/volume vm2docker/machine tar -C /volume --numeric-owner -xpf - < {name}.tar\n    \
-             podman volume create {project}_{name} && podman run --rm -i -v {project}_{name}:/volume vm2docker/machine tar -C /volume --numeric-owner -xpf - < {name}.tar\n",
+             docker compose create && docker run --rm -i -v {project}_{name}:/volume {image} tar -C /volume --numeric-owner -xpf - < {name}.tar\n    \
+             podman volume create {project}_{name} && podman run --rm -i -v {project}_{name}:/volume {image} tar -C /volume --numeric-owner -xpf - < {name}.tar\n",
             code(&volume.path),
             bytes(volume.bytes),
             cell(&volume.reason),
@@ -114,7 +117,7 @@ fn withheld(workload: &Workload) -> String {
         let _ = writeln!(text, "- `{}` needs the variables {}", service.name, list(names));
     }
     if !text.is_empty() {
-        text += "\nFor Compose, set them in a file `.env` in this directory. For Podman, run `podman secret create SERVICE--VARIABLE FILE` for each. For Kubernetes, set them in \
+        text += "\nFor Compose, set them in `.env`. For Podman, run `podman secret create SERVICE--VARIABLE FILE` for each. For Kubernetes, set them in \
                  `kubernetes/SERVICE--environment.secret.yaml`.\n";
     }
     if !workload.secret_files.is_empty() {

@@ -7,7 +7,7 @@ use crate::services::model::{Command, Health, Protocol, Purpose, is_plain};
 use serde_json::Value;
 use std::path::Path;
 
-const SYSTEM: &str = "vm2docker/machine:latest";
+const PLATFORM: &str = "linux/amd64";
 
 fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
     String::from_utf8(files[name].clone()).unwrap()
@@ -16,7 +16,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
 #[test]
 fn files_full_workload_matches_expected_files() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/services-expected");
-    let mut files = files(&full(), SYSTEM, "web01.example.org");
+    let mut files = files(&full(), PLATFORM, "web01.example.org");
     files.insert("README-services.md".to_owned(), readme(&full(), "web01.example.org").into_bytes());
     for (name, content) in &files {
         let path = expected.join(name);
@@ -31,13 +31,13 @@ fn files_full_workload_matches_expected_files() {
 
 #[test]
 fn files_without_services_returns_none() {
-    assert!(files(&Workload::default(), SYSTEM, "x").is_empty());
+    assert!(files(&Workload::default(), PLATFORM, "x").is_empty());
     assert_eq!(readme(&Workload::default(), "x"), "");
 }
 
 #[test]
 fn dockerfile_hostile_values_add_no_line() {
-    let files = files(&hostile(), SYSTEM, "x");
+    let files = files(&hostile(), PLATFORM, "x");
     let dockerfile = text(&files, "services/bad/Dockerfile");
     let words: Vec<&str> = dockerfile.lines().map(|line| line.split(' ').next().unwrap()).collect();
     let expected = ["ARG", "FROM", "ENV", "ENV", "ENV", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD"];
@@ -50,7 +50,7 @@ fn dockerfile_hostile_values_add_no_line() {
 
 #[test]
 fn dockerfile_long_command_runs_entry_script() {
-    let files = files(&hostile(), SYSTEM, "x");
+    let files = files(&hostile(), PLATFORM, "x");
     let dockerfile = text(&files, "services/machine/Dockerfile");
     assert!(dockerfile.ends_with("CMD [\"/bin/sh\",\"/vm2docker-entry\"]\n"), "{dockerfile}");
     assert!(text(&files, "services/machine/entry").starts_with("exec '/bin/y' 'it'\\''s' 'xxx"));
@@ -58,7 +58,7 @@ fn dockerfile_long_command_runs_entry_script() {
 
 #[test]
 fn compose_hostile_values_are_parsed_unchanged() {
-    let files = files(&hostile(), SYSTEM, "Web 01: #{}");
+    let files = files(&hostile(), PLATFORM, "Web 01: #{}");
     let compose: Value = yaml_serde::from_slice(&files["compose.yaml"]).unwrap();
     assert_eq!(compose["name"], "web-01");
     let bad = &compose["services"]["bad"];
@@ -77,7 +77,7 @@ fn compose_hostile_values_are_parsed_unchanged() {
     assert_eq!(compose["services"]["bad-2"]["ports"], Value::Null);
     let machine = &compose["services"]["machine"];
     assert_eq!(machine["network_mode"], "service:bad-2");
-    assert_eq!(machine["image"], "vm2docker/machine-service:latest");
+    assert_eq!(machine["image"], "${IMAGE_PREFIX:-web-01}/machine-service:latest");
     assert_eq!(machine["depends_on"], serde_json::json!({"bad-2": {"condition": "service_started"}}));
     assert_eq!(bad["depends_on"], serde_json::json!({"machine": {"condition": "service_started"}}));
 }
@@ -85,7 +85,7 @@ fn compose_hostile_values_are_parsed_unchanged() {
 #[test]
 fn kubernetes_all_objects_are_listed_and_have_valid_names() {
     for workload in [full(), hostile()] {
-        let files = files(&workload, SYSTEM, "x");
+        let files = files(&workload, PLATFORM, "x");
         let object_file = |name: &str| name.strip_prefix("kubernetes/").map(str::to_owned);
         let mut names: Vec<String> = files.keys().filter_map(|name| object_file(name)).collect();
         names.retain(|name| name != "kustomization.yaml");
@@ -133,7 +133,7 @@ fn kubernetes_long_name_with_digit_gets_valid_names() {
     service.mounts.push(mount("v", "/v"));
     let volumes = vec![volume("v", "/v", Purpose::Data, u64::MAX, None)];
     let workload = Workload { services: vec![service], volumes, ..Workload::default() };
-    let files = files(&workload, SYSTEM, "x");
+    let files = files(&workload, PLATFORM, "x");
     let pod = format!("{}-0", "3".repeat(44));
     let set: Value = yaml_serde::from_slice(&files[&format!("kubernetes/{pod}.statefulset.yaml")]).unwrap();
     assert_eq!(set["spec"]["serviceName"], format!("s--{pod}--pods"));
@@ -146,7 +146,7 @@ fn kubernetes_long_name_with_digit_gets_valid_names() {
 
 #[test]
 fn quadlet_hostile_values_add_no_line() {
-    let files = files(&hostile(), SYSTEM, "x");
+    let files = files(&hostile(), PLATFORM, "x");
     let keys = |name: &str| -> Vec<String> {
         let text = text(&files, &format!("quadlet/{name}"));
         let lines = text.lines().filter(|line| !line.is_empty());
