@@ -109,9 +109,9 @@ pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     homes.into_iter().collect()
 }
 
-/// Returns the path of a directory with all symbolic links resolved. For example, `/home` can be
-/// a link to a larger disk.
-fn real(root: &Root, path: &[u8]) -> Vec<u8> {
+/// Returns a path with all symbolic links resolved, relative to the root. For example, `/home` can
+/// be a link to a larger disk.
+pub fn real(root: &Root, path: &[u8]) -> Vec<u8> {
     /// Maximum number of symbolic links in a path, as in Linux (`path_resolution(7)`).
     const MAX_LINKS: usize = 40;
     let components =

@@ -172,7 +172,9 @@ impl Rule {
     /// Returns the rule for a file that provides a secret to a service.
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();
-        Rule { pattern: path.to_vec(), action: Action::Withhold, reason }
+        // The path is a pattern in a rule. In brackets, a wildcard matches only itself.
+        let quote = |&byte: &u8| if b"*?[".contains(&byte) { vec![b'[', byte, b']'] } else { vec![byte] };
+        Rule { pattern: path.iter().flat_map(quote).collect(), action: Action::Withhold, reason }
     }
 }
 

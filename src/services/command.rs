@@ -1,15 +1,16 @@
 //! Determines the command of a container: from the unit, or from the running process.
 
 use super::daemons::{self, Daemon};
-use super::model::{Command, User, Variable, is_plain};
-use super::script::{EnvironmentFile, Main, Script, Step};
+use super::model::{Command, User, Variable};
+use super::script::{Control, EnvironmentFile, EnvironmentSource, Main, MainProcess, Script, Step};
 use super::secrets;
+use super::service_files::ServiceFiles;
 use super::survey::{Candidate, Survey};
 use super::users;
 use crate::detect::units::OtherService;
 use crate::detect::units::exec::{Exec, Piece, Word};
 use crate::detect::units::other::Manager;
-use crate::detect::units::service::{KillMode, ServiceUnit, Type};
+use crate::detect::units::service::{ServiceUnit, Type};
 use crate::detect::units::socket::{Address, Kind, SocketUnit};
 use crate::detect::units::timer::{Event, TimerUnit};
 use crate::model::escape;
@@ -27,6 +28,10 @@ pub(super) struct Run {
     pub(super) environment: BTreeMap<Variable, Vec<u8>>,
     /// Working directory, if it needs no quoting in a Dockerfile.
     pub(super) directory: Option<Vec<u8>>,
+    /// Environment files of the unit, absolute, without symbolic links.
+    pub(super) environment_paths: Vec<Vec<u8>>,
+    /// Required environment files that systemd cannot use, with the cause.
+    pub(super) unusable_files: Vec<(Vec<u8>, String)>,
     /// Stop signal without `SIG`.
     pub(super) signal: &'static str,
     /// Known properties of the executable.
@@ -37,60 +42,33 @@ pub(super) struct Run {
     pub(super) unknown_accounts: Vec<String>,
 }
 
-/// Stop signals that a container can have, without `SIG`.
-const SIGNALS: &[&str] = &[
-    "HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "CHLD", "CONT",
-    "STOP", "WINCH", "IO", "PWR", "RTMIN+3", "RTMIN",
-];
-/// Prefixes of variables that belong to a login session, not to the service started in it.
-const SESSION_PREFIXES: &[&str] = &[
-    "COLORTERM",
-    "DBUS_",
-    "DESKTOP_",
-    "DISPLAY",
-    "EDITOR",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "LESS",
-    "LS_COLORS",
-    "MAIL",
-    "OLDPWD",
-    "PS1",
-    "PWD",
-    "SHLVL",
-    "SSH_",
-    "STY",
-    "SUDO_",
-    "TERM",
-    "TMUX",
-    "VM2DOCKER_",
-    "WAYLAND_",
-    "WINDOWID",
-    "XAUTHORITY",
-    "XDG_",
-    "_",
-];
 /// Systemd's tool that opens sockets and passes them to a service (`systemd-socket-activate(1)`).
 const SOCKET_ACTIVATE: &[u8] = b"/usr/bin/systemd-socket-activate";
 
 impl Run {
     /// Determines how the service starts. Returns `None` if neither a unit, a script nor the
     /// arguments of the process state it.
-    pub(super) fn of(candidate: &Candidate<'_>, survey: &Survey<'_>, root: &Root) -> Option<Run> {
+    pub(super) fn of(
+        candidate: &Candidate<'_>,
+        survey: &Survey<'_>,
+        service_files: &ServiceFiles<'_>,
+    ) -> Option<Run> {
         let daemon = candidate.program().and_then(daemons::known);
         let mut run = Run {
             script: Script::new(escape::escape(&candidate.unit)),
             user: None,
             environment: BTreeMap::new(),
             directory: None,
+            environment_paths: Vec::new(),
+            unusable_files: Vec::new(),
             signal: "TERM",
             daemon,
             notes: Vec::new(),
             unknown_accounts: Vec::new(),
         };
         run.script.main = run.main(candidate, survey)?;
-        run.identity(candidate, survey, root);
-        run.environment(candidate, survey);
+        run.identity(candidate, survey, service_files.root);
+        run.environment(candidate, survey, service_files);
         run.start_steps(candidate);
         run.signal(candidate);
         run.withhold_arguments(candidate.stem());
@@ -110,7 +88,7 @@ impl Run {
                 return Some(Main::Exec(activated(&candidate.sockets, service, words)));
             }
             if !matches!(service.kind, Type::Forking | Type::Oneshot) {
-                return Some(Main::Exec(words));
+                return Some(self.foreground(service, words));
             }
             return self.forking(candidate, service, exec, survey);
         }
@@ -139,13 +117,11 @@ impl Run {
         if let Some(main) = self.known(candidate, None) {
             return Some(main);
         }
-        let process_name = candidate.main().map(|process| process.comm.to_vec());
+        let pid_file = other.pid_file.clone().or_else(|| survey.pid_file(candidate));
         Some(Main::Daemon {
             start: step(&[&script, b"start"], false),
-            stop: Some(step(&[&script, b"stop"], true)),
-            pid_file: other.pid_file.clone().or_else(|| survey.pid_file(candidate)),
-            name: process_name.unwrap_or_else(|| comm(&other.name)),
-            signal: "TERM",
+            main_process: pid_file.map_or(MainProcess::Unknown, MainProcess::PidFile),
+            control: Control::command(step(&[&script, b"stop"], true)),
         })
     }
 
@@ -163,18 +139,7 @@ impl Run {
         if let Some(main) = self.known(candidate, is_daemon.then_some(exec)) {
             return Some(main);
         }
-        // Without a process, the executable's name is the best guess for the daemon's name.
-        let process_name = candidate.main().map(|process| process.comm.to_vec());
-        let name = process_name.unwrap_or_else(|| comm(crate::model::tree::file_name(&exec.program)));
-        let stop = service.exec_stop.first().filter(|exec| !needs_manager(exec));
-        self.notes.push("it runs in the background: a script starts and watches it".to_owned());
-        Some(Main::Daemon {
-            start: Step { words: words_of(exec), may_fail: exec.flags.ignore_failure, as_root: false },
-            stop: stop.map(|exec| Step { words: words_of(exec), may_fail: true, as_root: false }),
-            pid_file: service.pid_file.clone().or_else(|| survey.pid_file(candidate)),
-            name,
-            signal: "TERM",
-        })
+        Some(self.background(candidate, service, exec, survey))
     }
 
     /// Returns the foreground command of a known daemon.
@@ -182,7 +147,7 @@ impl Run {
         let daemon = self.daemon?;
         if let Some(file) = daemon.shell {
             let file = EnvironmentFile { path: file.as_bytes().to_vec(), optional: true, is_shell: true };
-            self.script.environment_files.push(file);
+            self.script.environment_sources.push(EnvironmentSource::File(file));
         }
         let from_unit = unit.map(|exec| {
             exec.words.iter().map(Word::literal).collect::<Option<Vec<_>>>().map(|mut words| {
@@ -213,12 +178,12 @@ impl Run {
     }
 
     /// Converts commands to steps. Leaves out commands that need systemd.
-    fn steps<'e>(&mut self, commands: impl Iterator<Item = &'e Exec>) -> Vec<Step> {
+    pub(super) fn steps<'e>(&mut self, commands: impl Iterator<Item = &'e Exec>) -> Vec<Step> {
         let mut steps = Vec::new();
         for exec in commands {
             if needs_manager(exec) {
                 let program = escape::escape(&exec.program);
-                self.notes.push(format!("a start step is left out, because it needs systemd: {program} ..."));
+                self.notes.push(format!("a command is left out, because it needs systemd: {program} ..."));
                 continue;
             }
             let as_root = exec.flags.full_privileges || exec.flags.no_setuid;
@@ -241,96 +206,30 @@ impl Run {
         (self.user, self.unknown_accounts) = (identity.user, identity.unknown);
     }
 
-    /// Sets variables, environment files, umask and working directory.
-    fn environment(&mut self, candidate: &Candidate<'_>, survey: &Survey<'_>) {
-        let Some(service) = &candidate.service else {
-            if let Some(other) = &candidate.other {
-                for (name, value) in other.environment.iter() {
-                    self.set(name, value);
-                }
-                return self.set_directory(other.directory.clone());
-            }
-            for (name, value) in candidate.main().into_iter().flat_map(|process| process.environ.variables())
-            {
-                if !SESSION_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes())) {
-                    self.set(name, value);
-                }
-            }
-            let cwd = candidate.main().and_then(|process| process.cwd.as_deref());
-            return self.set_directory(cwd.filter(|cwd| *cwd != b"/").map(<[u8]>::to_vec));
-        };
-        let settings = &service.settings;
-        // 0022 is the default in units and in containers (systemd.exec(5)).
-        self.script.umask = settings.umask.filter(|umask| *umask != 0o022);
-        for (name, value) in settings.directory_variables() {
-            self.set(name.as_bytes(), &value);
-        }
-        for (name, value) in settings.environment.iter() {
-            self.set(name, value);
-        }
-        for file in &settings.environment_files {
-            let path = [b"/", file.path.strip_prefix(b"/").unwrap_or(&file.path)].concat();
-            self.script.environment_files.push(EnvironmentFile {
-                path,
-                optional: file.optional,
-                is_shell: false,
-            });
-        }
-        let directory = settings.working_directory.as_ref().map(|directory| match &directory.path {
-            Some(path) => path.clone(),
-            None => {
-                let user = settings.user.as_deref().and_then(|name| survey.accounts.user(name));
-                user.map_or_else(|| b"/root".to_vec(), |user| user.home.clone())
-            }
-        });
-        self.set_directory(directory);
-    }
-
-    /// Sets the working directory in the image if it is plain, otherwise in the script.
-    fn set_directory(&mut self, directory: Option<Vec<u8>>) {
-        match directory {
-            Some(path) if is_plain(&path) => self.directory = Some(path),
-            other => self.script.directory = other,
-        }
-    }
-
-    /// Adds a variable to the image or the script, or requires it at start if its value is
-    /// secret.
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        let Some(variable) = Variable::new(name) else {
-            return self.notes.push(format!(
-                "a variable is left out, because its name is invalid: {}",
-                escape::escape(name)
-            ));
-        };
-        if secrets::secret_in_variable(name, value).is_some() {
-            self.script.required.push(variable);
-        } else if is_plain(value) {
-            self.environment.insert(variable, value.to_vec());
-        } else {
-            self.script.environment.insert(variable, value.to_vec());
-        }
-    }
-
     /// Adds the unit's commands before the main command.
     fn start_steps(&mut self, candidate: &Candidate<'_>) {
         let Some(service) = &candidate.service else { return };
         if candidate.timer.is_none() {
+            self.script.conditions = self.steps(service.exec_condition.iter());
             self.script.before = self.steps(service.exec_start_pre.iter());
-            for step in &mut self.script.before {
-                step.as_root |= service.permissions_start_only;
-            }
+        }
+        let control = match &mut self.script.main {
+            Main::Daemon { control, .. } | Main::Child { control, .. } => Some(control),
+            Main::Exec(_) | Main::Calendar { .. } | Main::Repeat { .. } => None,
+        };
+        let others = control.into_iter().flat_map(Control::steps);
+        let mut as_root = false;
+        for step in self.script.conditions.iter_mut().chain(&mut self.script.before).chain(others) {
+            step.as_root |= service.permissions_start_only;
+            as_root |= step.as_root;
         }
         if !service.exec_start_post.is_empty() {
             self.notes.push("commands after the start (ExecStartPost=) are left out".to_owned());
         }
-        let as_root = self.script.before.iter().any(|step| step.as_root)
-            || service
-                .exec_start
-                .first()
-                .is_some_and(|exec| exec.flags.full_privileges || exec.flags.no_setuid);
+        as_root |=
+            service.exec_start.first().is_some_and(|exec| exec.flags.full_privileges || exec.flags.no_setuid);
         if as_root {
-            self.script.run_as = self.user.take();
+            self.start_as_root();
         }
     }
 
@@ -338,29 +237,6 @@ impl Run {
     pub(super) fn start_as_root(&mut self) {
         if let Some(user) = self.user.take() {
             self.script.run_as = Some(user);
-        }
-    }
-
-    /// Sets the stop signal.
-    fn signal(&mut self, candidate: &Candidate<'_>) {
-        let unit = candidate.service.as_ref();
-        let from_unit = unit.map(|service| service.kill_signal.trim_start_matches("SIG"));
-        let from_unit = from_unit.and_then(|name| SIGNALS.iter().find(|signal| **signal == name)).copied();
-        let from_table = self.daemon.and_then(|daemon| daemon.signal);
-        let is_default = from_unit.is_none_or(|signal| signal == "TERM");
-        // A signal in the unit takes precedence over the table.
-        self.signal = from_table.filter(|_| is_default).or(from_unit).unwrap_or("TERM");
-        // systemd.kill(5): with KillMode=none, the unit's processes survive its stop.
-        let survives_stop = unit.is_some_and(|service| service.kill_mode == KillMode::None);
-        if survives_stop {
-            self.notes
-                .push("its unit has KillMode=none, but all processes end with the container".to_owned());
-        }
-        match &mut self.script.main {
-            // The script traps TERM and sends the service's own signal to the daemon.
-            Main::Daemon { signal, .. } => (*signal, self.signal) = (self.signal, "TERM"),
-            Main::Calendar { .. } | Main::Repeat { .. } => self.signal = "TERM",
-            Main::Exec(_) => {}
         }
     }
 
@@ -383,13 +259,18 @@ impl Run {
                 required.push(name);
             }
         };
-        for step in &mut self.script.before {
+        for step in self.script.conditions.iter_mut().chain(&mut self.script.before) {
             withhold(&mut step.words);
         }
         match &mut self.script.main {
             Main::Exec(words) => withhold(words),
-            Main::Daemon { start, stop, .. } => {
-                [Some(start), stop.as_mut()].into_iter().flatten().for_each(|step| withhold(&mut step.words))
+            Main::Daemon { start, control, .. } => {
+                withhold(&mut start.words);
+                control.steps().for_each(|step| withhold(&mut step.words));
+            }
+            Main::Child { words, control } => {
+                withhold(words);
+                control.steps().for_each(|step| withhold(&mut step.words));
             }
             Main::Calendar { run, .. } | Main::Repeat { run, .. } => {
                 run.iter_mut().for_each(|step| withhold(&mut step.words))
@@ -435,12 +316,6 @@ fn variable_for(stem: &[u8], option: &[u8]) -> Variable {
     Variable::new(&name)
         .or_else(|| Variable::new(&[b"ARGUMENT_", &name[..]].concat()))
         .unwrap_or_else(Variable::argument)
-}
-
-/// Returns the process name that the kernel derives from an executable: the first 15 bytes
-/// (`proc_pid_comm(5)`).
-fn comm(program: &[u8]) -> Vec<u8> {
-    program[..program.len().min(15)].to_vec()
 }
 
 /// Returns the `systemd-socket-activate` command that opens the sockets and starts the service.
@@ -492,7 +367,7 @@ fn needs_manager(exec: &Exec) -> bool {
 }
 
 /// Returns executable and arguments. The executable's path replaces an `argv[0]` set with `@`.
-fn words_of(exec: &Exec) -> Vec<Word> {
+pub(super) fn words_of(exec: &Exec) -> Vec<Word> {
     let program = Word::Joined(vec![Piece::Literal(exec.program.clone())]);
     let keep = |word: &Word| match word {
         // systemd.service(5): the prefix `:` disables variable expansion.

@@ -10,7 +10,7 @@ use super::model::{
 use super::script::Step;
 use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
-use super::{compatibility, data, privileges, volumes};
+use super::{compatibility, data, privileges, stopping, volumes};
 use crate::detect::units::exec::{Piece, Word};
 use crate::detect::units::exec_settings::ProtectSystem;
 use crate::detect::units::service;
@@ -18,13 +18,7 @@ use crate::detect::{Inventory, RuntimeState};
 use crate::model::manifest::Verdict;
 use crate::model::{escape, tree};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-/// Time that systemd waits before it kills a service (`DefaultTimeoutStopSec=`,
-/// systemd-system.conf(5)).
-const STOP_TIMEOUT: Duration = Duration::from_secs(90);
-/// Stop timeout of a service whose unit sets no limit, because engines require a number.
-const UNLIMITED_STOP: Duration = Duration::from_secs(3600);
 /// Command that creates the TLS certificate of Debian's ssl-cert package. Every machine has its
 /// own.
 const CERTIFICATE_COMMAND: &[&str] = &["make-ssl-cert", "generate-default-snakeoil"];
@@ -79,7 +73,7 @@ fn drafts<'a>(
 ) -> Vec<Draft<'a>> {
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for candidate in &survey.candidates {
-        let Some(run) = Run::of(candidate, survey, service_files.root) else {
+        let Some(run) = Run::of(candidate, survey, service_files) else {
             workload.compatibility.push(CompatibilityIssue::unknown_start(candidate));
             let unit = escape::escape(&candidate.unit);
             workload.skipped.push(SkippedService { unit, reason: "its start command is unknown".to_owned() });
@@ -118,7 +112,7 @@ fn texts(candidate: &Candidate<'_>, run: &Run, service_files: &ServiceFiles<'_>)
             paths.insert(relative(&word).to_vec());
         }
     }
-    paths.extend(run.script.environment_files.iter().map(|file| relative(&file.path).to_vec()));
+    paths.extend(run.environment_paths.iter().map(|path| relative(path).to_vec()));
     let directory = run.directory.as_ref().or(run.script.directory.as_ref());
     // These directories contain files of many services.
     let directory = directory.filter(|path| !matches!(&path[..], b"/" | b"/root" | b"/var/lib"));
@@ -196,7 +190,7 @@ type Links = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 fn names_file(draft: &Draft<'_>, path: &[u8], links: &Links) -> bool {
     let mut names = links.get(path).into_iter().flatten().map(Vec::as_slice).chain([path]);
     names.any(|name| {
-        let reads = draft.run.script.environment_files.iter().any(|file| file.path == name);
+        let reads = draft.run.script.environment_files().any(|file| file.path == name);
         reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, name))
     })
 }
@@ -270,7 +264,7 @@ fn service(
         memory_directories: if is_strict { vec![b"/tmp".to_vec(), b"/var/tmp".to_vec()] } else { Vec::new() },
         read_only: is_strict,
         stop_signal: Signal(run.signal),
-        stop_grace: stop_grace(candidate),
+        stop_grace: stopping::stop_grace(candidate, run),
         restart: restart(candidate),
         // Between two runs, a timer's container only waits and does not listen.
         health: if candidate.timer.is_some() { None } else { draft.listening.health() },
@@ -299,15 +293,6 @@ fn sysctls(live: &RuntimeState, service_files: &ServiceFiles<'_>) -> BTreeMap<St
         live.sysctls.iter().filter(|sysctl| sysctl.is_namespaced && service_files.is_local(&sysctl.file));
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     local.filter_map(|sysctl| Some((text(&sysctl.name())?, text(sysctl.current.as_deref()?)?))).collect()
-}
-
-/// Returns the time between the stop signal and `SIGKILL` (`TimeoutStopSec=`, systemd.service(5)).
-fn stop_grace(candidate: &Candidate<'_>) -> Duration {
-    match candidate.service.as_ref().and_then(|unit| unit.timeout_stop) {
-        // With a timeout of 0 s, engines kill the container immediately.
-        Some(span) => span.finite().map_or(UNLIMITED_STOP, |span| span.max(Duration::from_secs(1))),
-        None => STOP_TIMEOUT,
-    }
 }
 
 /// Returns the restart policy. Engines have no `on-success`, so it becomes `always`.

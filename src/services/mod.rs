@@ -23,8 +23,10 @@ mod script;
 #[cfg(test)]
 mod script_tests;
 mod secrets;
+mod stopping;
 pub mod survey;
 mod users;
+mod variables;
 mod volumes;
 pub mod withheld;
 mod without_container;

@@ -5,6 +5,7 @@
 
 use super::model::{User, Variable};
 use crate::detect::units::exec::{Piece, Word};
+use crate::detect::units::service::KillMode;
 use crate::model::escape;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,15 @@ pub(super) struct Step {
     pub(super) as_root: bool,
 }
 
+/// A source of environment variables at the start of the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum EnvironmentSource {
+    /// A file that is not in the image, or that is shell code.
+    File(EnvironmentFile),
+    /// A variable of a file that was read at conversion.
+    Variable(Variable, Vec<u8>),
+}
+
 /// A file that sets environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EnvironmentFile {
@@ -30,6 +40,41 @@ pub(super) struct EnvironmentFile {
     pub(super) is_shell: bool,
 }
 
+/// The source of a daemon's main PID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum MainProcess {
+    /// A PID file, by its absolute path.
+    PidFile(Vec<u8>),
+    /// The only process of the service whose parent has ended, as systemd guesses it
+    /// (`GuessMainPID=`).
+    Guess,
+    /// Unknown. The service runs as long as it has processes.
+    Unknown,
+}
+
+/// Commands and signals that reload and stop a service (`systemd.service(5)`, `systemd.kill(5)`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Control {
+    /// `ExecReload=`; without commands, the main process gets SIGHUP.
+    pub(super) reload: Vec<Step>,
+    /// `ExecStop=`, before the signal.
+    pub(super) stop: Vec<Step>,
+    /// `ExecStopPost=`, after the end of the service.
+    pub(super) stop_post: Vec<Step>,
+    /// Stop signal without `SIG`.
+    pub(super) signal: &'static str,
+    /// Processes that get the signal.
+    pub(super) mode: KillMode,
+    /// Whether SIGHUP follows the signal (`SendSIGHUP=`).
+    pub(super) hangup: bool,
+    /// Whether SIGKILL follows after the timeout (`SendSIGKILL=`).
+    pub(super) kill: bool,
+    /// Seconds that the daemon has to write its PID file.
+    pub(super) start_seconds: u64,
+    /// Seconds that the stop commands have, and then again the processes after the signal.
+    pub(super) stop_seconds: u64,
+}
+
 /// The command that the container exists for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Main {
@@ -39,15 +84,17 @@ pub(super) enum Main {
     Daemon {
         /// Command that starts the daemon.
         start: Step,
-        /// Command that stops the daemon; `None` to send the signal.
-        stop: Option<Step>,
-        /// Absolute path of the PID file.
-        pid_file: Option<Vec<u8>>,
-        /// Process name of the daemon (`proc_pid_comm(5)`), to find it without a PID file. All
-        /// users can read `comm`, but not `exe`.
-        name: Vec<u8>,
-        /// Stop signal without `SIG`.
-        signal: &'static str,
+        /// Determines the main process.
+        main_process: MainProcess,
+        /// Commands and signals that control the daemon.
+        control: Control,
+    },
+    /// A command that stays in the foreground, and commands that reload or stop it.
+    Child {
+        /// Executable and arguments.
+        words: Vec<Word>,
+        /// Commands and signals that control the command.
+        control: Control,
     },
     /// Commands at calendar times, computed by `systemd-analyze calendar` (`systemd.time(7)`).
     Calendar {
@@ -80,10 +127,12 @@ pub(super) struct Script {
     pub(super) required_files: Vec<Vec<u8>>,
     /// Variables whose values need quoting in a Dockerfile.
     pub(super) environment: BTreeMap<Variable, Vec<u8>>,
-    /// Files of variables, in order.
-    pub(super) environment_files: Vec<EnvironmentFile>,
+    /// Variables of environment files, in order. They override [`Script::environment`].
+    pub(super) environment_sources: Vec<EnvironmentSource>,
     /// Working directory, if it is not the image's.
     pub(super) directory: Option<Vec<u8>>,
+    /// Commands that decide whether the service starts (`ExecCondition=`).
+    pub(super) conditions: Vec<Step>,
     /// Commands that run before the main command.
     pub(super) before: Vec<Step>,
     /// Main command.
@@ -92,24 +141,10 @@ pub(super) struct Script {
     pub(super) run_as: Option<User>,
 }
 
-/// Shell function that reads lines of `NAME=VALUE` by the rules for `EnvironmentFile=` in
-/// `systemd.exec(5)`.
-const LOAD: &str = r#"
-load() {
-  while IFS= read -r line || [ -n "$line" ]; do
-    line=${line#"${line%%[![:space:]]*}"}
-    line=${line%"${line##*[![:space:]]}"}
-    case $line in [A-Za-z_]*=*) ;; *) continue ;; esac
-    name=${line%%=*} value=${line#*=}
-    case $name in *[!A-Za-z0-9_]*) continue ;; esac
-    case $value in
-      \"*\") value=${value#\"} value=${value%\"} ;;
-      \'*\') value=${value#\'} value=${value%\'} ;;
-    esac
-    export "$name=$value"
-  done <"$1"
-}
-"#;
+/// Shell function that reads an environment file.
+const LOAD: &str = include_str!("load.sh");
+/// Shell functions that find the processes of a service, reload and stop it.
+const CONTROL: &str = include_str!("control.sh");
 
 impl Script {
     /// Creates a script without commands.
@@ -120,8 +155,9 @@ impl Script {
             required: Vec::new(),
             required_files: Vec::new(),
             environment: BTreeMap::new(),
-            environment_files: Vec::new(),
+            environment_sources: Vec::new(),
             directory: None,
+            conditions: Vec::new(),
             before: Vec::new(),
             main: Main::Exec(Vec::new()),
             run_as: None,
@@ -145,6 +181,9 @@ impl Script {
         self.load_files(&mut text);
         if let Some(directory) = &self.directory {
             line(&mut text, &[b"cd -- ", &quote(directory)]);
+        }
+        for step in &self.conditions {
+            self.condition(step, &mut text);
         }
         for step in &self.before {
             self.step(step, &mut text);
@@ -173,11 +212,26 @@ impl Script {
         text.extend(b"[ -z \"$missing\" ] || {\n  echo \"error: secrets are missing:$missing\" >&2\n  echo 'hint: pass them to this container, see SECRETS.todo' >&2\n  exit 78\n}\n");
     }
 
+    /// Returns the environment files that are read when the container starts.
+    pub(super) fn environment_files(&self) -> impl Iterator<Item = &EnvironmentFile> {
+        self.environment_sources.iter().filter_map(|source| match source {
+            EnvironmentSource::File(file) => Some(file),
+            EnvironmentSource::Variable(..) => None,
+        })
+    }
+
     fn load_files(&self, text: &mut Vec<u8>) {
-        if self.environment_files.iter().any(|file| !file.is_shell) {
+        if self.environment_files().any(|file| !file.is_shell) {
             text.extend(LOAD.bytes());
         }
-        for file in &self.environment_files {
+        for source in &self.environment_sources {
+            let file = match source {
+                EnvironmentSource::File(file) => file,
+                EnvironmentSource::Variable(name, value) => {
+                    line(text, &[format!("export {}=", name.as_str()).as_bytes(), &quote(value)]);
+                    continue;
+                }
+            };
             let path = quote(&file.path);
             let test: &[&[u8]] = if file.optional { &[b"[ ! -r ", &path, b" ] || "] } else { &[] };
             text.extend(test.concat());
@@ -190,11 +244,27 @@ impl Script {
     }
 
     fn step(&self, step: &Step, text: &mut Vec<u8>) {
+        self.step_or(step, b"\n", text);
+    }
+
+    /// Appends a command, and `end` if a failure of the command counts.
+    fn step_or(&self, step: &Step, end: &[u8], text: &mut Vec<u8>) {
         if !step.as_root {
             text.extend(self.user_prefix());
         }
         text.extend(command(&step.words));
-        text.extend(if step.may_fail { &b" || :\n"[..] } else { b"\n" });
+        text.extend(if step.may_fail { &b" || :\n"[..] } else { end });
+    }
+
+    /// Appends a command of `ExecCondition=`: an exit code from 1 to 254 means that the service
+    /// does not start, which is not a failure (`systemd.service(5)`).
+    fn condition(&self, step: &Step, text: &mut Vec<u8>) {
+        text.extend(b"code=0\n");
+        self.step_or(&Step { may_fail: false, ..step.clone() }, b" || code=$?\n", text);
+        text.extend(b"case $code in\n  0) ;;\n");
+        text.extend(b"  255) exit 255 ;;\n");
+        let message = "echo 'not started: its ExecCondition= is not met' >&2";
+        text.extend(format!("  *) {message}; exit 0 ;;\nesac\n").bytes());
     }
 
     /// Returns the prefix that runs a command as the service's user (`setpriv(1)`).
@@ -211,17 +281,20 @@ impl Script {
     fn main(&self, text: &mut Vec<u8>) {
         match &self.main {
             Main::Exec(words) => line(text, &[b"exec ", &self.user_prefix(), &command(words)]),
-            Main::Daemon { start, stop, pid_file, name, signal } => {
+            Main::Daemon { start, main_process, control } => {
+                self.control_functions(control, text);
+                find_function(main_process, text);
                 self.step(start, text);
-                find_daemon(pid_file.as_deref(), name, text);
-                text.extend(b"stop() {\n  trap '' TERM INT\n  ");
-                match stop {
-                    Some(step) => self.step(&Step { may_fail: true, ..step.clone() }, text),
-                    None => text.extend(format!("kill -{signal} \"$pid\" || :\n").bytes()),
-                }
-                text.extend(b"  while running; do sleep 0.2; done\n  exit 0\n}\ntrap stop TERM INT\n");
-                text.extend(b"while appears; do\n  while running; do sleep 1 & wait $! || :; done\ndone\n");
-                text.extend(b"echo 'error: the daemon exited' >&2\nexit 1\n");
+                text.extend(b"watch\n");
+            }
+            Main::Child { words, control } => {
+                self.control_functions(control, text);
+                // A shell starts background commands with SIGINT and SIGQUIT ignored (POSIX 2018,
+                // XCU 2.11). env restores them (coreutils 8.31).
+                text.extend(b"v2d_env='env --default-signal=INT,QUIT'\n");
+                text.extend(b"$v2d_env true 2>/dev/null || v2d_env=\n");
+                line(text, &[b"$v2d_env ", &self.user_prefix(), &command(words), b" &"]);
+                text.extend(b"pid=$!\nwatch_child\n");
             }
             Main::Calendar { times, run } => {
                 self.run_function(run, text);
@@ -250,6 +323,43 @@ impl Script {
         }
     }
 
+    /// Appends the functions that control the service, and the values that they use.
+    fn control_functions(&self, control: &Control, text: &mut Vec<u8>) {
+        let mode = match control.mode {
+            KillMode::ControlGroup => "control-group",
+            KillMode::Mixed => "mixed",
+            KillMode::Process => "process",
+            KillMode::None => "none",
+        };
+        let Control { signal, hangup, kill, start_seconds, stop_seconds, .. } = control;
+        let yes = |flag: &bool| if *flag { "yes" } else { "" };
+        text.extend(
+            format!(
+                "pid= v2d_mode={mode} v2d_signal={signal} v2d_hangup={} v2d_kill={}\n",
+                yes(hangup),
+                yes(kill)
+            )
+            .bytes(),
+        );
+        text.extend(format!("v2d_start_seconds={start_seconds} v2d_stop_seconds={stop_seconds}\n").bytes());
+        let has = |steps: &[Step]| if steps.is_empty() { "" } else { "yes" };
+        text.extend(format!("v2d_reload={} v2d_stop={}\n", has(&control.reload), has(&control.stop)).bytes());
+        for (name, steps) in [
+            ("reload_commands", &control.reload),
+            ("stop_commands", &control.stop),
+            ("stop_post_commands", &control.stop_post),
+        ] {
+            text.extend(format!("{name}() {{\n  :\n").bytes());
+            for step in steps {
+                text.extend(b"  ");
+                // After a failure, systemd skips the other commands (systemd.service(5)).
+                self.step_or(step, b" || return\n", text);
+            }
+            text.extend(b"}\n");
+        }
+        text.extend(CONTROL.bytes());
+    }
+
     fn run_function(&self, steps: &[Step], text: &mut Vec<u8>) {
         text.extend(b"run() (\n");
         for step in steps {
@@ -275,38 +385,18 @@ while :; do
 done
 "#;
 
-/// Shell code that waits up to 10 s (50 tries, 0.2 s apart) for the daemon. A daemon that forks
-/// twice changes its PID, so its successor gets the same time.
-const WATCH: &str = r#"appears() {
-  tries=0
-  until find && running; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 50 ] || return 1
-    sleep 0.2 & wait $! || :
-  done
-}
-appears || { echo 'error: the daemon did not start' >&2; exit 1; }
-"#;
-
-/// Appends the shell functions `find`, which sets `pid`, `running` and `appears`.
-fn find_daemon(pid_file: Option<&[u8]>, name: &[u8], text: &mut Vec<u8>) {
-    text.extend(b"pid=\nfind() {\n  pid=\n");
-    if let Some(pid_file) = pid_file {
-        let pid_file = quote(pid_file);
-        line(text, &[b"  [ ! -s ", &pid_file, b" ] || read -r pid <", &pid_file, b" || :"]);
-        text.extend(b"  case $pid in '' | *[!0-9]*) pid= ;; esac\n  [ -z \"$pid\" ] || return 0\n");
+/// Appends the shell function `find`, which sets `pid` to the main process.
+fn find_function(main_process: &MainProcess, text: &mut Vec<u8>) {
+    match main_process {
+        MainProcess::PidFile(path) => {
+            let path = quote(path);
+            text.extend(b"find() {\n  pid=\n");
+            line(text, &[b"  [ ! -s ", &path, b" ] || read -r pid <", &path, b" || :"]);
+            text.extend(b"  case $pid in '' | *[!0-9]*) pid= ;; esac\n  alive \"$pid\"\n}\n");
+        }
+        MainProcess::Guess => text.extend(b"find() { guess; }\n"),
+        MainProcess::Unknown => text.extend(b"find() { any; }\n"),
     }
-    text.extend(
-        b"  set +f\n  for file in /proc/[0-9]*/comm; do\n    number=${file#/proc/} number=${number%/comm}\n",
-    );
-    // The script itself and the init process are not the daemon.
-    text.extend(b"    [ \"$number\" != $$ ] && [ \"$number\" != 1 ] || continue\n");
-    let read = b"    comm=; { IFS= read -r comm <\"$file\"; } 2>/dev/null || continue\n";
-    line(text, &[&read[..], b"    [ \"$comm\" != ", &quote(name), b" ] || { pid=$number; break; }"]);
-    text.extend(b"  done\n  set -f\n  [ -n \"$pid\" ]\n}\n");
-    // A zombie still has a directory in /proc (proc_pid_status(5), State: Z).
-    text.extend(b"running() { [ -n \"$pid\" ] && [ -d \"/proc/$pid\" ] && ! grep -q '^State:.*Z' \"/proc/$pid/status\" 2>/dev/null; }\n");
-    text.extend(WATCH.bytes());
 }
 
 /// A script that the build of a service's image runs as root.

@@ -92,6 +92,11 @@ impl<'a> ServiceFiles<'a> {
         })
     }
 
+    /// Returns whether the file is withheld. `path` has no symbolic links.
+    pub(super) fn is_withheld(&self, path: &[u8]) -> bool {
+        self.index(path).is_some_and(|index| self.plan.decisions[index].verdict == Verdict::Withhold)
+    }
+
     /// Returns whether an executable exists. Follows symbolic links.
     pub(super) fn has_program(&self, path: &[u8]) -> bool {
         self.root.open_file(relative(path)).is_ok()

@@ -6,9 +6,9 @@
 use super::secrets::{is_worth_searching, secret_in_variable, secrets_in_arguments};
 use super::survey::{Candidate, Survey};
 use crate::compare::diff::{Change, Delta};
-use crate::detect::RuntimeState;
 use crate::detect::units::environment;
 use crate::detect::units::exec::Word;
+use crate::detect::{RuntimeState, accounts};
 use crate::model::findings::{self, Findings};
 use crate::model::tree::Kind;
 use crate::system::cache_neutral::CacheNeutralReader;
@@ -72,15 +72,14 @@ impl Secrets {
         if has_secret {
             self.files.extend(candidate.sources.iter().cloned());
         }
-        for file in &service.settings.environment_files {
-            let path = file.path.strip_prefix(b"/").unwrap_or(&file.path);
-            let variables = environment::parse_file(&root.read(path).unwrap_or_default());
+        for path in service.settings.environment_files.iter().flat_map(|file| file.paths(root)) {
+            let variables = environment::parse_file(&root.read(&path).unwrap_or_default());
             let mut has_secret = false;
             for (name, value) in variables.iter() {
                 has_secret |= self.variable(name, value);
             }
             if has_secret {
-                self.files.insert(path.to_vec());
+                self.files.insert(accounts::real(root, &path));
             }
         }
     }

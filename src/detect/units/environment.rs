@@ -2,14 +2,12 @@
 //!
 //! Values can be secret. Only [`Variables::get`] and [`Variables::iter`] return them.
 
-use super::load;
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
 use crate::glob::{self, Dialect, Glob};
-use crate::model::findings::{self, Findings};
 use crate::model::tree;
 use crate::system::root::Root;
-use std::fmt;
+use std::{fmt, io};
 
 /// Environment variables in the order of their first assignment. `Debug` shows only names.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub fn assignments(
 /// One value of `EnvironmentFile=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentFile {
-    /// Path relative to the root. Its last component can be a pattern.
+    /// Path relative to the root. Each component can be a pattern.
     pub path: Vec<u8>,
     /// Whether the file can be missing (prefix `-`).
     pub optional: bool,
@@ -108,50 +106,52 @@ impl EnvironmentFile {
         Some(EnvironmentFile { path: path.strip_prefix(b"/")?.to_vec(), optional })
     }
 
-    /// Reads the file, or all files that match the pattern. A missing required file is a note,
-    /// because the service cannot start on the machine either.
-    pub fn load(&self, root: &Root, findings: &mut Findings) -> Variables {
-        let mut variables = Variables::default();
-        let paths = if !glob::is_literal(&self.path) {
-            let directory = tree::parent(&self.path);
-            let names = load::list(root, directory, findings).into_iter();
-            // A wildcard does not match a leading dot (glob(7)).
-            let paths = names.filter(|name| !name.starts_with(b".")).map(|name| tree::join(directory, &name));
-            let pattern = Glob::new(&self.path, Dialect::Path);
-            paths.filter(|path| pattern.matches(path)).collect()
-        } else {
-            vec![self.path.clone()]
-        };
-        if paths.is_empty() && !self.optional {
-            findings.note(
-                findings::Kind::Environment,
-                &self.path,
-                "file not found, but a service requires it",
-            );
-        }
-        for path in paths {
-            match root.read(&path) {
-                Ok(text) => variables.extend(&parse_file(&text)),
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                    if !self.optional {
-                        findings.note(
-                            findings::Kind::Environment,
-                            &path,
-                            "file not found, but a service requires it",
-                        );
+    /// Returns the files that exist, relative to the root, sorted. Each component of the path can
+    /// be a pattern (`glob(7)`).
+    pub fn paths(&self, root: &Root) -> Vec<Vec<u8>> {
+        let mut paths = vec![Vec::new()];
+        for component in self.path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()) {
+            let is_literal = glob::is_literal(component) && !component.contains(&b'\\');
+            let pattern = Glob::new(component, Dialect::Fnmatch);
+            let mut next = Vec::new();
+            for directory in paths {
+                if is_literal {
+                    next.push(tree::join(&directory, component));
+                    continue;
+                }
+                for name in root.list(&directory).unwrap_or_default() {
+                    // A wildcard does not match a leading dot (glob(7)).
+                    if pattern.matches(&name) && (component[0] == b'.' || name[0] != b'.') {
+                        next.push(tree::join(&directory, &name));
                     }
                 }
-                Err(cause) => {
-                    findings.loss(
-                        findings::Kind::Unreadable,
-                        &path,
-                        format!("cannot read the environment of a service: {cause}"),
-                    );
-                }
             }
+            paths = next;
         }
-        variables
+        paths.retain(|path| root.stat(path).is_ok());
+        paths.sort();
+        paths
     }
+}
+
+/// Reads an environment file as systemd's service manager does.
+///
+/// A value with a control character other than tab and newline is not set (`env_value_is_valid`).
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or if a name or a value in it is not UTF-8. Then
+/// systemd uses no variable of the file (`load_env_file`).
+pub fn read(root: &Root, path: &[u8]) -> io::Result<Variables> {
+    let text = root.read(path)?;
+    let mut reader = FileReader::new(&text);
+    reader.read();
+    if !reader.is_text {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a name or a value is not UTF-8"));
+    }
+    let is_valid =
+        |value: &[u8]| !value.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n'));
+    reader.variables.0.retain(|(_, value)| is_valid(value));
+    Ok(reader.variables)
 }
 
 /// Parses an environment file. Specifiers and variables are not expanded.
@@ -159,29 +159,44 @@ impl EnvironmentFile {
 /// The rules are those of systemd's parser (`env-file.c`):
 /// - Quotes are special at the start of a value and after a closing quote.
 /// - Within double quotes, a backslash escapes only `"`, `\`, `` ` ``, `$` and newline.
-/// - A backslash at the end of a comment continues the comment.
+/// - A backslash at the end of a comment continues the comment. Since version 254 it does not.
 pub fn parse_file(text: &[u8]) -> Variables {
-    let mut reader = FileReader { variables: Variables::default(), rest: text };
-    while let Some(&first) = reader.rest.first() {
-        match first {
-            b'#' | b';' => reader.skip_comment(),
-            byte if byte.is_ascii_whitespace() => reader.rest = &reader.rest[1..],
-            _ => reader.take_assignment(),
-        }
-    }
+    let mut reader = FileReader::new(text);
+    reader.read();
     reader.variables
 }
 
 struct FileReader<'a> {
     variables: Variables,
     rest: &'a [u8],
+    /// Whether all names and values are UTF-8.
+    is_text: bool,
+}
+
+/// Returns whether the byte is white space in systemd's parser, which has no form feed.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 fn is_newline(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-impl FileReader<'_> {
+impl<'a> FileReader<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        FileReader { variables: Variables::default(), rest: text, is_text: true }
+    }
+
+    fn read(&mut self) {
+        while let Some(&first) = self.rest.first() {
+            match first {
+                b'#' | b';' => self.skip_comment(),
+                byte if is_space(byte) => self.rest = &self.rest[1..],
+                _ => self.take_assignment(),
+            }
+        }
+    }
+
     fn next(&mut self) -> Option<u8> {
         let (&first, tail) = self.rest.split_first()?;
         self.rest = tail;
@@ -199,13 +214,16 @@ impl FileReader<'_> {
     }
 
     fn take_assignment(&mut self) {
-        let end = self.rest.iter().position(|&byte| byte == b'=' || is_newline(byte));
-        let end = end.unwrap_or(self.rest.len());
-        let name = self.rest[..end].trim_ascii().to_vec();
+        // A name that starts with `=` is invalid, but its value can have several lines.
+        let end = self.rest[1..].iter().position(|&byte| byte == b'=' || is_newline(byte));
+        let end = end.map_or(self.rest.len(), |end| end + 1);
+        let length = self.rest[..end].iter().rposition(|&byte| !is_space(byte)).map_or(0, |last| last + 1);
+        let name = self.rest[..length].to_vec();
         let has_value = self.rest.get(end) == Some(&b'=');
         self.rest = self.rest.get(end + 1..).unwrap_or_default();
         if has_value {
             let value = self.take_value();
+            self.is_text &= std::str::from_utf8(&name).is_ok() && std::str::from_utf8(&value).is_ok();
             if is_name(&name) {
                 self.variables.set(&name, &value);
             }
@@ -220,7 +238,7 @@ impl FileReader<'_> {
                 byte if is_newline(byte) => return value,
                 b'\'' => self.take_single(&mut value),
                 b'"' => self.take_double(&mut value),
-                byte if byte.is_ascii_whitespace() => {}
+                byte if is_space(byte) => {}
                 _ => {
                     self.take_plain(byte, &mut value);
                     return value;
@@ -260,7 +278,7 @@ impl FileReader<'_> {
                 kept = value.len();
             } else {
                 value.push(current);
-                if !current.is_ascii_whitespace() {
+                if !is_space(current) {
                     kept = value.len();
                 }
             }

@@ -48,6 +48,8 @@ pub use specifiers::Host;
 #[cfg(test)]
 mod enabled_tests;
 #[cfg(test)]
+pub(crate) mod environment_tests;
+#[cfg(test)]
 mod exec_tests;
 #[cfg(test)]
 mod load_tests;

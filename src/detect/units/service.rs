@@ -101,12 +101,20 @@ pub struct ServiceUnit {
     pub restart: Restart,
     /// `RestartSec=`.
     pub restart_sec: Option<TimeSpan>,
+    /// `TimeoutStartSec=`; 0 means infinity in systemd.
+    pub timeout_start: Option<TimeSpan>,
     /// `TimeoutStopSec=`; 0 means infinity in systemd.
     pub timeout_stop: Option<TimeSpan>,
     /// `KillSignal=`: `SIGTERM`, `SIGRTMIN+3`, or a number.
     pub kill_signal: String,
     /// `KillMode=`.
     pub kill_mode: KillMode,
+    /// Whether the processes also get SIGHUP (`SendSIGHUP=`).
+    pub send_sighup: bool,
+    /// Whether the processes get SIGKILL after the timeout (`SendSIGKILL=`).
+    pub send_sigkill: bool,
+    /// Whether systemd guesses the main process without a PID file (`GuessMainPID=`).
+    pub guess_main_pid: bool,
     /// `Sockets=`.
     pub sockets: Vec<Vec<u8>>,
     /// Execution settings.
@@ -154,7 +162,14 @@ impl ServiceUnit {
             (false, Some(_)) => Type::Dbus,
             (false, None) => Type::Simple,
         };
-        let timeout = section.span("TimeoutStopSec").or_else(|| section.span("TimeoutSec"));
+        let mut timeout = |key| {
+            let span = section.span(key).or_else(|| section.span("TimeoutSec"));
+            span.map(|span| match span {
+                TimeSpan::Finite(span) if span.is_zero() => TimeSpan::Infinite,
+                span => span,
+            })
+        };
+        let (timeout_start, timeout_stop) = (timeout("TimeoutStartSec"), timeout("TimeoutStopSec"));
         let service = ServiceUnit {
             name: loaded.name.clone(),
             description,
@@ -172,13 +187,14 @@ impl ServiceUnit {
             remain_after_exit: section.flag("RemainAfterExit").unwrap_or(false),
             restart: section.parsed("Restart", Restart::parse).unwrap_or(Restart::No),
             restart_sec: section.span("RestartSec"),
-            timeout_stop: timeout.map(|span| match span {
-                TimeSpan::Finite(span) if span.is_zero() => TimeSpan::Infinite,
-                span => span,
-            }),
+            timeout_start,
+            timeout_stop,
             kill_signal: section.parsed("KillSignal", signal).unwrap_or_else(|| "SIGTERM".to_owned()),
             kill_mode: section.parsed("KillMode", KillMode::parse).unwrap_or(KillMode::ControlGroup),
             sockets: section.unit_names("Sockets"),
+            send_sighup: section.flag("SendSIGHUP").unwrap_or(false),
+            send_sigkill: section.flag("SendSIGKILL").unwrap_or(true),
+            guess_main_pid: section.flag("GuessMainPID").unwrap_or(true),
             settings,
             relations,
         };

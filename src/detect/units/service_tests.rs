@@ -168,13 +168,11 @@ fn environment_assignments_and_unset_are_applied() {
     assert_eq!((variables.get(b"A"), variables.get(b"B")), (None, Some(&b"$A"[..])));
     let files = [("etc/d/2.env", "X=2"), ("etc/d/1.env", "X=1\nY=1"), ("etc/d/3.txt", "X=3")];
     let machine = TestRoot::new(&files);
-    let mut findings = Findings::default();
-    let mut load =
-        |index: usize| service.settings.environment_files[index].load(&machine.root, &mut findings);
-    assert!(load(0).is_empty());
-    assert_eq!(load(1).get(b"X"), Some(&b"2"[..]));
-    EnvironmentFile::parse(b"/etc/none").unwrap().load(&machine.root, &mut findings);
-    assert_eq!(texts(&findings), ["none: file not found, but a service requires it"]);
+    let paths = |index: usize| shown(service.settings.environment_files[index].paths(&machine.root));
+    assert_eq!(paths(0), Vec::<String>::new());
+    assert_eq!(paths(1), ["etc/d/1.env", "etc/d/2.env"]);
+    let file = EnvironmentFile::parse(b"/e?c/*/3.t[wx]t").unwrap();
+    assert_eq!(shown(file.paths(&machine.root)), ["etc/d/3.txt"]);
 }
 
 #[test]
@@ -191,6 +189,8 @@ fn parse_file_quotes_follow_systemd_rules() {
         (b"A=\n1B=x\nexport C=1\n=x\n", &["A="]),
         (b"A=\xff\nA=2\r\n", &["A=2"]),
         (b"A=\"open", &["A=open"]),
+        (b"='A=1\nB=2\n", &["B=2"]),
+        (b"A=x\x0c\nB\x0c=1\n", &["A=x\\x0c"]),
     ];
     for (text, expected) in cases {
         let variables = environment::parse_file(text);
