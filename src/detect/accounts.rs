@@ -69,9 +69,11 @@ impl Accounts {
         self.users.get(name).or_else(by_number)
     }
 
-    /// Returns the GID of the group with this name or GID.
+    /// Returns the GID of the group with this name or GID. 65535 and 4294967295 mean "no group"
+    /// (systemd's user-util.c).
     pub fn group(&self, name: &[u8]) -> Option<u32> {
-        self.groups.get(name).map(|(gid, _)| *gid).or_else(|| number(name))
+        let by_number = || number(name).filter(|gid| *gid != u32::from(u16::MAX) && *gid != u32::MAX);
+        self.groups.get(name).map(|(gid, _)| *gid).or_else(by_number)
     }
 
     /// Returns the GIDs of the groups that list this user as a member.

@@ -10,6 +10,7 @@ use super::survey::{Candidate, Survey};
 use super::without_container::{self, CONTAINER_CLIENTS};
 use crate::detect::name_resolution::HostEntry;
 use crate::detect::sockets::UnixName;
+use crate::detect::units::directives::Treatment;
 use crate::detect::units::exec::{Word, line_runs};
 use crate::detect::units::service::Type;
 use crate::detect::{Inventory, RuntimeState};
@@ -61,6 +62,7 @@ pub(super) fn issues(
     let mut issues = Issues(Vec::new());
     let addresses = MachineAddresses::of(inventory, service_files);
     for (draft, service) in drafts.iter().zip(services) {
+        issues.units(draft);
         issues.commands(draft, service_files);
         issues.scripts(draft);
         issues.manager(draft, inventory);
@@ -134,8 +136,8 @@ impl Issues {
         self.0.push(CompatibilityIssue { severity, service: service.cloned(), kind, evidence, advice });
     }
 
-    /// Reports changed start steps, missing executables and commands that change kernel state.
-    fn commands(&mut self, draft: &Draft<'_>, service_files: &ServiceFiles<'_>) {
+    /// Reports conditions, directives, accounts and environment files of the units.
+    fn units(&mut self, draft: &Draft<'_>) {
         let name = Some(&draft.name);
         for setting in &draft.run.unknown_accounts {
             self.add(
@@ -148,6 +150,55 @@ impl Issues {
                 "set UID and GID with USER in services/NAME/Dockerfile; `id NAME` on the machine prints them",
             );
         }
+        for owner in &draft.preparation.unknown_owners {
+            let evidence = format!("{owner}: in no account file, so the directory belongs to ID 65534");
+            let advice = "set the owner in services/NAME/prepare; `ls -n` on the machine prints it";
+            self.add(IssueSeverity::Blocker, name, IssueKind::UnknownAccount, evidence, advice);
+        }
+        let candidate = draft.candidate;
+        for directive in &candidate.directives {
+            let severity = match directive.treatment {
+                Treatment::Blocker => IssueSeverity::Blocker,
+                Treatment::Warning => IssueSeverity::Warning,
+                Treatment::Info | Treatment::Translated | Treatment::Harmless => IssueSeverity::Info,
+            };
+            let evidence = match directive.is_known {
+                true => format!("its unit sets {}", directive.name),
+                false => format!("its unit sets {}, which is unknown", directive.name),
+            };
+            self.add(severity, name, IssueKind::Directive, evidence, directive.advice);
+        }
+        for (path, cause) in &draft.run.unusable_files {
+            let evidence = format!("its unit reads variables from {}: {cause}", escape::escape(path));
+            let advice =
+                "set the variables in the container: the service did not start on the machine either";
+            self.add(IssueSeverity::Blocker, name, IssueKind::EnvironmentFile, evidence, advice);
+        }
+        // A running service shows that its conditions were met.
+        if !candidate.processes.is_empty() {
+            return;
+        }
+        let advice = "check on the machine whether the unit starts: its files do not decide it";
+        for condition in &candidate.conditions.undecided {
+            let evidence = format!("the machine starts it only if {condition} is met");
+            self.add(IssueSeverity::Warning, name, IssueKind::Condition, evidence, advice);
+        }
+        if let Some(unmet) = &candidate.conditions.unmet {
+            let evidence = format!("the machine does not start it: {unmet} is not met");
+            let advice = "remove it from --services if it is not needed";
+            self.add(IssueSeverity::Warning, name, IssueKind::Condition, evidence, advice);
+        }
+        for exec in candidate.service.iter().flat_map(|service| &service.exec_condition) {
+            let program = escape::escape(&exec.program);
+            let evidence = format!("the machine starts it only if ExecCondition={program} succeeds");
+            let advice = "check that the container starts: it runs the command, and exits with 0 if it fails";
+            self.add(IssueSeverity::Warning, name, IssueKind::Condition, evidence, advice);
+        }
+    }
+
+    /// Reports changed start steps, missing executables and commands that change kernel state.
+    fn commands(&mut self, draft: &Draft<'_>, service_files: &ServiceFiles<'_>) {
+        let name = Some(&draft.name);
         for note in &draft.run.notes {
             self.add(
                 IssueSeverity::Info,

@@ -1,12 +1,16 @@
 //! Finds a service's data directories and the paths to create before it starts.
 
-use super::draft::Draft;
+use super::command::Run;
 use super::listening::canonical;
+use super::model::User;
 use super::script::Preparation;
 use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
+use super::users;
 use crate::detect::process::{OpenFile, Target};
 use crate::detect::units::exec_settings::DirectoryKind;
+use crate::detect::units::tmpfiles::Line;
+use crate::model::escape;
 use crate::model::tree::{self, Kind};
 use crate::pkg::PackageId;
 use crate::system::root::Root;
@@ -209,15 +213,18 @@ pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], service_files: &Servi
 /// Returns the paths to create before a service starts: directories of `/run`, links from log
 /// files to the output.
 pub(super) fn preparation(
-    draft: &Draft<'_>,
+    candidate: &Candidate<'_>,
+    run: &Run,
     survey: &Survey<'_>,
     root: &Root,
     is_live: bool,
     logs: bool,
 ) -> Preparation {
     let mut directories: BTreeMap<Vec<u8>, (u16, u32, u32)> = BTreeMap::new();
-    let candidate = draft.candidate;
-    let (uid, gid) = draft.run.user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
+    let mut unknown_owners = BTreeSet::new();
+    // A container that starts as root changes to the service's user later.
+    let user = run.user.as_ref().or(run.script.run_as.as_ref());
+    let (uid, gid) = user.map_or((0, 0), |user| (user.uid, user.gid));
     if let Some(service) = &candidate.service {
         for directory in service
             .settings
@@ -239,9 +246,10 @@ pub(super) fn preparation(
     }
     let uids = uids(candidate);
     let names = [candidate.stem(), candidate.program().unwrap_or_default()];
-    for (path, mode, uid, gid) in tmpfiles_directories(survey)
-        .into_iter()
-        .chain(is_live.then(|| run_directories(root)).into_iter().flatten())
+    let live = is_live.then(|| run_directories(root)).into_iter().flatten();
+    let live = live.map(|(path, mode, uid, gid)| (path, mode, uid, gid, None));
+    for (path, mode, uid, gid, unknown) in
+        tmpfiles_directories(candidate, user, survey).into_iter().chain(live)
     {
         let below = path.strip_prefix(b"/run/").unwrap_or_default();
         let top = below.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -257,13 +265,14 @@ pub(super) fn preparation(
             && !is_system_directory
             && (is_named || is_open || is_owner || is_lock || top == b"lock")
         {
+            unknown_owners.extend(unknown.filter(|_| !directories.contains_key(&path)));
             directories.entry(path).or_insert((mode, uid, gid));
         }
     }
     let logs = if logs { log_files(candidate) } else { Vec::new() };
     let directories =
         directories.into_iter().map(|(path, (mode, uid, gid))| (path, mode, uid, gid)).collect();
-    Preparation { directories, logs }
+    Preparation { directories, logs, unknown_owners }
 }
 
 /// Returns the log files to link to the output, and whether each is for errors.
@@ -293,20 +302,41 @@ fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
         .collect()
 }
 
-/// Returns the directories below `/run` that `tmpfiles.d` creates.
-fn tmpfiles_directories(survey: &Survey<'_>) -> Vec<(Vec<u8>, u16, u32, u32)> {
+/// Returns the directories below `/run` that `tmpfiles.d` creates: path, mode, UID, GID, and the
+/// setting whose account is in no account file.
+///
+/// Such an account is the service's own if its unit names it. Otherwise the overflow UID is used.
+fn tmpfiles_directories(
+    candidate: &Candidate<'_>,
+    user: Option<&User>,
+    survey: &Survey<'_>,
+) -> Vec<(Vec<u8>, u16, u32, u32, Option<String>)> {
+    let settings = candidate.service.as_ref().map(|service| &service.settings);
+    let own_user = settings.and_then(|settings| settings.user.as_deref());
+    let own_group = settings.and_then(|settings| settings.group.as_deref()).or(own_user);
+    let (own_uid, own_gid) = (user.map(|user| user.uid), user.map(|user| user.gid));
     let lines = survey.tmpfiles.iter().filter(|(_, line)| matches!(line.kind, b'd' | b'D'));
-    lines
-        .filter_map(|(_, line)| {
-            let path = canonical(&line.path);
-            let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
-            let uid =
-                line.user.as_deref().and_then(|name| survey.accounts.user(name)).map_or(0, |user| user.uid);
-            let gid = line.group.as_deref().and_then(|name| survey.accounts.group(name)).unwrap_or(0);
-            let mode = line.mode.map_or(0o755, |mode| mode.bits);
-            path.starts_with(b"/run/").then_some((path, mode, uid, gid))
-        })
-        .collect()
+    let directory = |(file, line): &(Vec<u8>, Line)| {
+        let path = canonical(&line.path);
+        let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
+        let mut unknown = None;
+        let mut owner = |name: Option<&[u8]>, known: &dyn Fn(&[u8]) -> Option<u32>, own: Option<u32>| {
+            // The prefix limits the owner to new directories (tmpfiles.d(5)).
+            let Some(name) = name.map(|name| name.strip_prefix(b":").unwrap_or(name)) else { return 0 };
+            known(name).or(own.filter(|_| Some(name) == own_user || Some(name) == own_group)).unwrap_or_else(
+                || {
+                    let (file, name) = (escape::display(file), escape::escape(name));
+                    unknown = Some(format!("{} of {} in {file}", name, escape::escape(&path)));
+                    users::OVERFLOW
+                },
+            )
+        };
+        let uid = owner(line.user.as_deref(), &|name| users::uid(name, survey), own_uid);
+        let gid = owner(line.group.as_deref(), &|name| survey.accounts.group(name), own_gid);
+        let mode = line.mode.map_or(0o755, |mode| mode.bits);
+        path.starts_with(b"/run/").then_some((path, mode, uid, gid, unknown))
+    };
+    lines.filter_map(directory).collect()
 }
 
 /// Returns the current directories in `/run`, two levels deep.

@@ -44,7 +44,7 @@ pub(super) fn decide(
     }
     let mut services: Vec<Service> = drafts
         .iter()
-        .map(|draft| service(draft, survey, live, &service_files, &workload.secret_files, &links))
+        .map(|draft| service(draft, live, &service_files, &workload.secret_files, &links))
         .collect();
     workload.volumes = volumes::volumes(&drafts, &mut services, &service_files, live_data, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
@@ -83,7 +83,10 @@ fn drafts<'a>(
         let name = name.make_unique(|name| drafts.iter().any(|draft| draft.name == *name));
         let listening = listening::of(candidate, live);
         let texts = texts(candidate, &run, service_files);
-        drafts.push(Draft { name, candidate, run, listening, texts });
+        let logs = run.daemon.is_some_and(|daemon| daemon.logs_to_output);
+        let root = service_files.root;
+        let preparation = data::preparation(candidate, &run, survey, root, live.is_some(), logs);
+        drafts.push(Draft { name, candidate, run, listening, texts, preparation });
     }
     // Services of a workload are sorted by name, so that the order of units has no effect.
     drafts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -226,7 +229,6 @@ fn regenerate(drafts: &mut [Draft<'_>], service_files: &ServiceFiles<'_>, links:
 
 fn service(
     draft: &Draft<'_>,
-    survey: &Survey<'_>,
     live: Option<&RuntimeState>,
     service_files: &ServiceFiles<'_>,
     secret_files: &[SecretFile],
@@ -235,7 +237,6 @@ fn service(
     let (candidate, run) = (draft.candidate, &draft.run);
     let unit = candidate.service.as_ref();
     let settings = unit.map(|unit| &unit.settings);
-    let logs = run.daemon.is_some_and(|daemon| daemon.logs_to_output);
     // In a container, /proc/meminfo shows the host's memory. The cgroup limit can be smaller.
     let memory =
         live.map(|live| live.hardware.limits.memory.unwrap_or(u64::MAX).min(live.hardware.memory.total));
@@ -250,7 +251,7 @@ fn service(
             .map(escape::escape)
             .unwrap_or_default(),
         command: run.command(),
-        prepare: data::preparation(draft, survey, service_files.root, live.is_some(), logs).render(),
+        prepare: draft.preparation.render(),
         user: run.user.clone(),
         working_directory: run.directory.clone(),
         environment: run.environment.clone(),
@@ -274,7 +275,7 @@ fn service(
         oom_score_adj: settings
             .and_then(|settings| settings.oom_score_adjust)
             .map(|score| score.clamp(-1000, 1000) as i16),
-        privileges: privileges::of(candidate, run.user.is_some()),
+        privileges: privileges::of(candidate, run.user.as_ref().is_some_and(|user| user.uid != 0)),
         memory: settings
             .and_then(|settings| privileges::absolute(settings.memory_max.as_ref(), memory))
             .or(memory),

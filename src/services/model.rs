@@ -414,16 +414,22 @@ pub enum IssueKind {
     At,
     /// The service has capabilities that containers do not have.
     Capability,
+    /// A condition decides whether the machine starts the service.
+    Condition,
     /// The machine runs containers itself.
     Containers,
     /// Jobs of cron(8) run in one container.
     Cron,
     /// The service uses a device.
     Device,
+    /// The unit has a directive that containers do not have.
+    Directive,
     /// The service uses a display.
     Display,
     /// The service opens further ports while it runs.
     DynamicPorts,
+    /// A required environment file cannot be used.
+    EnvironmentFile,
     /// A configuration file names a network card's hardware address.
     HardwareAddress,
     /// The machine's kernel is older than 3.8.

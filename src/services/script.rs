@@ -7,7 +7,7 @@ use super::model::{User, Variable};
 use crate::detect::units::exec::{Piece, Word};
 use crate::detect::units::service::KillMode;
 use crate::model::escape;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A command that the script waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -406,6 +406,8 @@ pub(super) struct Preparation {
     pub(super) directories: Vec<(Vec<u8>, u16, u32, u32)>,
     /// Log files to link to the container's output: path, and whether to standard error.
     pub(super) logs: Vec<(Vec<u8>, bool)>,
+    /// Accounts of directories that no account file has, with directory and file, escaped.
+    pub(super) unknown_owners: BTreeSet<String>,
 }
 
 impl Preparation {

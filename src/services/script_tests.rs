@@ -388,6 +388,7 @@ fn preparation_creates_directories_and_log_links() {
     let preparation = Preparation {
         directories: vec![(path.as_os_str().as_bytes().to_vec(), 0o2770, 0, 0)],
         logs: vec![(log.as_os_str().as_bytes().to_vec(), true)],
+        ..Preparation::default()
     };
     let text = preparation.render().unwrap();
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";

@@ -4,12 +4,14 @@ use super::model::{Name, SkippedService};
 use super::{system_units, without_container};
 use crate::detect::accounts::Accounts;
 use crate::detect::process::Process;
+use crate::detect::units::conditions::Conditions;
 use crate::detect::units::cron::{self, Cron};
+use crate::detect::units::directives::Directive;
 use crate::detect::units::socket::SocketUnit;
 use crate::detect::units::timer::TimerUnit;
 use crate::detect::units::tmpfiles::{self, Line};
 use crate::detect::units::{
-    Enabled, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
+    Enabled, Exec, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
 };
 use crate::detect::{RuntimeState, cgroup};
 use crate::error::{Code, Error, Result};
@@ -59,6 +61,10 @@ pub struct Candidate<'a> {
     pub sockets: Vec<SocketUnit>,
     /// Timer that starts the service.
     pub timer: Option<TimerUnit>,
+    /// Conditions of the unit, and of the socket or timer that starts it.
+    pub conditions: Conditions,
+    /// Directives of these units that containers do not have.
+    pub directives: BTreeSet<Directive>,
 }
 
 /// All services, jobs and accounts of the machine.
@@ -177,6 +183,8 @@ impl<'a> Surveyor<'a, '_> {
         if let Some(loaded) = self.units.load(name, findings).filter(|loaded| loaded.path.is_some()) {
             candidate.service = Some(ServiceUnit::new(&loaded, &self.host, findings));
             candidate.sources = sources(&loaded);
+            candidate.conditions = Conditions::of(&loaded, self.root, &self.host);
+            candidate.directives = Directive::reported(&loaded);
         } else {
             findings.note(
                 findings::Kind::Unit,
@@ -196,6 +204,11 @@ impl<'a> Surveyor<'a, '_> {
                 self.skip(&socket.name, reason);
                 continue;
             }
+            let conditions = Conditions::of(loaded, self.root, &self.host);
+            if let Some(unmet) = &conditions.unmet {
+                self.skip(&socket.name, &not_started(unmet));
+                continue;
+            }
             let service = match names::template(&socket.service).is_some() || socket.accept {
                 // With Accept=yes, each connection is an instance (systemd.socket(5)). All of
                 // them are one service.
@@ -208,7 +221,7 @@ impl<'a> Surveyor<'a, '_> {
                 self.found.retain(|unit, _| !unit.starts_with(&prefix));
             }
             let mut candidate = self.found.remove(&service).unwrap_or_else(|| self.load(&service, findings));
-            candidate.sources.extend(sources(loaded));
+            candidate.add(loaded, conditions);
             if socket.accept {
                 candidate.unit = names::with_type(names::prefix(&socket.service), "service");
             }
@@ -227,9 +240,14 @@ impl<'a> Surveyor<'a, '_> {
                 self.skip(&timer.name, reason);
                 continue;
             }
+            let conditions = Conditions::of(loaded, self.root, &self.host);
+            if let Some(unmet) = &conditions.unmet {
+                self.skip(&timer.name, &not_started(unmet));
+                continue;
+            }
             let service = self.units.resolve(&timer.unit);
             let mut candidate = self.found.remove(&service).unwrap_or_else(|| self.load(&service, findings));
-            candidate.sources.extend(sources(loaded));
+            candidate.add(loaded, conditions);
             candidate.timer = Some(timer);
             self.found.insert(service, candidate);
         }
@@ -380,7 +398,7 @@ impl<'a> Surveyor<'a, '_> {
     /// Separates services that become containers from those that do not.
     fn finish(mut self) -> Survey<'a> {
         for (unit, candidate) in std::mem::take(&mut self.found) {
-            match self.skip_reason(&unit, &candidate) {
+            match self.skip_reason(&unit, &candidate).or_else(|| self.condition_reason(&candidate)) {
                 Some(reason) => {
                     self.skip(&unit, &reason);
                     self.survey.system_services.push(candidate);
@@ -413,6 +431,19 @@ impl<'a> Surveyor<'a, '_> {
         }
     }
 
+    /// Returns the condition because of which a boot does not start the service. A running service
+    /// shows that its conditions were met, and `--services` selects a service in spite of them.
+    fn condition_reason(&self, candidate: &Candidate<'_>) -> Option<String> {
+        if !candidate.processes.is_empty() || self.is_named(&candidate.unit) {
+            return None;
+        }
+        let is_false = |exec: &&Exec| crate::model::tree::file_name(&exec.program) == b"false";
+        let commands = candidate.service.iter().flat_map(|service| &service.exec_condition);
+        let command = commands.into_iter().find(is_false);
+        let command = command.map(|exec| format!("ExecCondition={}", escape::escape(&exec.program)));
+        candidate.conditions.unmet.clone().or(command).map(|unmet| not_started(&unmet))
+    }
+
     /// Returns whether `--services` selects the unit.
     fn is_named(&self, unit: &[u8]) -> bool {
         let Selection::Named(names) = self.selection else { return false };
@@ -435,7 +466,16 @@ impl<'a> Candidate<'a> {
             processes: Vec::new(),
             sockets: Vec::new(),
             timer: None,
+            conditions: Conditions::default(),
+            directives: BTreeSet::new(),
         }
+    }
+
+    /// Adds the files, conditions and directives of a unit that starts the service.
+    fn add(&mut self, loaded: &Loaded, conditions: Conditions) {
+        self.sources.extend(sources(loaded));
+        self.conditions.undecided.extend(conditions.undecided);
+        self.directives.extend(Directive::reported(loaded));
     }
 
     fn other(unit: &[u8], other: OtherService) -> Self {
@@ -477,6 +517,11 @@ fn retain_local(jobs: &mut Cron, root: &Root, catalog: &Catalog) {
         files.into_iter().filter(|file| catalog.is_unchanged(root, file)).collect();
     jobs.jobs.retain(|job| !unchanged.contains(&job.file));
     jobs.anacrontab.take_if(|file| catalog.is_unchanged(root, file));
+}
+
+/// Returns the reason for skipping a unit with a condition that is not met.
+fn not_started(condition: &str) -> String {
+    format!("a boot does not start it: {condition} is not met")
 }
 
 /// Returns the enabled units of a type.

@@ -9,11 +9,11 @@ use crate::system::root::Root;
 use std::collections::BTreeSet;
 
 /// UID and GID without permissions, which the kernel uses for IDs that it cannot map.
-const OVERFLOW: u32 = 65534;
+pub(super) const OVERFLOW: u32 = 65534;
 
 /// Result of resolving a service's user and groups.
 pub(super) struct Identity<'a> {
-    /// User of the service; `None` if it starts as root.
+    /// User of the service; `None` if it starts as root in root's group.
     pub(super) user: Option<User>,
     /// Account of the user, if an account file has it.
     pub(super) account: Option<&'a Account>,
@@ -65,14 +65,18 @@ pub(super) fn resolve<'a>(
         // user later. Only a daemon that refuses root must start as its user.
         (None, None) => {
             let is_managed = candidate.service.is_some() || candidate.other.is_some();
-            let user = process.filter(|_| refuses_root || !is_managed);
-            return Identity { user, account, unknown };
+            match process.filter(|_| refuses_root || !is_managed) {
+                Some(user) => return Identity { user: Some(user), account, unknown },
+                None => User { uid: 0, gid: 0, groups: BTreeSet::new() },
+            }
         }
     };
     if let Some(settings) = settings {
         add_groups(&mut user, settings, survey, &mut unknown);
     }
-    Identity { user: Some(user).filter(|user| user.uid != 0), account, unknown }
+    // Root with a group of its own is not the engine's default user (Group= without User=).
+    let is_default = user.uid == 0 && user.gid == 0;
+    Identity { user: Some(user).filter(|_| !is_default), account, unknown }
 }
 
 /// Sets the groups of the unit.
@@ -83,7 +87,11 @@ fn add_groups(user: &mut User, settings: &ExecSettings, survey: &Survey<'_>, unk
                 user.groups.insert(user.gid);
                 user.gid = gid;
             }
-            None => unknown.push(format!("Group={}", escape::escape(name))),
+            None => {
+                unknown.push(format!("Group={}", escape::escape(name)));
+                // Root's group is no substitute for another one.
+                user.gid = if user.gid == 0 { OVERFLOW } else { user.gid };
+            }
         }
     }
     for name in &settings.supplementary_groups {
@@ -106,6 +114,11 @@ fn state_owner(settings: &ExecSettings, root: &Root) -> Option<User> {
 
 fn overflow_user() -> User {
     User { uid: OVERFLOW, gid: OVERFLOW, groups: BTreeSet::new() }
+}
+
+/// Returns the UID of a user name or a number.
+pub(super) fn uid(name: &[u8], survey: &Survey<'_>) -> Option<u32> {
+    survey.accounts.user(name).map(|account| account.uid).or_else(|| number(name))
 }
 
 /// Parses a UID. 65535 and 4294967295 mean "no user" (systemd's user-util.c).

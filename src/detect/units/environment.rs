@@ -2,10 +2,9 @@
 //!
 //! Values can be secret. Only [`Variables::get`] and [`Variables::iter`] return them.
 
+use super::patterns;
 use super::specifiers::Specifiers;
 use super::words::{self, Unbalanced};
-use crate::glob::{self, Dialect, Glob};
-use crate::model::tree;
 use crate::system::root::Root;
 use std::{fmt, io};
 
@@ -109,28 +108,7 @@ impl EnvironmentFile {
     /// Returns the files that exist, relative to the root, sorted. Each component of the path can
     /// be a pattern (`glob(7)`).
     pub fn paths(&self, root: &Root) -> Vec<Vec<u8>> {
-        let mut paths = vec![Vec::new()];
-        for component in self.path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()) {
-            let is_literal = glob::is_literal(component) && !component.contains(&b'\\');
-            let pattern = Glob::new(component, Dialect::Fnmatch);
-            let mut next = Vec::new();
-            for directory in paths {
-                if is_literal {
-                    next.push(tree::join(&directory, component));
-                    continue;
-                }
-                for name in root.list(&directory).unwrap_or_default() {
-                    // A wildcard does not match a leading dot (glob(7)).
-                    if pattern.matches(&name) && (component[0] == b'.' || name[0] != b'.') {
-                        next.push(tree::join(&directory, &name));
-                    }
-                }
-            }
-            paths = next;
-        }
-        paths.retain(|path| root.stat(path).is_ok());
-        paths.sort();
-        paths
+        patterns::matching(root, &self.path)
     }
 }
 

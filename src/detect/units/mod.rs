@@ -15,7 +15,9 @@
 pub mod exec_settings;
 
 pub mod amount;
+pub mod conditions;
 pub mod cron;
+pub mod directives;
 pub mod enabled;
 pub mod environment;
 pub mod exec;
@@ -24,6 +26,7 @@ pub mod names;
 pub mod other;
 pub mod parse;
 pub mod path;
+mod patterns;
 mod section;
 pub mod service;
 pub mod socket;

@@ -92,6 +92,12 @@ impl Unit {
         self.last(section, key).and_then(boolean)
     }
 
+    /// Returns the assignments of a section in order, including empty ones.
+    pub fn assignments(&self, section: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let assignments = self.sections.get(section.as_bytes()).map(Vec::as_slice).unwrap_or_default();
+        assignments.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
     /// Returns section and key of each assignment.
     pub fn keys(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let sections = self.sections.iter();
