@@ -109,7 +109,7 @@ fn convert_enabled_units_become_containers() {
     );
     let abacus = text(&place, "services/abacus/entry");
     assert!(
-        abacus.contains("\n/etc/init.d/abacus start\n") && abacus.contains("find() { any; }"),
+        abacus.contains("\n/etc/init.d/abacus start\n") && abacus.contains("v2d_find() { v2d_any; }"),
         "{abacus}"
     );
     let shop = service(&plan, "shop");

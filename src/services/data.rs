@@ -302,15 +302,17 @@ fn log_files(candidate: &Candidate<'_>) -> Vec<(Vec<u8>, bool)> {
         .collect()
 }
 
-/// Returns the directories below `/run` that `tmpfiles.d` creates: path, mode, UID, GID, and the
-/// setting whose account is in no account file.
+/// A directory: path, mode, UID, GID, and the setting whose account is in no account file.
+type Directory = (Vec<u8>, u16, u32, u32, Option<String>);
+
+/// Returns the directories below `/run` that `tmpfiles.d` creates.
 ///
 /// Such an account is the service's own if its unit names it. Otherwise the overflow UID is used.
 fn tmpfiles_directories(
     candidate: &Candidate<'_>,
     user: Option<&User>,
     survey: &Survey<'_>,
-) -> Vec<(Vec<u8>, u16, u32, u32, Option<String>)> {
+) -> Vec<Directory> {
     let settings = candidate.service.as_ref().map(|service| &service.settings);
     let own_user = settings.and_then(|settings| settings.user.as_deref());
     let own_group = settings.and_then(|settings| settings.group.as_deref()).or(own_user);

@@ -285,7 +285,7 @@ impl Script {
                 self.control_functions(control, text);
                 find_function(main_process, text);
                 self.step(start, text);
-                text.extend(b"watch\n");
+                text.extend(b"v2d_watch\n");
             }
             Main::Child { words, control } => {
                 self.control_functions(control, text);
@@ -294,7 +294,7 @@ impl Script {
                 text.extend(b"v2d_env='env --default-signal=INT,QUIT'\n");
                 text.extend(b"$v2d_env true 2>/dev/null || v2d_env=\n");
                 line(text, &[b"$v2d_env ", &self.user_prefix(), &command(words), b" &"]);
-                text.extend(b"pid=$!\nwatch_child\n");
+                text.extend(b"pid=$!\nv2d_watch_child\n");
             }
             Main::Calendar { times, run } => {
                 self.run_function(run, text);
@@ -385,17 +385,17 @@ while :; do
 done
 "#;
 
-/// Appends the shell function `find`, which sets `pid` to the main process.
+/// Appends the shell function `v2d_find`, which sets `pid` to the main process.
 fn find_function(main_process: &MainProcess, text: &mut Vec<u8>) {
     match main_process {
         MainProcess::PidFile(path) => {
             let path = quote(path);
-            text.extend(b"find() {\n  pid=\n");
+            text.extend(b"v2d_find() {\n  pid=\n");
             line(text, &[b"  [ ! -s ", &path, b" ] || read -r pid <", &path, b" || :"]);
-            text.extend(b"  case $pid in '' | *[!0-9]*) pid= ;; esac\n  alive \"$pid\"\n}\n");
+            text.extend(b"  case $pid in '' | *[!0-9]*) pid= ;; esac\n  v2d_alive \"$pid\"\n}\n");
         }
-        MainProcess::Guess => text.extend(b"find() { guess; }\n"),
-        MainProcess::Unknown => text.extend(b"find() { any; }\n"),
+        MainProcess::Guess => text.extend(b"v2d_find() { v2d_guess; }\n"),
+        MainProcess::Unknown => text.extend(b"v2d_find() { v2d_any; }\n"),
     }
 }
 

@@ -89,7 +89,7 @@ fn add_groups(user: &mut User, settings: &ExecSettings, survey: &Survey<'_>, unk
             }
             None => {
                 unknown.push(format!("Group={}", escape::escape(name)));
-                // Root's group is no substitute for another one.
+                // Root's group never replaces another group.
                 user.gid = if user.gid == 0 { OVERFLOW } else { user.gid };
             }
         }
