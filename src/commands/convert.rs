@@ -86,7 +86,7 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
             console::tell(&report::findings::findings(&outcome.findings));
         }
     }
-    if !args.common.quiet {
+    if !args.common.quiet && !args.common.json {
         console::tell_if(&report::findings::warnings(&outcome.findings));
     }
     console::tell_if(&report::findings::losses(&outcome.findings));
