@@ -406,6 +406,7 @@ fn convert_upload_retry_prints_message() {
 fn convert_failed_upload_keeps_context_and_hint_works() {
     let (place, store) = (machine(), Store::new(Manner::Status(507, 1)));
     let ran = convert(&place, &store, &[]).ends(12).says(&["507", "upload", "try again"]);
+    assert!(ran.err.lines().last().unwrap().starts_with("upload failed"), "{}", ran.err);
     assert!(!ran.err.contains(TOKEN) && !ran.out.contains(TOKEN));
     assert!(place.path("ctx").join(COMPLETE).exists());
     // Runs the command of the hint unchanged.
@@ -429,5 +430,22 @@ fn convert_unusable_upload_fails_before_conversion() {
     std::fs::create_dir(place.path("ctx")).unwrap();
     std::fs::write(place.path("ctx").join("mine"), "").unwrap();
     convert(&place, &store, &[]).ends(2);
-    assert_eq!(store.seen.lock().unwrap().requests.len(), 0);
+    // The one that checks the address.
+    assert_eq!(store.seen.lock().unwrap().requests.len(), 1);
+}
+
+#[test]
+fn convert_unreachable_upload_is_refused_before_the_machine_is_read() {
+    let (place, store) = (machine(), Store::new(Manner::Plain));
+    // Writes the token.
+    convert(&place, &store, &["--dry-run"]).ends(0);
+    let start = std::time::Instant::now();
+    for (url, cause) in [
+        ("https://127.0.0.1:1/in/", "cannot connect to 127.0.0.1:1"),
+        ("https://no-such-host.invalid/in/", "cannot connect to no-such-host.invalid"),
+    ] {
+        let ran = convert_with(&place, url, &place.path("token"), &[]).ends(20).says(&[cause, "hint: "]);
+        assert!(!place.path("ctx").exists() && !ran.err.contains("machine  "), "{}", ran.err);
+    }
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }

@@ -18,9 +18,9 @@ use crate::summary::Summary;
 use crate::system::sandbox::Sandbox;
 use crate::system::{console, file, throttle};
 use crate::transfer::net::{Settings, Stats};
-use crate::transfer::upload::Form;
 use crate::transfer::upload::child::UploadChild;
 use crate::transfer::upload::token::Token;
+use crate::transfer::upload::{self, Form};
 use remove_self::SelfRemoval;
 use serde::Serialize;
 use serde_json::Value;
@@ -90,6 +90,10 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
         console::tell_if(&report::findings::warnings(&outcome.findings));
     }
     console::tell_if(&report::findings::losses(&outcome.findings));
+    if delivered.as_ref().is_some_and(|delivered| !delivered.done) {
+        // The child printed the reason before the summary.
+        console::tell("upload failed: the reason is above the summary\n");
+    }
     let code = match delivered.filter(|delivered| !delivered.done) {
         Some(failed) => failed.code(),
         None if outcome.findings.losses() > 0 => Code::Incomplete,
@@ -171,7 +175,8 @@ fn upload_child(args: &Convert) -> Result<(Option<UploadChild>, Option<Stream>)>
     // Usage errors must end the run before the conversion starts.
     let token = Token::find(delivery.token_file.as_deref())?;
     let server = server(url.to_owned(), token, ca_file.clone(), &args.common);
-    server.check(form)?;
+    let address = server.check(form)?;
+    upload::reach(&server, &address)?;
     let mut flags: Vec<OsString> = Vec::new();
     flags.extend(ca_file.iter().map(|file| flag("--ca-file=", file)));
     flags.extend(args.common.json.then(|| "--json".into()));

@@ -17,7 +17,7 @@ pub mod stream;
 pub mod token;
 mod tus;
 
-use super::net::{self, Address, Client, Failure, Settings, Timeouts};
+use super::net::{self, Address, Client, Failure, Method, Sending, Settings, Timeouts};
 use crate::context::reader::{self, BINARY, COMPLETE, Context};
 use crate::error::{Code, Error, Result};
 use crate::model::document::Schema;
@@ -146,6 +146,31 @@ impl Server {
         }
         self.ca_file.as_deref().map_or(Ok(()), net::check_ca_file)?;
         Ok(address)
+    }
+}
+
+/// Connects to the server once, before a conversion reads the machine.
+///
+/// Fails with exit code 20 if the server cannot be reached, if its certificate is not accepted or if
+/// it rejects the credentials.
+pub fn reach(server: &Server, address: &Address) -> Result<()> {
+    let refused = |failure: Failure| {
+        let error = Error::new(Code::NotStarted, format!("--upload: {}", failure.what()));
+        let hint = "correct the address, or convert with --out and without --upload";
+        error.hint(if failure.advice().is_empty() { hint } else { failure.advice() })
+    };
+    let uploader = Uploader::new(server)?;
+    match uploader.client.send(Sending {
+        method: Method::OPTIONS,
+        url: &address.text(),
+        authorization: uploader.authorization(),
+        headers: &[],
+        body: None,
+    }) {
+        Err(failure) => Err(refused(failure)),
+        // Servers without OPTIONS return other statuses.
+        Ok(response) if response.status == 401 => Err(refused(response.refusal())),
+        Ok(_) => Ok(()),
     }
 }
 
