@@ -16,6 +16,7 @@ file 0755 0:0 /bin/false "x\n"
 file 0644 0:0 /etc/app.env "JAVA_OPTS=\"-Xms1g \\\n  -Xmx2g\"\nTEXT=\"line one\nline two\"\nWINPATH=C:\\\\temp\n SPACED = val\nPLAIN=ok\n"
 file 0644 0:0 /etc/app-extra.conf "FROMGLOB=1\nPLAIN=last\n"
 file 0644 0:0 /etc/app-secret.conf "DB_PASSWORD=Canary-Glob-5d20\n"
+file 0644 0:0 /etc/app-[x].conf "PIN_PASSWORD=Kurz1\n"
 file 0644 0:0 /etc/copy.txt "in a copy too: Canary-Glob-5d20\n"
 file 0644 0:0 /etc/systemd/system/envf.service "[Service]\nEnvironmentFile=/etc/app.env\nEnvironmentFile=-/etc/app-*.conf\nEnvironmentFile=/etc/none.env\nExecStart=/srv/app\n"
 file 0644 0:0 /etc/systemd/system/forkd.service "[Service]\nType=forking\nPIDFile=/run/forkd/pid\nExecStart=/srv/app\nExecStop=/bin/kill $MAINPID\nTimeoutStopSec=7\n"
@@ -94,7 +95,7 @@ fn environment_files_are_read_as_by_systemd() {
 fn secrets_in_files_of_a_pattern_are_withheld() {
     let (place, _) = converted();
     let todo = text(&place, "SECRETS.todo");
-    for path in ["/etc/app-secret.conf", "/etc/copy.txt"] {
+    for path in ["/etc/app-secret.conf", "/etc/app-[x].conf", "/etc/copy.txt"] {
         assert!(todo.contains(path), "{path} is not in\n{todo}");
     }
     finish(command("grep").args(["-rqa", "Canary-Glob-5d20"]).arg(place.path("ctx"))).ends(1);
@@ -149,6 +150,7 @@ fn groups_and_owners_are_never_silently_root() {
     let (place, plan) = converted();
     let user = &service(&plan, "grouped")["user"];
     assert_eq!((&user["uid"], &user["gid"]), (&0.into(), &333.into()));
+    assert_eq!(user["groups"], serde_json::json!([]));
     let prepare = text(&place, "services/grouped/prepare");
     for line in ["chown -h 0:333 -- /run/grouped\n", "chown -h 65534:333 -- /run/grouped-sockets\n"] {
         assert!(prepare.contains(line), "{prepare}");

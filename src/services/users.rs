@@ -84,7 +84,10 @@ fn add_groups(user: &mut User, settings: &ExecSettings, survey: &Survey<'_>, unk
     if let Some(name) = settings.group.as_deref() {
         match survey.accounts.group(name) {
             Some(gid) => {
-                user.groups.insert(user.gid);
+                // systemd gives the groups of an account only with User=.
+                if user.uid != 0 {
+                    user.groups.insert(user.gid);
+                }
                 user.gid = gid;
             }
             None => {
