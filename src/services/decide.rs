@@ -42,11 +42,16 @@ pub(super) fn decide(
             needed_files(draft, &workload.secret_files, &links).map(|file| file.path.clone()).collect();
         draft.run.script.required_files = needed;
     }
+    let live_volumes = volumes::live(&drafts, &service_files, live_data);
+    for (path, (_, _, users)) in &live_volumes {
+        users.iter().for_each(|&index| drafts[index].run.script.required_data.push(path.clone()));
+    }
     let mut services: Vec<Service> = drafts
         .iter()
         .map(|draft| service(draft, live, &service_files, &workload.secret_files, &links))
         .collect();
-    workload.volumes = volumes::volumes(&drafts, &mut services, &service_files, live_data, &needs);
+    workload.volumes =
+        volumes::volumes(&drafts, &mut services, &service_files, live_data, live_volumes, &needs);
     connect(&mut services, &drafts, &needs, &mut workload.networks);
     workload.compatibility.extend(compatibility::issues(
         &drafts,

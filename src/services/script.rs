@@ -125,6 +125,8 @@ pub(super) struct Script {
     pub(super) required: Vec<Variable>,
     /// Absolute paths of withheld files that the operator must mount.
     pub(super) required_files: Vec<Vec<u8>>,
+    /// Absolute paths of live data that the operator must copy from the machine.
+    pub(super) required_data: Vec<Vec<u8>>,
     /// Variables whose values need quoting in a Dockerfile.
     pub(super) environment: BTreeMap<Variable, Vec<u8>>,
     /// Variables of environment files, in order. They override [`Script::environment`].
@@ -154,6 +156,7 @@ impl Script {
             umask: None,
             required: Vec::new(),
             required_files: Vec::new(),
+            required_data: Vec::new(),
             environment: BTreeMap::new(),
             environment_sources: Vec::new(),
             directory: None,
@@ -175,6 +178,7 @@ impl Script {
             text.extend(format!("umask {umask:04o}\n").bytes());
         }
         self.check_secrets(&mut text);
+        self.check_data(&mut text);
         for (name, value) in &self.environment {
             line(&mut text, &[format!("export {}=", name.as_str()).as_bytes(), &quote(value)]);
         }
@@ -207,9 +211,28 @@ impl Script {
             // The message contains the escaped path, so that control characters do not reach a
             // terminal.
             let (path, shown) = (quote(path), quote(escape::escape(path).as_bytes()));
-            line(text, &[b"[ -e ", &path, b" ] || missing=$missing' '", &shown]);
+            line(text, &[b"[ -s ", &path, b" ] || missing=$missing' '", &shown]);
         }
         text.extend(b"[ -z \"$missing\" ] || {\n  echo \"error: secrets are missing:$missing\" >&2\n  echo 'hint: pass them to this container, see SECRETS.todo' >&2\n  exit 78\n}\n");
+    }
+
+    /// Appends the check for empty volumes of live data. A daemon would create an empty database in
+    /// one, and the application would start without its data.
+    fn check_data(&self, text: &mut Vec<u8>) {
+        if self.required_data.is_empty() {
+            return;
+        }
+        text.extend(b"empty=\n");
+        for path in &self.required_data {
+            let (path, shown) = (quote(path), quote(escape::escape(path).as_bytes()));
+            // File systems of their own have a directory lost+found.
+            line(text, &[b"ls -A ", &path, b" | grep -qvx lost+found || empty=$empty' '", &shown]);
+        }
+        text.extend(
+            b"[ -z \"$empty\" ] || {\n  echo \"error: the volumes are empty:$empty\" >&2\n  \
+              echo 'hint: copy the data from the machine before the first start: README.md, section Data' >&2\n  \
+              exit 78\n}\n",
+        );
     }
 
     /// Returns the environment files that are read when the container starts.

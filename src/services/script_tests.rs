@@ -402,3 +402,18 @@ fn preparation_creates_directories_and_log_links() {
     }
     assert_eq!(Preparation::default().render(), None);
 }
+
+#[test]
+fn render_empty_data_exits_78() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("it's data");
+    std::fs::create_dir_all(path.join("lost+found")).unwrap();
+    let required_data = vec![std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec()];
+    let script = Script { required_data, ..script(Main::Exec(words(&["echo", "started"]))) };
+    let output = run(&script);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(message.contains("volumes are empty") && message.contains("it's data"), "{message}");
+    std::fs::write(path.join("base"), "x").unwrap();
+    assert_eq!(run(&script).stdout, b"started\n");
+}

@@ -9,7 +9,7 @@ use crate::model::tree::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Planned volumes by path: purpose, reason and the indexes of the services that mount them.
-type Planned = BTreeMap<Vec<u8>, (Purpose, String, BTreeSet<usize>)>;
+pub(super) type Planned = BTreeMap<Vec<u8>, (Purpose, String, BTreeSet<usize>)>;
 
 /// Returns all volumes and adds the mounts to the services.
 pub(super) fn volumes(
@@ -17,9 +17,10 @@ pub(super) fn volumes(
     services: &mut [Service],
     service_files: &ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,
+    live: Planned,
     needs: &BTreeSet<Need>,
 ) -> Vec<Volume> {
-    let mut planned = live(drafts, service_files, live_data);
+    let mut planned = live;
     // Live data is planned first, so that it takes precedence at the same path.
     kept(drafts, service_files, live_data, &mut planned);
     for (index, draft) in drafts.iter().enumerate().filter(|(index, _)| services[*index].read_only) {
@@ -35,7 +36,7 @@ pub(super) fn volumes(
 
 /// Plans volumes for live data that a service uses. If a single file is live data, its directory
 /// becomes the volume.
-fn live(
+pub(super) fn live(
     drafts: &[Draft<'_>],
     service_files: &ServiceFiles<'_>,
     live_data: &BTreeMap<Vec<u8>, String>,

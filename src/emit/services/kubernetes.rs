@@ -30,7 +30,8 @@ pub(super) fn files(workload: &Workload, project: &Name) -> BTreeMap<String, Vec
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": files.keys().collect::<Vec<_>>(),
+        // The values in the secrets are placeholders. Applied, they would replace true ones.
+        "resources": files.keys().filter(|name| !name.ends_with(".secret.yaml")).collect::<Vec<_>>(),
         "images": images.collect::<Vec<_>>(),
     });
     files.insert("kustomization.yaml".to_owned(), yaml::document(&kustomization).into_bytes());

@@ -118,7 +118,7 @@ fn withheld(workload: &Workload) -> String {
     }
     if !text.is_empty() {
         text += "\nFor Compose, set them in `.env`. For Podman, run `podman secret create SERVICE--VARIABLE FILE` for each. For Kubernetes, set them in \
-                 `kubernetes/SERVICE--environment.secret.yaml`.\n";
+                 a copy of `kubernetes/SERVICE--environment.secret.yaml` and apply it.\n";
     }
     if !workload.secret_files.is_empty() {
         text += "\nFiles, with owner and mode as on the machine:\n\n";
