@@ -69,6 +69,7 @@ kinds! {
     Mounted "mounted" [Loss]: "A file system was mounted here during the walk.";
     Mounts "mounts" [Loss]: "The mount table cannot be read.";
     NameResolution "name-resolution" [Note]: "A line of /etc/hosts or resolv.conf is not in containers.";
+    NestedRoot "nested-root" [Warning]: "A directory contains another root file system.";
     OsRelease "os-release" [Warning]: "The distribution is unknown.";
     OwnPackage "own-package" [Note]: "The package database lists vm2docker-self itself.";
     PackageDatabase "package-database" [Loss Note]: "A part of the package database is not understood.";
@@ -184,7 +185,7 @@ mod tests {
         let mut page = String::from(
             "# Findings\n\nThe kinds of findings in `findings.jsonl` and in `--json`.\n\
              A `loss` means that the image lacks something (exit code 3).\n\
-             A `warning` means that the result is complete, but larger, less exact or less useful than it could be.\n\
+             A `warning` means that the result is complete, but larger or less exact than it could be.\n\
              This page is written by the test `reference_page_lists_every_kind`.\n\n\
              | kind | severity | meaning |\n|---|---|---|\n",
         );

@@ -140,6 +140,12 @@ impl Policy {
         }
     }
 
+    /// Returns the built-in rule that withholds or drops the secret at this path.
+    pub fn for_secret(&self, path: &[u8]) -> Option<RuleId> {
+        let is_secret = |id: &RuleId| matches!(self.rule(*id).action, Action::Withhold | Action::DropSecret);
+        self.for_path(path, None).filter(|id| is_secret(id) && !self.is_users(*id))
+    }
+
     /// Returns the rule for the data of this engine.
     pub fn for_engine(&self, engine: Engine) -> RuleId {
         (self.engines + engine as usize) as RuleId

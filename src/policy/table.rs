@@ -10,6 +10,8 @@ const LIVE: &str = "live data: a volume; copy it with its program's own means, o
 /// Reason for storage of container engines.
 pub(super) const CONTAINERS: &str = "containers of this machine: another migration";
 
+const SNAPSHOTS: &str = "snapshots of this machine: its earlier states";
+
 const OWN: &str = "vm2docker-self: not part of the machine";
 
 /// Pattern (see [`crate::glob`]; `~/` is every home directory), action, reason.
@@ -201,6 +203,12 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("var/lib/logrotate/status", Drop, "state of dropped logs"),
     ("var/lib/{docker,containerd,containers}/**", Drop, CONTAINERS),
     ("var/lib/{lxc,lxd,incus}/**", Drop, CONTAINERS),
+    // Snapper, Timeshift and Synology keep old states of the file system, with its old secrets.
+    (".snapshots/**", Drop, SNAPSHOTS),
+    ("{home,var,srv,opt}/.snapshots/**", Drop, SNAPSHOTS),
+    ("timeshift/**", Drop, SNAPSHOTS),
+    ("timeshift-btrfs/**", Drop, SNAPSHOTS),
+    ("**/@snapshots/**", Drop, SNAPSHOTS),
     ("var/lib/libvirt/images/**", Drop, "disks of virtual machines: another migration"),
     ("var/lib/{kubelet,rancher}/**", DropSecret, "identity of a node"),
     ("etc/{kubernetes,rancher}/**", DropSecret, "identity of a node"),

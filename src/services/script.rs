@@ -230,7 +230,7 @@ impl Script {
         }
         text.extend(
             b"[ -z \"$empty\" ] || {\n  echo \"error: the volumes are empty:$empty\" >&2\n  \
-              echo 'hint: copy the data from the machine before the first start: README.md, section Data' >&2\n  \
+              echo 'hint: copy the data from the machine first: README.md, section Data' >&2\n  \
               exit 78\n}\n",
         );
     }

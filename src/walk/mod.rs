@@ -10,6 +10,7 @@ pub mod md5_batch;
 
 mod attributes;
 mod entry;
+mod surroundings;
 
 pub use entry::{Content, Extra, Progress, Scope, Tree, WalkedEntry};
 
@@ -19,7 +20,7 @@ use crate::model::findings::{self, Findings};
 use crate::model::holes::{self, Coverage};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
 use crate::policy::content::Kind as SearchKind;
-use crate::policy::{self, Action, Policy, RuleId, Sign};
+use crate::policy::{self, Action, RuleId};
 use crate::system::file;
 use crate::system::mounts::{Class, Mount};
 use crate::system::root::{self, Root};
@@ -33,6 +34,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use surroundings::{OpenDirectory, Surroundings};
 
 /// Maximum size of a batch of files for one thread, in bytes and in files.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -58,8 +60,11 @@ pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> 
     let batches = (0..threads).map(|_| Mutex::default()).collect();
     let (inodes, tree, waiting) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
     let walker = Walker { scope, batches, inodes, tree, waiting, most_waiting: threads * MOST_WAITING };
-    let top =
-        Directory { parent: Arc::new(root.open_directory_exactly(b"")?), path: Vec::new(), inside: None };
+    let top = Directory {
+        parent: Arc::new(root.open_directory_exactly(b"")?),
+        path: Vec::new(),
+        surroundings: Surroundings::default(),
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other)?;
     pool.scope(|tasks| walker.directory(tasks, top));
     pool.scope(|tasks| walker.batches.iter().for_each(|batch| tasks.spawn(|_| walker.finish(batch))));
@@ -81,7 +86,7 @@ pub fn walk(root: &Root, scope: &Scope<'_>, threads: usize) -> io::Result<Tree> 
 struct Directory {
     parent: Arc<OwnedFd>,
     path: Vec<u8>,
-    inside: Option<RuleId>,
+    surroundings: Surroundings,
 }
 
 /// A regular file to read.
@@ -126,8 +131,8 @@ impl Walker<'_> {
         if self.is_failing() {
             return;
         }
-        let Directory { parent, path, inside } = directory;
-        let rule = self.rule(&path, inside);
+        let Directory { parent, path, mut surroundings } = directory;
+        let rule = self.rule(&path, surroundings);
         let opened = open_directory(parent.as_fd(), &path).and_then(|fd| Ok((fs::fstat(&fd)?, fd)));
         drop(parent);
         let (stat, fd) = match opened {
@@ -140,10 +145,16 @@ impl Walker<'_> {
             Ok(names) => names,
             Err(cause) => return self.unreadable(&path, &cause),
         };
+        if !path.is_empty() && surroundings::is_root(&names) {
+            surroundings.root = path.len() + 1;
+            if rule.is_none() {
+                self.nested_root(&path);
+            }
+        }
         // A database in the root directory would turn the whole file system into a volume.
         let searched = self.scope.policy.filter(|_| !path.is_empty());
         let sign = searched.and_then(|_| policy::signs(&names, |name| head(fd.as_fd(), name)));
-        let opened = OpenDirectory { fd: Arc::new(fd), device: stat.st_dev, sign, inside };
+        let opened = OpenDirectory { fd: Arc::new(fd), device: stat.st_dev, sign, surroundings };
         if names.len() <= MAX_NAMES {
             return self.entries(tasks, &path, names, &opened);
         }
@@ -182,18 +193,18 @@ impl Walker<'_> {
             if self.scope.ours.contains(&(stat.st_dev, stat.st_ino)) {
                 continue;
             }
-            let inside = self.scope.policy.and_then(|policy| here.inside(&name, policy));
+            let surroundings = here.around(&name, self.scope.policy);
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => self.subdirectory(tasks, path, inside, here, &stat),
+                FileType::Directory => self.subdirectory(tasks, path, surroundings, here, &stat),
                 FileType::RegularFile => {
-                    let pending = self.file(path, inside, &stat, here.fd.as_fd());
+                    let pending = self.file(path, surroundings, &stat, here.fd.as_fd());
                     // If a large file waited, it could be the last to be read, with one busy thread.
                     match pending {
                         Some(large) if large.size >= ALONE => self.read_batch(&here.fd, vec![large]),
                         pending => batch.extend(pending),
                     }
                 }
-                _ => self.special(path, inside, &stat, here.fd.as_fd()),
+                _ => self.special(path, surroundings, &stat, here.fd.as_fd()),
             }
             if batch.len() >= BATCH_FILES || batch.iter().map(|file| file.size).sum::<u64>() >= BATCH_BYTES {
                 self.spawn_batch(tasks, here, std::mem::take(&mut batch));
@@ -222,7 +233,7 @@ impl Walker<'_> {
         &'s self,
         tasks: &rayon::Scope<'s>,
         path: Vec<u8>,
-        inside: Option<RuleId>,
+        surroundings: Surroundings,
         here: &OpenDirectory,
         stat: &fs::Stat,
     ) {
@@ -240,7 +251,7 @@ impl Walker<'_> {
             return self.found([self.untouched(&path)]);
         }
         let parent = Arc::clone(&here.fd);
-        tasks.spawn(move |tasks| self.directory(tasks, Directory { parent, path, inside }));
+        tasks.spawn(move |tasks| self.directory(tasks, Directory { parent, path, surroundings }));
     }
 
     fn on_btrfs(&self) -> bool {
@@ -251,11 +262,11 @@ impl Walker<'_> {
     fn file(
         &self,
         path: Vec<u8>,
-        inside: Option<RuleId>,
+        surroundings: Surroundings,
         stat: &fs::Stat,
         directory: BorrowedFd<'_>,
     ) -> Option<Pending> {
-        let rule = self.rule(&path, inside);
+        let rule = self.rule(&path, surroundings);
         let size = stat.st_size as u64;
         let wanted = self.needs_content(&path, rule, size) && (self.scope.content)(&path);
         let (group, first) = self.group(stat, wanted);
@@ -301,7 +312,7 @@ impl Walker<'_> {
         (inode.group, first)
     }
 
-    fn special(&self, path: Vec<u8>, inside: Option<RuleId>, stat: &fs::Stat, directory: BorrowedFd<'_>) {
+    fn special(&self, path: Vec<u8>, surroundings: Surroundings, stat: &fs::Stat, directory: BorrowedFd<'_>) {
         let name = tree::file_name(&path);
         let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -319,7 +330,7 @@ impl Walker<'_> {
         let xattrs = if is_link { Ok(None) } else { attributes_of(directory, name) };
         let mut node = self.node(&path, kind, stat, xattrs);
         node.group = self.group(stat, false).0;
-        let rule = self.rule(&path, inside);
+        let rule = self.rule(&path, surroundings);
         self.found([WalkedEntry::new(node, rule, Content::Known)]);
     }
 
@@ -458,6 +469,12 @@ impl Walker<'_> {
         WalkedEntry::new(node, rule, Content::Lost)
     }
 
+    fn nested_root(&self, path: &[u8]) {
+        let text = "contains another root file system (chroot, container or snapshot), which is in the image \
+                    without its secrets; leave it out with --exclude if it is a copy";
+        self.findings(|findings| findings.warning(findings::Kind::NestedRoot, path, text));
+    }
+
     /// Records a mount point of another file system as an empty directory, without reading it.
     fn foreign(&self, mount: &Mount) {
         let text = match mount.class {
@@ -490,7 +507,7 @@ impl Walker<'_> {
         };
         let stat = Stat { mode, ..Stat::default() };
         let node = Node { path: path.into(), kind: Kind::Directory, stat, group: 0, xattrs: None };
-        WalkedEntry::new(node, self.rule(path, None), Content::Known)
+        WalkedEntry::new(node, self.rule(path, Surroundings::default()), Content::Known)
     }
 
     fn node(&self, path: &[u8], kind: Kind, stat: &fs::Stat, xattrs: io::Result<Option<Xattrs>>) -> Node {
@@ -503,8 +520,8 @@ impl Walker<'_> {
         Node { path: path.into(), kind, stat: portable_stat(stat), group: 0, xattrs: xattrs.map(Box::new) }
     }
 
-    fn rule(&self, path: &[u8], inside: Option<RuleId>) -> Option<RuleId> {
-        self.scope.policy.and_then(|policy| policy.for_path(path, inside))
+    fn rule(&self, path: &[u8], surroundings: Surroundings) -> Option<RuleId> {
+        self.scope.policy.and_then(|policy| surroundings.rule(path, policy))
     }
 
     fn found(&self, found: impl IntoIterator<Item = WalkedEntry>) {
@@ -530,27 +547,6 @@ impl Walker<'_> {
 
     fn findings(&self, record: impl FnOnce(&mut Findings)) {
         record(&mut self.tree.lock().unwrap_or_else(PoisonError::into_inner).findings);
-    }
-}
-
-/// The directory whose entries are being walked.
-struct OpenDirectory {
-    fd: Arc<OwnedFd>,
-    device: u64,
-    sign: Option<Sign>,
-    inside: Option<RuleId>,
-}
-
-impl OpenDirectory {
-    /// Returns the database rule for an entry of this directory.
-    fn inside(&self, name: &[u8], policy: &Policy) -> Option<RuleId> {
-        self.inside.or_else(|| match &self.sign {
-            Some(Sign::Directory(engine)) => Some(policy.for_engine(*engine)),
-            Some(Sign::Files(engine, files)) if files.binary_search_by(|file| (**file).cmp(name)).is_ok() => {
-                Some(policy.for_engine(*engine))
-            }
-            _ => None,
-        })
     }
 }
 

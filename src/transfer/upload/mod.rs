@@ -151,8 +151,8 @@ impl Server {
 
 /// Connects to the server once, before a conversion reads the machine.
 ///
-/// Fails with exit code 20 if the server cannot be reached, if its certificate is not accepted or if
-/// it rejects the credentials.
+/// Fails with exit code 20 if the server cannot be reached, if its certificate is not accepted or
+/// if it rejects the credentials.
 pub fn reach(server: &Server, address: &Address) -> Result<()> {
     let refused = |failure: Failure| {
         let error = Error::new(Code::NotStarted, format!("--upload: {}", failure.what()));
