@@ -42,5 +42,8 @@ fn convert_nested_root_has_no_secrets() {
         assert!(line.contains(&format!("\"verdict\":\"{verdict}\"")), "{line}");
     }
     let warnings: Vec<&str> = run.err.lines().filter(|line| line.starts_with("warning: /")).collect();
-    assert!(warnings.len() == 1 && warnings[0].contains("/srv/chroot: contains another root"), "{warnings:?}");
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("/srv/chroot: contains another root"),
+        "{warnings:?}"
+    );
 }
