@@ -143,7 +143,7 @@ pub struct Convert {
     /// Options that most commands have.
     #[command(flatten)]
     pub common: Common,
-    /// Show progress as a bar on terminals (auto), as lines (plain) or not (none)
+    /// Show phases, and a bar on terminals (auto) or lines (plain), or nothing (none)
     #[arg(long, value_enum, value_name = "MODE", env = "VM2DOCKER_PROGRESS", default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
 }

@@ -21,7 +21,7 @@ use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
 use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::preflight::{self, Space};
-use crate::report::progress::{self, ProgressMode};
+use crate::report::progress::{self, Estimate, Phase, ProgressMode};
 use crate::rewrite;
 use crate::services::{self, Secrets, Selection};
 use crate::summary::{self, Summary};
@@ -97,6 +97,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let root = open(&options.root)?;
     let mut findings = Findings::default();
 
+    Phase::Detect.start(options.progress);
     let inventory = detect::detect(&root, &mut findings);
     let family = Family::of(&root);
     detect::foreign_root::report(&root, family.is_some(), &mut findings);
@@ -106,6 +107,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let live = inventory.live.as_ref();
     // An unknown name in --services ends the run here, before the network is used.
     let survey = services::survey(&root, live, &options.services, catalog, &mut findings)?;
+    Phase::Base.start(options.progress);
     let client = options.network.clone().map(Client::new).transpose()?;
     let client = client.as_ref();
     let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
@@ -124,8 +126,10 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let secrets = Secrets::of(&root, &survey, live);
     let policy = &policy(&root, options, family, &secrets, &inventory);
     sandbox.restrict_writes(target.as_ref().and_then(ContextWriter::directory));
+    Phase::Walk.start(options.progress);
     let tree = &walk(&root, policy, &inventory, catalog, &expected, options, target.as_ref())?;
     findings.extend(tree.findings.clone());
+    Phase::Plan.start(options.progress);
     let delta: &Delta = &diff::diff(tree, &expected);
     let rewritten = &rewrite_files(&root, tree, policy, packages, &mut findings);
     let generated = &catalog
@@ -142,6 +146,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let Some(writer) = target else {
         return Ok(Outcome { summary, sandbox, sizes: None, traffic, findings });
     };
+    Phase::Write.start(options.progress);
     let emission = Emission {
         root: &root,
         inventory: &inventory,
@@ -324,7 +329,7 @@ fn walk(
     target: Option<&ContextWriter>,
 ) -> Result<Tree> {
     let progress = Arc::new(Progress::default());
-    let _display = progress::Display::start(options.progress, &progress, inodes_in_use(root));
+    let _display = progress::Display::start(options.progress, &progress, estimate(root));
     let scope = Scope {
         policy: Some(policy),
         mounts: &inventory.mounts,
@@ -363,17 +368,19 @@ fn ours(options: &Options, target: Option<&ContextWriter>) -> Vec<(u64, u64)> {
     files.chain(target.into_iter().flat_map(ContextWriter::identities)).collect()
 }
 
-/// Returns the approximate number of objects, for the estimate of the remaining time. Returns 0
-/// if the file system does not state it, or also has objects outside the root.
-fn inodes_in_use(root: &Root) -> u64 {
+/// Returns what the file system holds; nothing if the root is only a part of it.
+fn estimate(root: &Root) -> Estimate {
     let device =
         |name: &[u8]| root::stat_at(root.directory(), name).map(|stat| (stat.st_dev, stat.st_ino)).ok();
     let (here, above) = (device(b"."), device(b".."));
     let is_whole = here == above || here.zip(above).is_some_and(|(here, above)| here.0 != above.0);
     if !is_whole {
-        return 0;
+        return Estimate::default();
     }
-    rustix::fs::fstatvfs(root.directory()).map_or(0, |stat| stat.f_files.saturating_sub(stat.f_ffree))
+    rustix::fs::fstatvfs(root.directory()).map_or(Estimate::default(), |stat| Estimate {
+        objects: stat.f_files.saturating_sub(stat.f_ffree),
+        bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+    })
 }
 
 /// Returns the files that rules rewrite. A file that cannot be read is a loss. rpm's database is

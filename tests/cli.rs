@@ -279,6 +279,8 @@ fn progress_to_pipe_is_plain_text() {
     for (ctx, mode) in [("ctx1", "auto"), ("ctx2", "plain"), ("ctx3", "none")] {
         let ran = place.convert(ctx, &["--progress", mode]).ends(0);
         assert!(!ran.err.contains(['\r', '\x1b']) && ran.out.is_empty(), "{ran:?}");
+        let phases = ran.err.lines().take_while(|line| line.starts_with('[')).count();
+        assert_eq!(phases, if mode == "none" { 0 } else { 5 }, "{}", ran.err);
     }
     let quiet = place.convert("ctx4", &["--quiet"]).ends(0);
     assert_eq!((quiet.err.as_str(), quiet.out.as_str()), ("", ""));

@@ -1,4 +1,4 @@
-//! Progress display of a running walk.
+//! Progress of a conversion: the name of each phase, and a display of the walk.
 
 use crate::model::size::bytes;
 use crate::system::console::tell;
@@ -15,13 +15,53 @@ use std::time::{Duration, Instant};
 /// `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
-    /// A bar on a terminal, otherwise nothing.
+    /// A line per phase, and a bar for the walk on a terminal.
     #[default]
     Auto,
-    /// One line every 10 s.
+    /// A line per phase, and one every 10 s of the walk.
     Plain,
     /// Nothing.
     None,
+}
+
+/// Phase of a conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reads the configuration of the machine, its processes and its packages.
+    Detect,
+    /// Reads the base image and the package indexes.
+    Base,
+    /// Reads all files.
+    Walk,
+    /// Decides about each path and each service.
+    Plan,
+    /// Writes the context.
+    Write,
+}
+
+impl Phase {
+    /// Prints the name of the phase when it starts.
+    pub fn start(self, mode: ProgressMode) {
+        let text = match self {
+            Phase::Detect => "detecting the machine",
+            Phase::Base => "reading the base image and the package indexes",
+            Phase::Walk => "reading files",
+            Phase::Plan => "planning",
+            Phase::Write => "writing the context",
+        };
+        if mode != ProgressMode::None {
+            tell(&format!("[{}/5] {text}", self as u8 + 1));
+        }
+    }
+}
+
+/// Estimate of what a walk finds; 0 where it is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Number of objects.
+    pub objects: u64,
+    /// Bytes of content.
+    pub bytes: u64,
 }
 
 /// Display of a running walk; it ends when it is dropped.
@@ -31,11 +71,11 @@ pub struct Display {
 }
 
 impl Display {
-    /// Shows how far `progress` is of `total` objects (an estimate; 0 if unknown).
-    pub fn start(mode: ProgressMode, progress: &Arc<Progress>, total: u64) -> Self {
+    /// Shows how far `progress` is of `total`.
+    pub fn start(mode: ProgressMode, progress: &Arc<Progress>, total: Estimate) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, progress) = (Arc::clone(&stop), Arc::clone(progress));
-        let show: Option<fn(&AtomicBool, &Progress, u64)> = match mode {
+        let show: Option<fn(&AtomicBool, &Progress, Estimate)> = match mode {
             ProgressMode::None => None,
             ProgressMode::Plain => Some(show_lines),
             ProgressMode::Auto => std::io::stderr().is_terminal().then_some(show_bar),
@@ -56,33 +96,41 @@ impl Drop for Display {
     }
 }
 
-fn show_bar(stop: &AtomicBool, progress: &Progress, total: u64) {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    let template = match total {
-        0 => "reading {spinner} {pos} paths, {msg}",
-        _ => "reading {bar:30} {pos}/{len} paths, {msg}, {eta} left",
+/// Shows a bar by bytes: a few large files take longer than many small ones.
+fn show_bar(stop: &AtomicBool, progress: &Progress, total: Estimate) {
+    let bar = ProgressBar::with_draw_target(Some(total.bytes), ProgressDrawTarget::stderr());
+    // `wide_msg` is cut at the width of the terminal.
+    let template = match total.bytes {
+        0 => "      {spinner} {wide_msg}",
+        _ => "      {bar:20} {eta} left, {wide_msg}",
     };
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let start = Instant::now();
     while !stop.load(Relaxed) {
         let (objects, read) = (progress.objects.load(Relaxed), progress.bytes.load(Relaxed));
-        bar.set_length(total.max(objects));
-        bar.set_position(objects);
-        let rate = read as f64 / start.elapsed().as_secs_f64().max(0.1);
-        bar.set_message(format!("{}, {}/s{}", bytes(read), bytes(rate as u64), throttled()));
+        bar.set_length(total.bytes.max(read));
+        bar.set_position(read);
+        bar.set_message(format!("{}, {objects} paths{}", bytes(read), throttled()));
         std::thread::park_timeout(Duration::from_millis(100));
     }
     bar.finish_and_clear();
 }
 
-fn show_lines(stop: &AtomicBool, progress: &Progress, total: u64) {
+fn show_lines(stop: &AtomicBool, progress: &Progress, total: Estimate) {
     let mut shown = Instant::now();
     while !stop.load(Relaxed) {
         if shown.elapsed() >= Duration::from_secs(10) {
             shown = Instant::now();
             let (objects, read) = (progress.objects.load(Relaxed), progress.bytes.load(Relaxed));
-            let of_about = if total == 0 { String::new() } else { format!(" of about {total}") };
-            tell(&format!("reading: {objects}{of_about} paths, {}{}", bytes(read), throttled()));
+            let of_about = |number: String| {
+                if total.objects == 0 { String::new() } else { format!(" of about {number}") }
+            };
+            tell(&format!(
+                "      {}{}, {objects} paths{}{}",
+                bytes(read),
+                of_about(bytes(total.bytes)),
+                of_about(total.objects.to_string()),
+                throttled()
+            ));
         }
         std::thread::park_timeout(Duration::from_millis(200));
     }
