@@ -351,7 +351,7 @@ fn descriptions(sink: &mut ContextWriter, emission: &Emission<'_>) -> Result<()>
     sink.write(PLAN, &json)?;
     sink.write("Dockerfile", text::dockerfile(summary, &packages).as_bytes())?;
     sink.write(".dockerignore", text::dockerignore(others.iter().chain(&packages)).as_bytes())?;
-    let readme = text::readme(summary, &delta, project(emission.inventory))
+    let readme = text::readme(summary, &delta, &services::machine_image(project(emission.inventory)))
         + emission.recipient.map_or("", |_| secrets::README)
         + &services::readme(&emission.summary.workload, project(emission.inventory));
     sink.write("README.md", readme.as_bytes())?;

@@ -3,13 +3,11 @@
 //! The Dockerfile is constant but for the image reference and numbers, which
 //! are checked where they are made; no name or value from the machine is in it.
 
-use super::services;
 use crate::context::MOUNT;
 use crate::context::reader::{BINARY, COMPLETE, DELETIONS};
 use crate::model::escape;
 use crate::model::size::bytes;
 use crate::pkg::plan::PackageMode;
-use crate::services::model::Name;
 use crate::summary::{Count, LocalFiles, Summary};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -98,9 +96,8 @@ pub(super) fn merged_usr(links: &BTreeMap<String, String>) -> String {
     links.iter().map(|(name, target)| format!("{name}\t{target}\n")).collect()
 }
 
-/// `README.md`.
-pub(super) fn readme(summary: &Summary, delta: &str, project: &str) -> String {
-    let image = services::system_image(Name::from_bytes(project.as_bytes()));
+/// `README.md`. `image` is the name of the machine's image.
+pub(super) fn readme(summary: &Summary, delta: &str, image: &str) -> String {
     let machine = &summary.machine;
     let name = code(if machine.hostname.is_empty() { "this machine" } else { &machine.hostname });
     let files = &summary.files;

@@ -1,6 +1,7 @@
 //! Finds a service's data directories and the paths to create before it starts.
 
 use super::command::Run;
+use super::draft::Draft;
 use super::listening::canonical;
 use super::model::User;
 use super::script::Preparation;
@@ -131,9 +132,14 @@ pub(super) fn names<'a>(candidate: &'a Candidate<'_>) -> BTreeSet<&'a [u8]> {
 /// Returns the packages of a service's executable. An interpreter's packages say nothing about
 /// the service.
 pub(super) fn packages(candidate: &Candidate<'_>, service_files: &ServiceFiles<'_>) -> BTreeSet<PackageId> {
-    let program = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
+    let running = candidate.main().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
+    let configured = candidate.service.iter().flat_map(|service| &service.exec_start);
+    let program = running.or(configured.map(|exec| &*exec.program).next());
     let program = program.filter(|path| !is_interpreter(tree::file_name(path)));
-    program.map(|path| service_files.packages(path).iter().copied().collect()).unwrap_or_default()
+    // The executable of an init script is not known without a process.
+    let script = candidate.other.as_ref().map(|other| &*other.script).filter(|_| running.is_none());
+    let files = program.into_iter().chain(script);
+    files.flat_map(|path| service_files.packages(path)).copied().collect()
 }
 
 fn is_interpreter(program: &[u8]) -> bool {
@@ -208,6 +214,17 @@ pub(super) fn uses(candidate: &Candidate<'_>, path: &[u8], service_files: &Servi
     let is_owner =
         candidate.processes.iter().any(|process| Some(process.credentials.user.effective) == owner);
     is_inside || is_owner || open_files(candidate).any(|(_, open)| tree::is_within(open, path))
+}
+
+/// Returns whether a service without a process claims a directory of live data: by its name, by its
+/// user or by its configuration.
+pub(super) fn claims(draft: &Draft<'_>, path: &[u8], service_files: &ServiceFiles<'_>) -> bool {
+    let user = draft.run.user.as_ref().or(draft.run.script.run_as.as_ref());
+    let owner = service_files.node(path).map(|node| node.stat.uid).filter(|uid| *uid != 0);
+    draft.candidate.processes.is_empty()
+        && (names(draft.candidate).contains(tree::file_name(path))
+            || user.is_some_and(|user| Some(user.uid) == owner)
+            || draft.texts.iter().any(|text| super::connections::holds_path(&text.content, path)))
 }
 
 /// Returns the paths to create before a service starts: directories of `/run`, links from log

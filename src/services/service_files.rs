@@ -175,7 +175,10 @@ impl<'a> ServiceFiles<'a> {
                     && owned.packages.iter().any(|package| packages.contains(package))
             });
             for (path, _) in configuration {
-                let directory = tree::parent(path);
+                // The application's own directory, also for files that a package has deeper in it.
+                let directory =
+                    path.splitn(3, |&byte| byte == b'/').take(2).map(<[u8]>::len).sum::<usize>() + 1;
+                let directory = &path[..directory.min(tree::parent(path).len())];
                 let is_shared =
                     SHARED_DIRECTORIES.iter().any(|shared| tree::is_within(directory, shared.as_bytes()))
                         || directory == b"etc";

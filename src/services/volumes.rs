@@ -44,8 +44,10 @@ pub(super) fn live(
     let mut planned = Planned::new();
     for (path, reason) in live_data {
         let path = directory_of(path, service_files);
-        let users =
-            drafts.iter().enumerate().filter(|(_, draft)| data::uses(draft.candidate, &path, service_files));
+        let is_user = |draft: &Draft<'_>| {
+            data::uses(draft.candidate, &path, service_files) || data::claims(draft, &path, service_files)
+        };
+        let users = drafts.iter().enumerate().filter(|(_, draft)| is_user(draft));
         let users: BTreeSet<usize> = users.map(|(index, _)| index).collect();
         if !users.is_empty() {
             planned.insert(path, (Purpose::LiveData, reason.clone(), users));

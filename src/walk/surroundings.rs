@@ -1,10 +1,10 @@
-//! What the directories above a path say about it: a live database, or a root file system.
+//! Properties of a path that the directories above it determine: a live database, a nested root.
 
 use crate::policy::{Engine, Policy, RuleId, Sign};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 
-/// What the directories above a path say about it.
+/// Properties of a path that the directories above it determine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Surroundings {
     /// Rule of the live database that contains the path.
@@ -27,12 +27,12 @@ pub(super) struct OpenDirectory {
     pub(super) fd: Arc<OwnedFd>,
     pub(super) device: u64,
     pub(super) sign: Option<Sign>,
-    /// What holds for all its entries.
+    /// Properties of all its entries.
     pub(super) surroundings: Surroundings,
 }
 
 impl OpenDirectory {
-    /// Returns what holds for an entry of this directory.
+    /// Returns the properties of an entry of this directory.
     pub(super) fn around(&self, name: &[u8], policy: Option<&Policy>) -> Surroundings {
         let database = self.surroundings.database.or_else(|| Some(policy?.for_engine(self.engine(name)?)));
         Surroundings { database, ..self.surroundings }

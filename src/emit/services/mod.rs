@@ -75,8 +75,13 @@ pub fn readme(workload: &Workload, project: &str) -> String {
     readme::readme(workload, &Name::from_bytes(project.as_bytes()))
 }
 
-/// Returns the name of the machine's image with the prefix of `.env`.
-pub fn system_image(prefix: impl std::fmt::Display) -> String {
+/// Returns the name of the machine's image in a project, with the prefix of `.env`.
+pub fn machine_image(project: &str) -> String {
+    system_image(Name::from_bytes(project.as_bytes()))
+}
+
+/// Returns the name of the machine's image.
+fn system_image(prefix: impl std::fmt::Display) -> String {
     format!("{prefix}/machine:latest")
 }
 
