@@ -70,6 +70,15 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
         Err(_) if upload_child.is_some_and(UploadChild::has_failed) => return Ok(Code::UploadFailed),
         Err(error) => return Err(error),
     };
+    if !args.common.json && !args.common.quiet {
+        tell(&outcome, options.out.as_deref(), start);
+        if args.common.verbose {
+            console::tell(&report::findings::findings(&outcome.findings));
+        }
+        console::tell_if(&report::findings::warnings(&outcome.findings));
+    }
+    console::tell_if(&report::findings::losses(&outcome.findings));
+    // The child prints the receipt or the reason of a failure, which are last on the screen.
     let delivered = upload_child.map(UploadChild::finish).transpose()?;
     if args.common.json {
         console::json(&Conversion {
@@ -80,19 +89,6 @@ pub(super) fn run(args: &Convert, scratch: &CleanupHandle) -> Result<Code> {
             sandbox: &outcome.sandbox,
             receipt: delivered.as_ref().and_then(|delivered| delivered.receipt.as_ref()),
         });
-    } else if !args.common.quiet {
-        tell(&outcome, options.out.as_deref(), start);
-        if args.common.verbose {
-            console::tell(&report::findings::findings(&outcome.findings));
-        }
-    }
-    if !args.common.quiet && !args.common.json {
-        console::tell_if(&report::findings::warnings(&outcome.findings));
-    }
-    console::tell_if(&report::findings::losses(&outcome.findings));
-    if delivered.as_ref().is_some_and(|delivered| !delivered.done) {
-        // The child printed the reason before the summary.
-        console::tell("upload failed: the reason is above the summary\n");
     }
     let code = match delivered.filter(|delivered| !delivered.done) {
         Some(failed) => failed.code(),
