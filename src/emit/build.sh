@@ -24,9 +24,9 @@ fi
 # setting NAME: its value in .env
 setting() { sed -n "s/^$1=//p" .env; }
 prefix=${IMAGE_PREFIX:-$(setting IMAGE_PREFIX)}
-platform=${PLATFORM:-$(setting PLATFORM)}
+platform=${IMAGE_PLATFORM:-$(setting IMAGE_PLATFORM)}
 [ "$prefix" ] || fail 'IMAGE_PREFIX is neither set nor in .env'
-[ "$platform" ] || fail 'PLATFORM is neither set nor in .env'
+[ "$platform" ] || fail 'IMAGE_PLATFORM is neither set nor in .env'
 machine=$prefix/machine:latest
 # Servers that keep files keep no permissions.
 chmod u+x vm2docker-self

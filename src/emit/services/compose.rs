@@ -151,7 +151,7 @@ struct Images {
 pub(super) fn compose(workload: &Workload, platform: &str, project: &Name) -> String {
     let images = &Images {
         prefix: format!("${{IMAGE_PREFIX:-{project}}}"),
-        platform: format!("${{PLATFORM:-{platform}}}"),
+        platform: format!("${{IMAGE_PLATFORM:-{platform}}}"),
     };
     let dependencies = groups::dependencies(workload);
     let groups = groups::by_network(workload);

@@ -102,7 +102,7 @@ pub fn settings(workload: &Workload, platform: &str, project: &str) -> String {
          # The names of the images start with this, for example registry.example.org/team.\n\
          IMAGE_PREFIX={project}\n\
          # The platform of the machine, which hosts with another CPU architecture emulate.\n\
-         PLATFORM={platform}\n"
+         IMAGE_PLATFORM={platform}\n"
     );
     let secrets: BTreeSet<&str> =
         workload.services.iter().flat_map(|service| &service.secrets).map(Variable::as_str).collect();
