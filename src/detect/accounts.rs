@@ -114,29 +114,7 @@ pub fn homes(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
 /// Returns a path with all symbolic links resolved, relative to the root. For example, `/home` can
 /// be a link to a larger disk.
 pub fn real(root: &Root, path: &[u8]) -> Vec<u8> {
-    /// Maximum number of symbolic links in a path, as in Linux (`path_resolution(7)`).
-    const MAX_LINKS: usize = 40;
-    let components =
-        |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
-    while let Some(name) = rest.pop() {
-        let next = tree::join(&real, &name);
-        match &*name {
-            b"" | b"." => {}
-            b".." => real = tree::parent(&real).to_vec(),
-            _ => match root.read_link(&next) {
-                Ok(target) if links < MAX_LINKS => {
-                    links += 1;
-                    if target.starts_with(b"/") {
-                        real.clear();
-                    }
-                    rest.extend(components(&target));
-                }
-                _ => real = next,
-            },
-        }
-    }
-    real
+    tree::resolve(path, |link| root.read_link(link).ok())
 }
 
 fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {

@@ -132,6 +132,33 @@ pub fn link_target(path: &[u8], target: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
+/// Returns a path with all symbolic links resolved. `read_link` returns the target of a link, and
+/// `None` for other objects. After 40 links, as in `path_resolution(7)`, links are not followed.
+pub fn resolve(path: &[u8], read_link: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+    const MAX_LINKS: usize = 40;
+    let components =
+        |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
+    while let Some(name) = rest.pop() {
+        let next = join(&real, &name);
+        match &*name {
+            b"" | b"." => {}
+            b".." => real = parent(&real).to_vec(),
+            _ => match read_link(&next).filter(|_| links < MAX_LINKS) {
+                Some(target) => {
+                    links += 1;
+                    if target.starts_with(b"/") {
+                        real.clear();
+                    }
+                    rest.extend(components(&target));
+                }
+                None => real = next,
+            },
+        }
+    }
+    real
+}
+
 /// Index of the node with this path in nodes sorted by path.
 pub fn find(nodes: &[Node], path: &[u8]) -> Option<usize> {
     nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()

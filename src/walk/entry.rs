@@ -145,35 +145,12 @@ impl Tree {
         self.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()
     }
 
-    /// Returns the index of the object that a path leads to, following symbolic links. `None` if
-    /// it does not exist, or after more than 40 links, as in `path_resolution(7)`.
+    /// Returns the index of the object that a path leads to, following symbolic links.
     pub fn resolve(&self, path: &[u8]) -> Option<usize> {
-        const MAX_LINKS: usize = 40;
-        let components = |path: &[u8]| -> Vec<Vec<u8>> {
-            path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect()
-        };
-        let (mut real, mut rest, mut links) = (Vec::new(), components(path), 0);
-        while let Some(name) = rest.pop() {
-            match &*name {
-                b"" | b"." => {}
-                b".." => real = tree::parent(&real).to_vec(),
-                _ => {
-                    let next = tree::join(&real, &name);
-                    let Kind::Symlink(target) = &self.found[self.index(&next)?].node.kind else {
-                        real = next;
-                        continue;
-                    };
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return None;
-                    }
-                    if target.starts_with(b"/") {
-                        real.clear();
-                    }
-                    rest.extend(components(target));
-                }
-            }
-        }
+        let real = tree::resolve(path, |link| match &self.found[self.index(link)?].node.kind {
+            Kind::Symlink(target) => Some(target.to_vec()),
+            _ => None,
+        });
         self.index(&real)
     }
 }
