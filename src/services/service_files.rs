@@ -175,10 +175,7 @@ impl<'a> ServiceFiles<'a> {
                     && owned.packages.iter().any(|package| packages.contains(package))
             });
             for (path, _) in configuration {
-                // The application's own directory, also for files that a package has deeper in it.
-                let directory =
-                    path.splitn(3, |&byte| byte == b'/').take(2).map(<[u8]>::len).sum::<usize>() + 1;
-                let directory = &path[..directory.min(tree::parent(path).len())];
+                let directory = application_directory(path);
                 let is_shared =
                     SHARED_DIRECTORIES.iter().any(|shared| tree::is_within(directory, shared.as_bytes()))
                         || directory == b"etc";
@@ -191,6 +188,14 @@ impl<'a> ServiceFiles<'a> {
         }
         files.into_iter().take(MAX_FILES).collect()
     }
+}
+
+/// Returns the directory in `etc` that contains a file at any depth: `etc/ldap` for
+/// `etc/ldap/schema/core.ldif`. The application reads all of it. `etc` for a file directly in it.
+fn application_directory(path: &[u8]) -> &[u8] {
+    let parent = tree::parent(path);
+    let second_slash = memchr::memchr_iter(b'/', parent).nth(1);
+    &parent[..second_slash.unwrap_or(parent.len())]
 }
 
 /// Returns the nodes at a path of the tree and below.

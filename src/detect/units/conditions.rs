@@ -10,6 +10,7 @@ use crate::model::escape::escape;
 use crate::model::tree;
 use crate::system::root::Root;
 use rustix::fs::{FileType, Stat};
+use std::io;
 
 /// The conditions of a unit that decide whether it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,14 +157,24 @@ fn path_condition(subject: &[u8], path: &[u8], root: &Root) -> Option<bool> {
         return None;
     }
     let is = |kind: FileType| move |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == kind;
+    let is_absent =
+        |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     let stat = root.stat(path);
+    // An object that cannot be read decides nothing.
+    if stat.as_ref().is_err_and(|cause| !is_absent(cause)) {
+        return None;
+    }
     Some(match subject {
         b"PathExists" => stat.is_ok(),
         // A brace expands to alternatives, which patterns of this program do not have.
         b"PathExistsGlob" if !path.contains(&b'{') => !patterns::matching(root, path).is_empty(),
         b"PathIsDirectory" => stat.is_ok_and(|stat| is(FileType::Directory)(&stat)),
         b"PathIsSymbolicLink" => root.read_link(path).is_ok(),
-        b"DirectoryNotEmpty" => root.list(path).unwrap_or_default().iter().any(|name| !is_ignored(name)),
+        b"DirectoryNotEmpty" => match root.list(path) {
+            Ok(names) => names.iter().any(|name| !is_ignored(name)),
+            Err(cause) if is_absent(&cause) => false,
+            Err(_) => return None,
+        },
         b"FileNotEmpty" => stat.is_ok_and(|stat| is(FileType::RegularFile)(&stat) && stat.st_size > 0),
         b"FileIsExecutable" => {
             stat.is_ok_and(|stat| is(FileType::RegularFile)(&stat) && stat.st_mode & 0o111 != 0)

@@ -82,7 +82,8 @@ pub fn boot_scripts(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
     scripts.retain(|path| {
         let is_executable = root.stat(path).is_ok_and(|stat| stat.st_mode & 0o111 != 0);
         let is_link = root.read_link(path).is_ok();
-        is_executable && !is_link && root.read(path).is_ok_and(|text| has_command(&text))
+        // A script that cannot be read can contain a command.
+        is_executable && !is_link && root.read(path).map_or(true, |text| has_command(&text))
     });
     scripts
 }
