@@ -8,6 +8,7 @@ use crate::context::output::sent::Stream;
 use crate::context::output::{CleanupHandle, ContextWriter, OutputPath};
 use crate::context::recipient::Recipient;
 use crate::detect::mappings::Watch;
+use crate::detect::units::BootUnits;
 use crate::detect::{self, Inventory};
 use crate::emit::{self, Emission, Sizes};
 use crate::error::{Code, Error, Result};
@@ -98,7 +99,8 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let mut findings = Findings::default();
 
     Phase::Detect.start(options.progress);
-    let inventory = detect::detect(&root, &mut findings);
+    let boot = BootUnits::load(&root, &mut findings);
+    let inventory = detect::detect(&root, &boot.enabled, &mut findings);
     let family = Family::of(&root);
     detect::foreign_root::report(&root, family.is_some(), &mut findings);
     let database_was = settled_database(&root, family)?;
@@ -106,7 +108,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     let catalog = catalog.as_ref();
     let live = inventory.live.as_ref();
     // An unknown name in --services ends the run here, before the network is used.
-    let survey = services::survey(&root, live, &options.services, catalog, &mut findings)?;
+    let survey = services::survey(&root, &boot, live, &options.services, catalog, &mut findings)?;
     Phase::Base.start(options.progress);
     let client = options.network.clone().map(Client::new).transpose()?;
     let client = client.as_ref();

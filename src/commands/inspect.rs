@@ -3,6 +3,7 @@
 use super::open;
 use crate::cli::Common;
 use crate::detect::Inventory;
+use crate::detect::units::BootUnits;
 use crate::error::{Code, Result};
 use crate::model::document::Schema;
 use crate::model::escape;
@@ -44,12 +45,13 @@ pub(super) fn run(root: &Path, common: &Common) -> Result<Code> {
     Sandbox::enter(false)?;
     let root = open(root)?;
     let mut findings = Findings::default();
-    let inventory = detect::detect(&root, &mut findings);
+    let boot = BootUnits::load(&root, &mut findings);
+    let inventory = detect::detect(&root, &boot.enabled, &mut findings);
     let family = Family::of(&root);
     detect::foreign_root::report(&root, family.is_some(), &mut findings);
     let catalog = family.and_then(|family| family.manager().load(&root, &mut findings));
     let live = inventory.live.as_ref();
-    let survey = services::survey(&root, live, &Selection::All, catalog.as_ref(), &mut findings)?;
+    let survey = services::survey(&root, &boot, live, &Selection::All, catalog.as_ref(), &mut findings)?;
     findings.extend(root.take_faults());
     let services: Vec<String> =
         survey.candidates.iter().map(|candidate| escape::escape(&candidate.unit)).collect();

@@ -45,6 +45,7 @@ use sockets::Sockets;
 use std::path::Path;
 use storage::Storage;
 use sysctl::Sysctl;
+use units::Enabled;
 
 /// Properties of the machine, except its files and packages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,7 +100,9 @@ pub struct RuntimeState {
 
 /// Detects the properties of the machine under `root`. Reads the [`RuntimeState`] only if `root`
 /// is the root of the running machine.
-pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
+///
+/// `enabled` are the units that start at boot: mount and swap units are among them.
+pub fn detect(root: &Root, enabled: &[Enabled], findings: &mut Findings) -> Inventory {
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_else(|cause| {
         findings.loss(
             findings::Kind::Mounts,
@@ -117,7 +120,7 @@ pub fn detect(root: &Root, findings: &mut Findings) -> Inventory {
         name_resolution: NameResolution::load(root, &hostname, findings),
         hostname,
         live: root.is_live().then(|| live(root, findings)),
-        storage: Storage::load(root, &mounts, findings),
+        storage: Storage::load(root, &mounts, enabled, findings),
         mounts,
         names: accounts::names(root, findings),
         homes: accounts::homes(root, findings),

@@ -4,7 +4,7 @@
 //! mount and swap units (`systemd.mount(5)`, `systemd.swap(5)`), from `/proc/swaps` and from the
 //! configuration of container engines.
 
-use super::units::{self, Host, Loaded, Units};
+use super::units::{self, Enabled, Loaded};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::system::mounts::{Class, Mounts, classify, unescape_octal};
@@ -23,9 +23,9 @@ impl Storage {
     /// Reads the configuration. Reports swap files, and configured file systems that are not in
     /// `mounts`: as a loss, because files of the machine are missing, except with `noauto` and for
     /// bind mounts.
-    pub fn load(root: &Root, mounts: &Mounts, findings: &mut Findings) -> Self {
+    pub fn load(root: &Root, mounts: &Mounts, enabled: &[Enabled], findings: &mut Findings) -> Self {
         let mut entries = fstab(&read(root, b"etc/fstab", findings));
-        for entry in mount_units(root) {
+        for entry in enabled.iter().filter_map(|enabled| mount_unit(&enabled.loaded)) {
             // systemd-fstab-generator(8) writes a unit for each line of fstab(5).
             if !entries.iter().any(|known| (&known.point, &known.source) == (&entry.point, &entry.source)) {
                 entries.push(entry);
@@ -74,14 +74,7 @@ fn fstab_entry(line: &[u8]) -> Option<FstabEntry> {
     Some(FstabEntry { file: b"etc/fstab".to_vec(), source, point, fstype, options })
 }
 
-/// Returns the enabled mount and swap units. Their files are reported with the other units.
-fn mount_units(root: &Root) -> Vec<FstabEntry> {
-    let mut ignored = Findings::default();
-    let units = Units::index(root, &mut ignored);
-    let enabled = units::enabled(&units, &Host::load(root), &mut ignored);
-    enabled.iter().filter_map(|enabled| mount_unit(&enabled.loaded)).collect()
-}
-
+/// Returns the entry of a mount or swap unit; `None` for other units.
 fn mount_unit(loaded: &Loaded) -> Option<FstabEntry> {
     let file = loaded.path.clone()?;
     let (section, fstype) = match units::names::unit_type(&loaded.name)? {
@@ -207,6 +200,7 @@ fn read(root: &Root, path: &[u8], findings: &mut Findings) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::detect::fixtures::tree;
+    use crate::detect::units::BootUnits;
     use crate::system::mounts;
 
     const FSTAB: &str = "\
@@ -238,7 +232,7 @@ short
         let table = format!("1 1 8:1 / {0}/home rw - ext4 /dev/sdb1 rw\n", dir.path().display());
         let mut findings = Findings::default();
         let mounts = mounts::parse(table.as_bytes(), root.absolute());
-        let storage = Storage::load(&root, &mounts, &mut findings);
+        let storage = Storage::load(&root, &mounts, &[], &mut findings);
         assert_eq!(storage.swap_files, [b"var/swap.1".to_vec()]);
         assert_eq!(
             found(&findings),
@@ -266,7 +260,8 @@ short
             ("etc/systemd/system/var-s.swap", "[Swap]\nWhat=/var/s\n"),
         ]);
         let mut findings = Findings::default();
-        let storage = Storage::load(&root, &mounts::parse(b"", root.absolute()), &mut findings);
+        let enabled = BootUnits::load(&root, &mut findings).enabled;
+        let storage = Storage::load(&root, &mounts::parse(b"", root.absolute()), &enabled, &mut findings);
         assert_eq!(storage.swap_files, [b"var/s".to_vec()]);
         assert_eq!(found(&findings), ["Loss unmounted home", "Loss unmounted srv/a b"]);
     }

@@ -11,7 +11,7 @@ use crate::detect::units::socket::SocketUnit;
 use crate::detect::units::timer::TimerUnit;
 use crate::detect::units::tmpfiles::{self, Line};
 use crate::detect::units::{
-    Enabled, Exec, Host, Loaded, OtherService, ServiceUnit, Units, enabled, names, other, supervisor, sysv,
+    BootUnits, Enabled, Exec, Loaded, OtherService, ServiceUnit, names, other, supervisor, sysv,
 };
 use crate::detect::{RuntimeState, cgroup};
 use crate::error::{Code, Error, Result};
@@ -106,13 +106,12 @@ pub(super) fn is_job_daemon(unit: &[u8]) -> bool {
 /// Fails with exit code 2 if no service has a name that `selection` lists.
 pub fn survey<'a>(
     root: &Root,
+    boot: &BootUnits<'_>,
     live: Option<&'a RuntimeState>,
     selection: &Selection,
     catalog: Option<&Catalog>,
     findings: &mut Findings,
 ) -> Result<Survey<'a>> {
-    let host = Host::load(root);
-    let units = Units::index(root, findings);
     let mut jobs = cron::load(root, findings);
     if let Some(catalog) = catalog {
         retain_local(&mut jobs, root, catalog);
@@ -122,17 +121,16 @@ pub fn survey<'a>(
         skipped: Vec::new(),
         system_services: Vec::new(),
         jobs,
-        tmpfiles: tmpfiles::load(root, &host, findings),
+        tmpfiles: tmpfiles::load(root, &boot.host, findings),
         accounts: Accounts::load(root),
         pid_files: if live.is_some() { pid_files(root) } else { BTreeMap::new() },
     };
-    let mut surveyor = Surveyor { root, live, selection, host, units, found: BTreeMap::new(), survey };
+    let mut surveyor = Surveyor { root, live, selection, boot, found: BTreeMap::new(), survey };
     surveyor.running(findings);
-    let enabled = enabled(&surveyor.units, &surveyor.host, findings);
-    surveyor.sockets(&enabled, findings);
-    surveyor.timers(&enabled, findings);
-    surveyor.paths(&enabled);
-    surveyor.not_running(&enabled, findings);
+    surveyor.sockets(&boot.enabled, findings);
+    surveyor.timers(&boot.enabled, findings);
+    surveyor.paths(&boot.enabled);
+    surveyor.not_running(&boot.enabled, findings);
     surveyor.without_systemd(findings);
     surveyor.without_unit();
     surveyor.check_names()?;
@@ -146,8 +144,7 @@ struct Surveyor<'a, 'r> {
     root: &'r Root,
     live: Option<&'a RuntimeState>,
     selection: &'r Selection,
-    host: Host,
-    units: Units<'r>,
+    boot: &'r BootUnits<'r>,
     found: BTreeMap<Vec<u8>, Candidate<'a>>,
     survey: Survey<'a>,
 }
@@ -180,10 +177,10 @@ impl<'a> Surveyor<'a, '_> {
     /// Loads the unit with this name, without processes.
     fn load(&self, name: &[u8], findings: &mut Findings) -> Candidate<'a> {
         let mut candidate = Candidate::named(name);
-        if let Some(loaded) = self.units.load(name, findings).filter(|loaded| loaded.path.is_some()) {
-            candidate.service = Some(ServiceUnit::new(&loaded, &self.host, findings));
+        if let Some(loaded) = self.boot.units.load(name, findings).filter(|loaded| loaded.path.is_some()) {
+            candidate.service = Some(ServiceUnit::new(&loaded, &self.boot.host, findings));
             candidate.sources = sources(&loaded);
-            candidate.conditions = Conditions::of(&loaded, self.root, &self.host);
+            candidate.conditions = Conditions::of(&loaded, self.root, &self.boot.host);
             candidate.directives = Directive::reported(&loaded);
         } else {
             findings.note(
@@ -198,13 +195,13 @@ impl<'a> Surveyor<'a, '_> {
     /// Adds services that systemd opens sockets for.
     fn sockets(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".socket") {
-            let socket = SocketUnit::new(loaded, &self.host, findings);
+            let socket = SocketUnit::new(loaded, &self.boot.host, findings);
             let reason = system_units::system_unit_reason(&socket.name);
             if let Some(reason) = reason.filter(|_| !self.is_named(&socket.name)) {
                 self.skip(&socket.name, reason);
                 continue;
             }
-            let conditions = Conditions::of(loaded, self.root, &self.host);
+            let conditions = Conditions::of(loaded, self.root, &self.boot.host);
             if let Some(unmet) = &conditions.unmet {
                 self.skip(&socket.name, &not_started(unmet));
                 continue;
@@ -213,7 +210,7 @@ impl<'a> Surveyor<'a, '_> {
                 // With Accept=yes, each connection is an instance (systemd.socket(5)). All of
                 // them are one service.
                 true => names::with_instance(&socket.service, b"connection"),
-                false => self.units.resolve(&socket.service),
+                false => self.boot.units.resolve(&socket.service),
             };
             if socket.accept {
                 let prefix = [names::prefix(&socket.service), b"@"].concat();
@@ -233,19 +230,19 @@ impl<'a> Surveyor<'a, '_> {
     /// Adds services that a timer starts.
     fn timers(&mut self, enabled: &[Enabled], findings: &mut Findings) {
         for loaded in of_type(enabled, b".timer") {
-            let timer = TimerUnit::new(loaded, &self.host, findings);
+            let timer = TimerUnit::new(loaded, &self.boot.host, findings);
             let reason = system_units::system_unit_reason(&timer.name)
                 .or_else(|| system_units::system_unit_reason(&timer.unit));
             if let Some(reason) = reason.filter(|_| !self.is_named(&timer.unit)) {
                 self.skip(&timer.name, reason);
                 continue;
             }
-            let conditions = Conditions::of(loaded, self.root, &self.host);
+            let conditions = Conditions::of(loaded, self.root, &self.boot.host);
             if let Some(unmet) = &conditions.unmet {
                 self.skip(&timer.name, &not_started(unmet));
                 continue;
             }
-            let service = self.units.resolve(&timer.unit);
+            let service = self.boot.units.resolve(&timer.unit);
             let mut candidate = self.found.remove(&service).unwrap_or_else(|| self.load(&service, findings));
             candidate.add(loaded, conditions);
             candidate.timer = Some(timer);
@@ -304,7 +301,7 @@ impl<'a> Surveyor<'a, '_> {
         if self.live.is_some() && !self.found.is_empty() {
             return;
         }
-        let mut others = sysv::enabled(self.root, &self.units, findings);
+        let mut others = sysv::enabled(self.root, &self.boot.units, findings);
         others.extend(supervisor::programs(self.root, findings));
         others.extend(other::openrc(self.root, findings));
         others.extend(other::runit(self.root, findings));

@@ -12,6 +12,7 @@ use super::socket::SocketUnit;
 use super::specifiers::Host;
 use super::timer::TimerUnit;
 use crate::model::findings::{self, Findings};
+use crate::system::root::Root;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Boot targets. The other targets apply only if there is no `default.target`.
@@ -41,7 +42,7 @@ pub enum StartReason {
 
 /// Returns the units that start at boot, by name. Leaves out masked units and units without a
 /// file.
-pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<Enabled> {
+pub(super) fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<Enabled> {
     let target = TARGETS.iter().map(|name| name.as_bytes()).find(|name| units.has(name));
     let Some(target) = target else {
         return Vec::new();
@@ -71,6 +72,27 @@ pub fn enabled(units: &Units<'_>, host: &Host, findings: &mut Findings) -> Vec<E
         }
     }
     found.into_values().collect()
+}
+
+/// The units of a machine, and those that start at boot.
+#[derive(Debug)]
+pub struct BootUnits<'r> {
+    /// Values of specifiers.
+    pub host: Host,
+    /// All unit files.
+    pub units: Units<'r>,
+    /// Units that start at boot.
+    pub enabled: Vec<Enabled>,
+}
+
+impl<'r> BootUnits<'r> {
+    /// Reads the units of a root. Unreadable files are losses; malformed lines are notes.
+    pub fn load(root: &'r Root, findings: &mut Findings) -> Self {
+        let host = Host::load(root);
+        let units = Units::index(root, findings);
+        let enabled = enabled(&units, &host, findings);
+        BootUnits { host, units, enabled }
+    }
 }
 
 /// A unit that is not yet visited.

@@ -38,7 +38,7 @@ pub mod tmpfiles;
 pub mod user_units;
 mod words;
 
-pub use enabled::{Enabled, enabled};
+pub use enabled::{BootUnits, Enabled};
 pub use environment::Variables;
 pub use exec::Exec;
 pub use exec_settings::ExecSettings;
