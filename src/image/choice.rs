@@ -270,9 +270,7 @@ fn name(
             reason: noted(image.reason, &image.note),
         },
         (None, None, Some(_)) => scratch("the machine has no supported package database"),
-        (None, None, None) => {
-            scratch("no official image is known for this distribution; set one with --base")
-        }
+        (None, None, None) => scratch("no official image is known for this distribution"),
     })
 }
 
