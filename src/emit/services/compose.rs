@@ -1,8 +1,10 @@
 //! Writes `compose.yaml` (Compose specification). Pure.
 //!
-//! The file leaves out what the image defines: user, command, stop signal and health check.
+//! The file leaves out what the image defines: user, command, stop signal and health check. It
+//! also leaves out what engines without `CAP_SYS_RESOURCE` refuse ([`limits`](super::limits)).
 
 use super::groups::{self, Group};
+use super::limits::{self, Limit};
 use super::{image, yaml};
 use crate::services::model::{Name, Protocol, Restart, Service, Workload};
 use serde::Serialize;
@@ -113,12 +115,6 @@ struct Mount<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     target: String,
-}
-
-#[derive(Serialize)]
-struct Limit {
-    soft: i64,
-    hard: i64,
 }
 
 #[derive(Serialize)]
@@ -243,8 +239,8 @@ fn container<'a>(workload: &'a Workload, service: &'a Service, images: &Images) 
         volumes: mounts(workload, service),
         read_only: service.read_only,
         group_add: service.user.iter().flat_map(|user| user.groups.iter().copied()).collect(),
-        ulimits: service.ulimits.iter().map(|(name, &limits)| (*name, limit(limits))).collect(),
-        oom_score_adj: service.oom_score_adj,
+        ulimits: limits::ulimits(service, false),
+        oom_score_adj: limits::oom_score_adj(service, false),
         cap_add: privileges.add.iter().copied().collect(),
         cap_drop: if privileges.drop_all { vec!["ALL"] } else { Vec::new() },
         devices: devices(service).map(|path| format!("{path}:{path}")).collect(),
@@ -287,10 +283,6 @@ fn network_sysctls(service: &Service) -> impl Iterator<Item = (&str, String)> {
 /// another's namespace cannot set it.
 pub(super) fn is_network_sysctl(sysctl: &str) -> bool {
     sysctl.starts_with("net.")
-}
-
-fn limit((soft, hard): (Option<u64>, Option<u64>)) -> Limit {
-    Limit { soft: super::limit(soft), hard: super::limit(hard) }
 }
 
 fn deploy(service: &Service) -> Option<Deploy> {

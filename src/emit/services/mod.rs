@@ -1,7 +1,8 @@
 //! Writes the container definitions for engines and orchestrators.
 //!
 //! - [`image`]: `services/NAME/`, one image per service, based on the system image.
-//! - [`compose`]: `compose.yaml`, for one host.
+//! - [`compose`]: `compose.yaml`, for one host; [`limits`]: `compose.limits.yaml`, its limits that
+//!   some engines refuse.
 //! - [`kubernetes`]: `kubernetes/`, one file per object; [`pods`]: pod templates.
 //! - [`quadlet`]: `quadlet/`, units for Podman.
 //! - [`yaml`]: YAML that every parser reads the same way.
@@ -10,6 +11,7 @@ mod compose;
 mod groups;
 mod image;
 mod kubernetes;
+mod limits;
 mod pods;
 mod quadlet;
 mod readme;
@@ -60,6 +62,9 @@ fn files(workload: &Workload, platform: &str, project: &str) -> BTreeMap<String,
         }
     }
     files.insert("compose.yaml".to_owned(), compose::compose(workload, platform, &project).into_bytes());
+    if let Some(limits) = limits::compose_limits(workload) {
+        files.insert("compose.limits.yaml".to_owned(), limits.into_bytes());
+    }
     let directories = [
         ("kubernetes", kubernetes::files(workload, &project)),
         ("quadlet", quadlet::files(workload, &project)),
@@ -104,6 +109,10 @@ pub fn settings(workload: &Workload, platform: &str, project: &str) -> String {
          # The platform of the machine, which hosts with another CPU architecture emulate.\n\
          IMAGE_PLATFORM={platform}\n"
     );
+    if limits::is_needed(workload) {
+        text += "\n# Limits that an engine without CAP_SYS_RESOURCE refuses. Remove the # if your engine is not rootless.\n\
+                 #COMPOSE_FILE=compose.yaml:compose.limits.yaml\n";
+    }
     let secrets: BTreeSet<&str> =
         workload.services.iter().flat_map(|service| &service.secrets).map(Variable::as_str).collect();
     if !secrets.is_empty() {

@@ -1,6 +1,6 @@
 //! Writes the sections about services in `README.md`. Pure.
 
-use super::groups;
+use super::{groups, limits};
 use crate::emit::text::cell;
 use crate::model::escape;
 use crate::model::size::bytes;
@@ -14,6 +14,7 @@ pub(super) fn readme(workload: &Workload, project: &Name) -> String {
     if !workload.services.is_empty() {
         text += &services(workload);
         text += &start(project);
+        text += &privileged_limits(workload);
         text += &data(workload, project);
         text += &withheld(workload);
         text += &unsupported_paths(workload);
@@ -69,6 +70,17 @@ fn start(project: &Name) -> String {
          Kubernetes pods cannot set limits of open files and tasks, devices and `oom_score_adj`: configure the nodes. \
          The nodes must also allow the `sysctls`.\n"
     )
+}
+
+fn privileged_limits(workload: &Workload) -> String {
+    if !limits::is_needed(workload) {
+        return String::new();
+    }
+    "\nA rootless engine and one inside a container refuse some limits of open files, processes and locked memory, and \
+     protection from the OOM killer (`CAP_SYS_RESOURCE`). These are in `compose.limits.yaml`. If your engine accepts \
+     them, set this in `.env`; a `compose.override.yaml` must then also be in the list:\n\n    \
+     COMPOSE_FILE=compose.yaml:compose.limits.yaml\n"
+        .to_owned()
 }
 
 fn data(workload: &Workload, project: &Name) -> String {
