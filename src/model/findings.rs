@@ -58,6 +58,7 @@ kinds! {
     BaseImage "base-image" [Warning Note]: "The contents of the base image are not known exactly.";
     BasePackages "base-packages" [Note]: "Files of the base image's packages are unknown.";
     Changed "changed" [Loss Note]: "A file changed between the walk and the archive, or packages did.";
+    Containers "containers" [Warning]: "Containers and volumes of an engine are not in the image.";
     Cron "cron" [Note]: "A line or file of cron is not understood or never run.";
     Dangling "dangling" [Note]: "A unit file is a link to a file that does not exist.";
     Disabled "disabled" [Note]: "A package enables this unit or module; it was disabled later.";

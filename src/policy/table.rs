@@ -203,6 +203,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("var/lib/logrotate/status", Drop, "state of dropped logs"),
     ("var/lib/{docker,containerd,containers}/**", Drop, CONTAINERS),
     ("var/lib/{lxc,lxd,incus}/**", Drop, CONTAINERS),
+    ("~/.local/share/{docker,containers/storage}/**", Drop, CONTAINERS),
     // Snapper, Timeshift and Synology keep old states of the file system, with its old secrets.
     (".snapshots/**", Drop, SNAPSHOTS),
     ("{home,var,srv,opt}/.snapshots/**", Drop, SNAPSHOTS),

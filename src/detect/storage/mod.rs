@@ -2,7 +2,9 @@
 //!
 //! The usual places are rules of the policy. The places here come from `fstab(5)`, from enabled
 //! mount and swap units (`systemd.mount(5)`, `systemd.swap(5)`), from `/proc/swaps` and from the
-//! configuration of container engines.
+//! configuration of container engines ([`containers`]).
+
+mod containers;
 
 use super::units::{self, Enabled, Loaded};
 use crate::model::escape;
@@ -41,7 +43,7 @@ impl Storage {
         for path in swap_files.iter().filter(|path| root.stat(path).is_ok()) {
             findings.note(findings::Kind::Swap, path, "swap space, which holds memory of the machine");
         }
-        Storage { swap_files, container_storage: container_storage(root, findings) }
+        Storage { swap_files, container_storage: containers::load(root, enabled, findings) }
     }
 }
 
@@ -141,46 +143,7 @@ fn active_swap_files(swaps: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Returns the storage directories that container engines are configured to use.
-fn container_storage(root: &Root, findings: &mut Findings) -> Vec<Vec<u8>> {
-    let mut directories = Vec::new();
-    const DOCKER: &[u8] = b"etc/docker/daemon.json";
-    let daemon = read(root, DOCKER, findings);
-    match serde_json::from_slice::<serde_json::Value>(&daemon) {
-        Ok(daemon) => {
-            // `graph` is the name of the option before Docker 17.05.
-            let places = ["data-root", "graph"].into_iter().filter_map(|key| daemon[key].as_str());
-            directories.extend(places.map(|place| relative(place.as_bytes())));
-        }
-        Err(_) if daemon.trim_ascii().is_empty() => {}
-        Err(cause) => {
-            let text = format!("not valid JSON, so the place of Docker's storage is unknown: {cause}");
-            findings.note(findings::Kind::Unreadable, DOCKER, text);
-        }
-    }
-    // containers-storage.conf(5), and containerd's config.toml, in which `root` precedes all tables.
-    for (file, key) in [("etc/containers/storage.conf", "graphroot"), ("etc/containerd/config.toml", "root")]
-    {
-        let text = read(root, file.as_bytes(), findings);
-        directories.extend(toml_string(&text, key).map(|place| relative(&place)));
-    }
-    directories.retain(|directory| !directory.is_empty());
-    directories.sort();
-    directories.dedup();
-    directories
-}
-
-/// Returns the first value of a key that is an absolute path in quotes.
-fn toml_string(text: &[u8], key: &str) -> Option<Vec<u8>> {
-    text.split(|&byte| byte == b'\n').find_map(|line| {
-        let value = line.trim_ascii().strip_prefix(key.as_bytes())?.trim_ascii_start();
-        let value = value.strip_prefix(b"=")?.trim_ascii_start();
-        let quote = *value.first().filter(|quote| b"\"'".contains(quote))?;
-        let value = value[1..].split(|&byte| byte == quote).next()?;
-        value.starts_with(b"/").then(|| value.to_vec())
-    })
-}
-
+/// Returns an absolute path relative to the root.
 fn relative(path: &[u8]) -> Vec<u8> {
     let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
     path[start..].strip_suffix(b"/").unwrap_or(&path[start..]).to_vec()
@@ -271,17 +234,5 @@ short
         let swaps =
             b"Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 9 0 -2\n/swap\\040file file 9 0 -3\n";
         assert_eq!(active_swap_files(swaps).collect::<Vec<_>>(), [b"swap file".to_vec()]);
-    }
-
-    #[test]
-    fn container_storage_is_read_from_each_configuration() {
-        let (_dir, root) = tree(&[
-            ("etc/docker/daemon.json", r#"{"data-root": "/data/docker/", "graph": "/old"}"#),
-            ("etc/containers/storage.conf", "[storage]\n# graphroot = \"/no\"\ngraphroot = \"/data/pods\"\n"),
-            ("etc/containerd/config.toml", "version = 2\nroot = '/data/containerd'\nrootful = \"/no\"\n"),
-        ]);
-        let found = container_storage(&root, &mut Findings::default());
-        let expected = ["data/containerd", "data/docker", "data/pods", "old"];
-        assert_eq!(found, expected.map(|path| path.as_bytes().to_vec()));
     }
 }
