@@ -110,6 +110,9 @@ pub struct Convert {
     /// One rule per line: keep|drop|withhold|volume PATTERN [REASON].
     #[arg(long, value_name = "FILE", env = "VM2DOCKER_POLICY")]
     pub policy: Option<PathBuf>,
+    /// Withhold files that are likely secret, in addition to those that certainly are
+    #[arg(long, env = "VM2DOCKER_STRICT_SECRETS")]
+    pub strict_secrets: bool,
     /// Include withheld files, encrypted to the OpenPGP public key in KEYFILE
     #[arg(long, value_name = "KEYFILE", env = "VM2DOCKER_INCLUDE_SECRETS")]
     pub include_secrets: Option<PathBuf>,
@@ -406,6 +409,7 @@ mod tests {
         "Turn",
         "Upload",
         "Use",
+        "Withhold",
         "Write",
     ];
 

@@ -69,6 +69,8 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Refuse to run where the machine's file systems cannot be made read-only for this process.
     pub require_readonly: bool,
+    /// Withhold files that are likely secret too.
+    pub strict_secrets: bool,
     /// The key to encrypt the withheld files to; without it, they are not in the context.
     pub recipient: Option<Recipient>,
     /// Write to a file system that keeps no owners and permissions.
@@ -138,7 +140,9 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
         .map(|catalog| catalog.family.manager().provenance(&root, catalog, &tree.found, &mut findings))
         .unwrap_or_default();
     let secret_holders = &secrets.holders(&root, tree, delta, &mut findings);
-    let input = PlanInput { tree, delta, policy, packages, rewritten, generated, secret_holders };
+    let strict_secrets = options.strict_secrets;
+    let input =
+        PlanInput { tree, delta, policy, packages, rewritten, generated, secret_holders, strict_secrets };
     let plan = plan::decide(input);
     findings.extend(plan.findings.clone());
     let workload = services::decide(&root, &survey, &inventory, input, &plan);

@@ -330,6 +330,7 @@ fn help_names_every_option_and_the_exit_codes() {
         "explain",
         "--root",
         "--services",
+        "--strict-secrets",
         "--include-secrets",
         "--upload",
         "--upload-as",
@@ -393,7 +394,14 @@ fn explain_tells_what_became_of_a_path() {
         ("/srv/", &["/srv\n", "directory, mode 0755"]),
         ("/srv/a\nb", &["/srv/a\\x0ab\n", "from the delta"]),
         ("/var/log/dropped", &["not in the image", "because: logs; directories are kept"]),
-        ("/etc/wireguard/wg0.conf", &["withheld, see SECRETS.todo", "because: network key"]),
+        (
+            "/etc/wireguard/wg0.conf",
+            &[
+                "withheld, see SECRETS.todo",
+                "because: network key",
+                "to change this, add to --policy: keep /etc/wireguard/wg0.conf\n",
+            ],
+        ),
         ("/", &["/\n", "because: the base image has it"]),
         ("/srv/mounted/x", &["/srv/mounted/x has no record", "/srv/mounted\n  in the image"]),
     ] {

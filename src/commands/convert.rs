@@ -148,6 +148,7 @@ fn options(args: &Convert) -> Result<Options> {
         compression: args.compress,
         progress,
         require_readonly: args.require_readonly,
+        strict_secrets: args.strict_secrets,
         recipient: args.include_secrets.as_deref().map(recipient).transpose()?,
         insecure_target: args.allow_insecure_target,
     })

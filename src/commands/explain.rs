@@ -7,6 +7,7 @@ use crate::model::document::Schema;
 use crate::model::manifest::{self, Names, ProvidedBy, Record, Verdict};
 use crate::model::tree::{self, Kind};
 use crate::model::{escape, findings};
+use crate::policy::line;
 use crate::system::console;
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
@@ -14,13 +15,39 @@ use std::path::Path;
 
 pub(super) fn run(context: &Path, path: &Path, common: &Common) -> Result<Code> {
     let asked = path.as_os_str().as_bytes();
-    let record = find(&Context::open(context)?, asked)?;
+    let context = Context::open(context)?;
+    let record = find(&context, asked)?;
+    let likely = likely_secret(&context, &record)?;
+    let path = &record.node.path;
+    let policy_line = match (record.verdict, &likely) {
+        (Verdict::Withhold, _) if record.node.kind != Kind::Directory => Some(line::keep(path)),
+        (_, Some(_)) => Some(line::withhold(path)),
+        _ => None,
+    };
     if common.json {
-        console::json(&Explained { line: manifest::line(&record, &Names::default()) });
-    } else {
-        console::answer(&describe(&record, asked));
+        console::json(&Explained { line: manifest::line(&record, &Names::default()), policy_line });
+        return Ok(Code::Done);
     }
+    let mut text = describe(&record, asked);
+    if let Some(what) = likely {
+        // A context can be forged.
+        text += &format!("  {}\n", escape::escape(what.as_bytes()));
+    }
+    if let Some(line) = policy_line {
+        text += &format!("  to change this, add to --policy: {line}\n");
+    }
+    console::answer(&text);
     Ok(Code::Done)
+}
+
+/// Returns what a file in the image may contain, if it may be secret.
+fn likely_secret(context: &Context, record: &Record) -> Result<Option<String>> {
+    let shown = escape::display(&record.node.path);
+    let is_likely = |finding: &FindingLine| {
+        finding.path.as_deref() == Some(&*shown) && finding.kind == findings::Kind::Suspicious.name()
+    };
+    let finding = finding_lines(context)?.into_iter().find(is_likely);
+    Ok(finding.map(|finding| finding.text.split(';').next().unwrap_or_default().to_owned()))
 }
 
 /// Finds the path's record, else that of the directory above it that hides its contents.
@@ -74,19 +101,24 @@ fn hides_contents(context: &Context, records: &[Record], record: &Record) -> Res
     }
     let shown = escape::display(path);
     let mounts = [findings::Kind::Mount, findings::Kind::Mounted].map(findings::Kind::name);
-    let is_mount = |line: &[u8]| {
-        serde_json::from_slice(line).is_ok_and(|finding: FindingLine| {
-            finding.path.as_deref() == Some(&*shown) && mounts.contains(&&*finding.kind)
-        })
-    };
-    Ok(context.findings()?.split(|&byte| byte == b'\n').any(is_mount))
+    let is_mount =
+        |finding: &FindingLine| finding.path.as_deref() == Some(&*shown) && mounts.contains(&&*finding.kind);
+    Ok(finding_lines(context)?.iter().any(is_mount))
 }
 
-/// The fields of a line of `findings.jsonl` that state where a file system was mounted.
+/// Returns the lines of `findings.jsonl` that can be read.
+fn finding_lines(context: &Context) -> Result<Vec<FindingLine>> {
+    let text = context.findings()?;
+    let lines = text.split(|&byte| byte == b'\n');
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+/// The fields of a line of `findings.jsonl` that explain a path.
 #[derive(Deserialize)]
 struct FindingLine {
     path: Option<String>,
     kind: String,
+    text: String,
 }
 
 /// The answer in words. `asked` is the path as it was typed.
@@ -127,6 +159,9 @@ fn describe(record: &Record, asked: &[u8]) -> String {
 pub(super) struct Explained {
     #[serde(flatten)]
     line: manifest::Line,
+    /// Line of `--policy` that decides otherwise, if the path is or may be secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_line: Option<String>,
 }
 
 impl Schema for Explained {

@@ -377,7 +377,7 @@ impl<'a> ArchiveBuilder<'a> {
             return Ok(Some(Detection::by_name()));
         }
         let kind = content::Kind::of(&found.node.path, found.node.group != 0);
-        Ok(search(kind)?.filter(|secret| secret.certain))
+        Ok(search(kind)?.filter(|secret| secret.certain || self.facts.strict_secrets))
     }
 
     /// Records a file that is not as the walk saw it, under all its names.

@@ -19,7 +19,11 @@ pub(super) fn withhold_targets(facts: PlanInput<'_>, known: &Known, decisions: &
             decision.verdict.in_image() && decision.layer == Some(ProvidedBy::Delta) && !target.published;
         // The content of a certificate file shows whether it also contains a key.
         let is_known = known.secret(target).is_none() && is_certificate(&target.node.path);
-        if is_own && matches!(target.node.kind, Kind::File { size: 1.., .. }) && !is_known {
+        if is_own
+            && !facts.is_wanted(target)
+            && matches!(target.node.kind, Kind::File { size: 1.., .. })
+            && !is_known
+        {
             let is_dropped = facts.policy.rule(id).action == Action::DropSecret;
             let verdict = if is_dropped { Verdict::Drop } else { Verdict::Withhold };
             decisions[index] = Decision { verdict, layer: None, why: Reason::Rule(id) };
@@ -31,7 +35,7 @@ fn is_certificate(path: &[u8]) -> bool {
     [&b".pem"[..], b".crt", b".cer"].iter().any(|ending| tree::file_name(path).ends_with(ending))
 }
 
-/// A secret is an inode: none of its names is in the image.
+/// A secret is an inode: none of its names is in the image, unless a rule of the user keeps it.
 pub(super) fn withhold_names(facts: PlanInput<'_>, decisions: &mut [Decision]) {
     let found = &facts.tree.found;
     let is_secret = |decision: &Decision| match (decision.verdict, decision.why) {
@@ -42,8 +46,9 @@ pub(super) fn withhold_names(facts: PlanInput<'_>, decisions: &mut [Decision]) {
     let linked = found.iter().zip(decisions.iter()).filter(|(found, _)| found.node.group != 0);
     let secret: HashSet<u32> =
         linked.filter(|(_, decision)| is_secret(decision)).map(|(found, _)| found.node.group).collect();
-    for (found, decision) in found.iter().zip(decisions) {
-        if secret.contains(&found.node.group) && decision.verdict.in_image() {
+    for (entry, decision) in found.iter().zip(decisions) {
+        let is_secret = secret.contains(&entry.node.group) && !facts.is_wanted(entry);
+        if is_secret && decision.verdict.in_image() {
             *decision = Decision { verdict: Verdict::Withhold, layer: None, why: Reason::LinkedSecret };
         }
     }

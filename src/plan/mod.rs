@@ -14,7 +14,7 @@ use crate::pkg::plan::PackageVerdict;
 use crate::pkg::provenance::{ContentState, Generated};
 use crate::pkg::{PackageId, PlannedPackages};
 use crate::policy::content::{Detection, Secret};
-use crate::policy::{Action, Policy, RuleId};
+use crate::policy::{Action, Policy, RuleId, line};
 use crate::walk::{Content, Tree, WalkedEntry};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -101,6 +101,8 @@ pub struct PlanInput<'a> {
     pub generated: &'a Generated,
     /// Files that hold a secret which a process was given, by index into the tree's objects.
     pub secret_holders: &'a BTreeSet<usize>,
+    /// Whether files that are likely secret are withheld too (`--strict-secrets`).
+    pub strict_secrets: bool,
 }
 
 /// Every decision.
@@ -190,7 +192,8 @@ impl PlanInput<'_> {
             Reason::HoldsKept => "holds something that is kept".to_owned(),
             Reason::LinkedSecret => "another name of a file that is secret".to_owned(),
             Reason::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
-            Reason::Content(detection) => detection.reason(),
+            Reason::Content(detection) if detection.certain => detection.reason(),
+            Reason::Content(detection) => format!("{} (--strict-secrets)", detection.name()),
         }
     }
 
@@ -232,10 +235,9 @@ impl PlanInput<'_> {
                 layer = ProvidedBy::Generated;
             }
         }
-        let wanted = found
-            .rule
-            .is_some_and(|id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id));
-        if let Some(secret) = known.secret(found).filter(|secret| secret.certain && !wanted) {
+        let wanted = self.is_wanted(found);
+        let is_withheld = |secret: &Detection| secret.certain || self.strict_secrets && self.is_searched(why);
+        if let Some(secret) = known.secret(found).filter(|secret| is_withheld(secret) && !wanted) {
             // Nothing needs the content of a swap file, so it is not listed for the container.
             let is_swap = secret.secret == Secret::SwapSpace && !secret.packed;
             return out(if is_swap { Verdict::Drop } else { Verdict::Withhold }, Reason::Content(secret));
@@ -256,6 +258,26 @@ impl PlanInput<'_> {
         let is_empty =
             found.content == Content::Known && matches!(found.node.kind, Kind::File { size: 0, .. });
         (found.published || is_empty) && found.rule.is_some_and(withheld)
+    }
+
+    /// Whether the user's rule keeps it, whatever it contains.
+    fn is_wanted(&self, found: &WalkedEntry) -> bool {
+        let keeps = |id| self.policy.rule(id).action == Action::Keep && self.policy.is_users(id);
+        found.rule.is_some_and(keeps)
+    }
+
+    /// Whether a likely secret counts in a file with this provenance. Package scripts change
+    /// published files on every machine.
+    fn is_searched(&self, why: Reason) -> bool {
+        self.packages.is_none() || self.is_administrators(why)
+    }
+
+    /// Returns the secret that a file in the image likely contains. A file that the user's rule
+    /// keeps is decided.
+    fn likely_secret(&self, found: &WalkedEntry, decision: &Decision, known: &Known) -> Option<Detection> {
+        let is_undecided =
+            decision.verdict == Verdict::Keep && self.is_searched(decision.why) && !self.is_wanted(found);
+        known.secret(found).filter(|secret| is_undecided && !secret.certain)
     }
 
     /// Returns the provenance of an unpackaged path, if it is known.
@@ -491,19 +513,19 @@ fn report(
             findings.loss(findings::Kind::Unrepresentable, path, reason())
         }
         (Verdict::Withhold, _) if found.node.kind != Kind::Directory => {
-            findings.note(findings::Kind::Withheld, path, reason())
+            let text = format!("{}; to include it, add to --policy: {}", reason(), line::keep(path));
+            findings.note(findings::Kind::Withheld, path, text)
         }
         (Verdict::Drop, Reason::Content(_)) => findings.note(findings::Kind::Swap, path, reason()),
         (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
-        // Package scripts change published files on every machine.
-        (Verdict::Keep, why) if facts.packages.is_none() || facts.is_administrators(why) => {
-            if let Some(likely) = known.secret(found).filter(|secret| !secret.certain) {
+        _ => {
+            if let Some(likely) = facts.likely_secret(found, decision, known) {
+                let line = line::withhold(path);
                 let text =
-                    format!("{}; it is in the image: withhold it with --policy if it is one", likely.name());
+                    format!("{}; it is in the image; to withhold it, add to --policy: {line}", likely.name());
                 findings.note(findings::Kind::Suspicious, path, text);
             }
         }
-        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod content;
 mod copies;
 mod databases;
+pub mod line;
 pub(crate) mod names;
 mod table;
 
@@ -161,31 +162,25 @@ impl Rule {
     /// Returns the rule for a configuration file of repositories that contains a password.
     pub fn repository_password(path: &[u8]) -> Self {
         let reason = "repository configuration with a password".to_owned();
-        Rule { pattern: quoted(path), action: Action::Withhold, reason }
+        Rule { pattern: line::literal(path), action: Action::Withhold, reason }
     }
 
     /// Returns the rule for a swap file, which holds memory of the machine.
     pub fn swap_file(path: &[u8]) -> Self {
-        Rule { pattern: quoted(path), action: Action::Drop, reason: "swap space".to_owned() }
+        Rule { pattern: line::literal(path), action: Action::Drop, reason: "swap space".to_owned() }
     }
 
     /// Returns the rule for what is in a container engine's storage directory.
     pub fn container_storage(directory: &[u8]) -> Self {
         let reason = table::CONTAINERS.to_owned();
-        Rule { pattern: [&quoted(directory)[..], b"/**"].concat(), action: Action::Drop, reason }
+        Rule { pattern: [&line::literal(directory)[..], b"/**"].concat(), action: Action::Drop, reason }
     }
 
     /// Returns the rule for a file that provides a secret to a service.
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();
-        Rule { pattern: quoted(path), action: Action::Withhold, reason }
+        Rule { pattern: line::literal(path), action: Action::Withhold, reason }
     }
-}
-
-/// Returns the pattern that matches only this path. In brackets, a wildcard matches itself.
-fn quoted(path: &[u8]) -> Vec<u8> {
-    let quote = |&byte: &u8| if b"*?[{".contains(&byte) { vec![b'[', byte, b']'] } else { vec![byte] };
-    path.iter().flat_map(quote).collect()
 }
 
 /// Parses a `--policy` file. A line is `ACTION PATTERN [REASON...]`, with the action `keep`,
