@@ -38,7 +38,7 @@ const MOST: usize = 8;
 
 /// Returns the paths of which this one can be a copy, by its name. Removes one ending after the
 /// other.
-pub(super) fn originals(path: &[u8]) -> Vec<Cow<'_, [u8]>> {
+pub fn originals(path: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let name = tree::file_name(path);
     let directory = &path[..path.len() - name.len()];
     let mut originals = Vec::new();

@@ -12,6 +12,7 @@ pub mod line;
 pub(crate) mod names;
 mod table;
 
+pub use copies::originals;
 pub use databases::{Engine, Sign, signs};
 
 use crate::error::{Code, Error, Result};

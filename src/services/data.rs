@@ -142,7 +142,7 @@ pub(super) fn packages(candidate: &Candidate<'_>, service_files: &ServiceFiles<'
     files.flat_map(|path| service_files.packages(path)).copied().collect()
 }
 
-fn is_interpreter(program: &[u8]) -> bool {
+pub(super) fn is_interpreter(program: &[u8]) -> bool {
     let starts = INTERPRETERS.iter().any(|name| program.starts_with(name.as_bytes()));
     starts || SHELLS.iter().any(|name| program == name.as_bytes())
 }
@@ -173,6 +173,16 @@ pub(super) fn writable(candidate: &Candidate<'_>, service_files: &ServiceFiles<'
         is_directory || path.starts_with(b"/run/")
     });
     paths
+}
+
+/// Returns the directory of one service's data that contains a relative path.
+pub(super) fn data_directory(path: &[u8]) -> Option<&[u8]> {
+    let directory = DATA_ROOTS.iter().find_map(|data_root| {
+        let rest = path.strip_prefix(relative(data_root.as_bytes()))?.strip_prefix(b"/")?;
+        let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+        Some(&path[..path.len() - rest.len() + end])
+    });
+    directory.filter(|path| !SYSTEM_DATA.iter().any(|place| *path == relative(place.as_bytes())))
 }
 
 /// Returns the directory that must be persistent to keep this file.

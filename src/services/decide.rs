@@ -5,8 +5,9 @@ use super::connections::{self, Connection, Need, PeerService, Text};
 use super::draft::Draft;
 use super::listening;
 use super::model::{
-    CompatibilityIssue, Name, Restart, SecretFile, Service, SharedNetwork, Signal, SkippedService, Workload,
+    CompatibilityIssue, Name, Restart, Service, SharedNetwork, Signal, SkippedService, Workload,
 };
+use super::needed_secrets::{Links, NeededSecrets, names_file};
 use super::script::Step;
 use super::service_files::{ServiceFiles, relative};
 use super::survey::{Candidate, Survey};
@@ -35,12 +36,12 @@ pub(super) fn decide(
     let mut drafts = drafts(survey, live, &service_files, &mut workload);
     let needs = needs(&drafts, inventory);
     let links = service_files.links_to(&[Verdict::Withhold, Verdict::Regenerate]);
-    workload.secret_files = secret_files(&drafts, &service_files, &links);
+    let live_paths = live_data.keys().cloned().collect();
+    let secrets = NeededSecrets::of(&drafts, &service_files, &links, &live_paths, &needs);
     regenerate(&mut drafts, &service_files, &links);
-    for draft in &mut drafts {
-        let needed: Vec<Vec<u8>> =
-            needed_files(draft, &workload.secret_files, &links).map(|file| file.path.clone()).collect();
-        draft.run.script.required_files = needed;
+    for (index, draft) in drafts.iter_mut().enumerate() {
+        let needed = secrets.of_service(index).into_iter().map(|file| secrets.files[file].path.clone());
+        draft.run.script.required_files = needed.collect();
     }
     let live_volumes = volumes::live(&drafts, &service_files, live_data);
     for (path, (_, _, users)) in &live_volumes {
@@ -48,7 +49,8 @@ pub(super) fn decide(
     }
     let mut services: Vec<Service> = drafts
         .iter()
-        .map(|draft| service(draft, live, &service_files, &workload.secret_files, &links))
+        .enumerate()
+        .map(|(index, draft)| service(draft, live, &service_files, secrets.of_service(index)))
         .collect();
     workload.volumes =
         volumes::volumes(&drafts, &mut services, &service_files, live_data, live_volumes, &needs);
@@ -60,8 +62,9 @@ pub(super) fn decide(
         inventory,
         &service_files,
         &needs,
-        &workload.secret_files,
+        &secrets.files,
     ));
+    workload.secret_files = secrets.files;
     workload.hosts = inventory.name_resolution.hosts.clone();
     workload.skipped.sort();
     workload.compatibility.sort();
@@ -174,43 +177,6 @@ fn needs(drafts: &[Draft<'_>], inventory: &Inventory) -> BTreeSet<Need> {
     needs
 }
 
-/// Returns the withheld files that a service reads variables from or names in its configuration.
-fn secret_files(drafts: &[Draft<'_>], service_files: &ServiceFiles<'_>, links: &Links) -> Vec<SecretFile> {
-    let mut files = Vec::new();
-    for (path, node) in service_files.with_verdict(Verdict::Withhold) {
-        // A withheld unit file becomes the container's definition, which needs no file.
-        let is_unit = drafts
-            .iter()
-            .any(|draft| draft.candidate.sources.iter().any(|source| *source == relative(&path)));
-        if !is_unit && drafts.iter().any(|draft| names_file(draft, &path, links)) {
-            let name = Name::from_bytes(relative(&path));
-            files.push(SecretFile { name, path, owner: (node.stat.uid, node.stat.gid, node.stat.mode) });
-        }
-    }
-    files
-}
-
-/// Symbolic links to files, by the absolute path of the file.
-type Links = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
-
-/// Returns whether a service reads variables from a file, or names it in its configuration: the
-/// file itself, or a symbolic link to it.
-fn names_file(draft: &Draft<'_>, path: &[u8], links: &Links) -> bool {
-    let mut names = links.get(path).into_iter().flatten().map(Vec::as_slice).chain([path]);
-    names.any(|name| {
-        let reads = draft.run.script.environment_files().any(|file| file.path == name);
-        reads || draft.texts.iter().any(|text| connections::holds_path(&text.content, name))
-    })
-}
-
-fn needed_files<'f>(
-    draft: &'f Draft<'_>,
-    files: &'f [SecretFile],
-    links: &'f Links,
-) -> impl Iterator<Item = &'f SecretFile> {
-    files.iter().filter(|file| names_file(draft, &file.path, links))
-}
-
 /// Adds a start step that generates the certificate of ssl-cert if the service's configuration
 /// names it.
 fn regenerate(drafts: &mut [Draft<'_>], service_files: &ServiceFiles<'_>, links: &Links) {
@@ -236,8 +202,7 @@ fn service(
     draft: &Draft<'_>,
     live: Option<&RuntimeState>,
     service_files: &ServiceFiles<'_>,
-    secret_files: &[SecretFile],
-    links: &Links,
+    secret_files: BTreeSet<usize>,
 ) -> Service {
     let (candidate, run) = (draft.candidate, &draft.run);
     let unit = candidate.service.as_ref();
@@ -261,9 +226,7 @@ fn service(
         working_directory: run.directory.clone(),
         environment: run.environment.clone(),
         secrets: run.script.required.iter().cloned().collect(),
-        secret_files: (0..secret_files.len())
-            .filter(|&index| names_file(draft, &secret_files[index].path, links))
-            .collect(),
+        secret_files,
         ports: draft.listening.ports.clone(),
         mounts: Vec::new(),
         // Services with a read-only root still expect writable temporary directories.

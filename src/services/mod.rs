@@ -8,6 +8,7 @@
 
 mod compatibility;
 mod connections;
+mod service_directories;
 mod service_files;
 mod system_units;
 
@@ -18,6 +19,7 @@ mod decide;
 mod draft;
 mod listening;
 pub mod model;
+mod needed_secrets;
 mod privileges;
 mod script;
 #[cfg(test)]

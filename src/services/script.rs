@@ -213,7 +213,7 @@ impl Script {
             let (path, shown) = (quote(path), quote(escape::escape(path).as_bytes()));
             line(text, &[b"[ -s ", &path, b" ] || missing=$missing' '", &shown]);
         }
-        text.extend(b"[ -z \"$missing\" ] || {\n  echo \"error: secrets are missing:$missing\" >&2\n  echo 'hint: pass them to this container, see SECRETS.todo' >&2\n  exit 78\n}\n");
+        text.extend(b"[ -z \"$missing\" ] || {\n  echo \"error: secrets are missing:$missing\" >&2\n  echo 'hint: SECRETS.todo in the context has the commands that provide them' >&2\n  exit 78\n}\n");
     }
 
     /// Appends the check for empty volumes of live data. A daemon would create an empty database in

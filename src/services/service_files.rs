@@ -27,6 +27,7 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "etc/cron.weekly",
     "etc/dbus-1",
     "etc/default",
+    "etc/dhcp",
     "etc/init.d",
     "etc/insserv.conf.d",
     "etc/ld.so.conf.d",
@@ -35,6 +36,7 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "etc/modprobe.d",
     "etc/network",
     "etc/pam.d",
+    "etc/ppp",
     "etc/profile.d",
     "etc/rc0.d",
     "etc/rc1.d",
@@ -80,7 +82,7 @@ impl<'a> ServiceFiles<'a> {
         self.index(path).map(|index| &self.input.tree.found[index].node)
     }
 
-    fn is_directory(&self, path: &[u8]) -> bool {
+    pub(super) fn is_directory(&self, path: &[u8]) -> bool {
         self.node(path).is_none_or(|node| node.kind == Kind::Directory)
     }
 
@@ -95,6 +97,15 @@ impl<'a> ServiceFiles<'a> {
     /// Returns whether the file is withheld. `path` has no symbolic links.
     pub(super) fn is_withheld(&self, path: &[u8]) -> bool {
         self.index(path).is_some_and(|index| self.plan.decisions[index].verdict == Verdict::Withhold)
+    }
+
+    /// Returns UID, GID and mode of the regular file at an absolute path, or of the file that a
+    /// symbolic link there leads to.
+    pub(super) fn owner(&self, path: &[u8]) -> Option<(u32, u32, u16)> {
+        let tree = self.input.tree;
+        let node = &tree.found[tree.resolve(relative(path))?].node;
+        let is_file = matches!(node.kind, Kind::File { .. });
+        is_file.then_some((node.stat.uid, node.stat.gid, node.stat.mode))
     }
 
     /// Returns whether an executable exists. Follows symbolic links.
@@ -175,11 +186,7 @@ impl<'a> ServiceFiles<'a> {
                     && owned.packages.iter().any(|package| packages.contains(package))
             });
             for (path, _) in configuration {
-                let directory = application_directory(path);
-                let is_shared =
-                    SHARED_DIRECTORIES.iter().any(|shared| tree::is_within(directory, shared.as_bytes()))
-                        || directory == b"etc";
-                paths.insert(if is_shared { path.to_vec() } else { directory.to_vec() });
+                paths.insert(configuration_directory(path).unwrap_or(path).to_vec());
             }
         }
         let mut files: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -190,12 +197,15 @@ impl<'a> ServiceFiles<'a> {
     }
 }
 
-/// Returns the directory in `etc` that contains a file at any depth: `etc/ldap` for
-/// `etc/ldap/schema/core.ldif`. The application reads all of it. `etc` for a file directly in it.
-fn application_directory(path: &[u8]) -> &[u8] {
+/// Returns the directory in `etc` that contains a path at any depth: `etc/ldap` for
+/// `etc/ldap/schema/core.ldif`. The application reads all of it. `None` for a path directly in
+/// `etc`, and in directories of many packages.
+pub(super) fn configuration_directory(path: &[u8]) -> Option<&[u8]> {
     let parent = tree::parent(path);
     let second_slash = memchr::memchr_iter(b'/', parent).nth(1);
-    &parent[..second_slash.unwrap_or(parent.len())]
+    let directory = &parent[..second_slash.unwrap_or(parent.len())];
+    let is_shared = SHARED_DIRECTORIES.iter().any(|shared| tree::is_within(directory, shared.as_bytes()));
+    (directory.starts_with(b"etc/") && !is_shared).then_some(directory)
 }
 
 /// Returns the nodes at a path of the tree and below.
