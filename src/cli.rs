@@ -207,7 +207,7 @@ pub struct Common {
     /// Print errors only
     #[arg(long, short)]
     pub quiet: bool,
-    /// Print every finding
+    /// Print all findings; likely secrets are grouped
     #[arg(long, short)]
     pub verbose: bool,
 }

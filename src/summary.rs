@@ -1,5 +1,7 @@
 //! The plan in figures: what `plan.json` holds and the summary shows.
 
+mod secrets;
+
 use crate::detect::Inventory;
 use crate::image::Base;
 use crate::model::document::{Schema, SchemaId};
@@ -11,6 +13,7 @@ use crate::pkg::plan::{PackageMode, PackageVerdict, VersionSource};
 use crate::pkg::{PackageId, PlannedPackages};
 use crate::plan::{self, Plan, PlanInput};
 use crate::services::Workload;
+pub use secrets::{LikelyPlace, SecretSummary};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,6 +34,8 @@ pub struct Summary {
     pub packages: Option<PackageSummary>,
     /// Paths by verdict.
     pub files: FileSummary,
+    /// Withheld files, and files that may be secret.
+    pub secrets: SecretSummary,
     /// Local files: those in the delta that no package ships.
     pub local_files: LocalFiles,
     /// Directories of live data that need a volume, with what to do.
@@ -242,6 +247,7 @@ pub fn summarise(
         },
         packages: facts.packages.map(packages),
         files,
+        secrets: secrets::secrets(facts, plan, &workload),
         local_files: local_files(facts, plan),
         volumes: plan::volumes(facts, plan),
         workload,

@@ -112,3 +112,33 @@ fn policy_keep_of_one_name_is_not_overruled_by_another() {
     assert_eq!((&*kept["/srv/target"], &*kept["/srv/second"]), ("keep", "keep"));
     assert_eq!(kept["/etc/wireguard/wg0.conf"], "withhold");
 }
+
+/// The summary shows likely secrets in at most ten lines, also with `--verbose`.
+#[test]
+fn summary_many_likely_secrets_are_grouped() {
+    let place = Place::new();
+    let root = place.root("machine", MACHINE);
+    for number in 0..300 {
+        let directory = root.join(format!("opt/library/part{}/x", number % 20));
+        fs::create_dir_all(&directory).unwrap();
+        let key = format!("db_password = 'Zk4pQ9vT2xWm7Ls3{number}'\n");
+        fs::write(directory.join(format!("{number}.py")), key).unwrap();
+    }
+    let arguments = ["--base-from", "none", "--compress", "none", "--verbose"];
+    let screen = place.convert("ctx", &arguments).ends(0).err;
+    let lines: Vec<&str> = screen.lines().collect();
+    let first = lines.iter().position(|line| line.starts_with("likely secrets")).unwrap();
+    assert!(lines[first].contains("301 files in the image may be secret"), "{screen}");
+    assert_eq!(lines[first + 1].trim(), "/opt/library (300 files): password");
+    assert_eq!(lines[first + 2].trim(), format!("{LIKELY}: password"));
+    assert!(!screen.contains("may hold a secret"), "{screen}");
+    assert!(
+        lines[first - 1].starts_with("secrets ")
+            && lines[first - 1]
+                .contains("1 files left out of the image, 0 needed by services, 1 by none: SECRETS.todo")
+    );
+    assert_eq!(findings(&place, "ctx", "suspicious").len(), 301);
+    let plan: Value = serde_json::from_slice(&fs::read(place.path("ctx/plan.json")).unwrap()).unwrap();
+    let counts = ["needed", "unneeded", "likely"].map(|name| plan["secrets"][name]["paths"].as_u64());
+    assert_eq!(counts, [Some(0), Some(1), Some(301)]);
+}

@@ -108,8 +108,8 @@ fn write_files<'scope>(
     }
     shipper.tell_mapped(&emission.watch.finish());
     findings.extend(std::mem::take(&mut shipper.findings));
-    let todo = manifest(sink, emission, &shipper.changes)?;
-    sink.write("SECRETS.todo", todo.as_bytes())?;
+    let secret_files = manifest(sink, emission, &shipper.changes)?;
+    sink.write("SECRETS.todo", secrets::todo(&secret_files, &emission.summary.workload).as_bytes())?;
     sink.write(DELETIONS, text::deletions(&emission.plan.deletions).as_bytes())?;
     build_files(sink, emission, findings)?;
     let links = &emission.summary.base.merged_usr;
@@ -302,23 +302,27 @@ fn withheld(sink: &mut ContextWriter, shipper: &mut ArchiveBuilder<'_>, recipien
     file.finish().map(drop)
 }
 
-/// Writes the manifest and returns the text of `SECRETS.todo`.
-fn manifest(sink: &mut ContextWriter, emission: &Emission<'_>, changes: &Changes) -> Result<String> {
+/// Writes the manifest and returns the withheld files.
+fn manifest(
+    sink: &mut ContextWriter,
+    emission: &Emission<'_>,
+    changes: &Changes,
+) -> Result<Vec<secrets::Withheld>> {
     let failed = |cause| Error::io(MANIFEST, cause);
-    let mut todo = secrets::HEAD.to_owned();
+    let mut secret_files = Vec::new();
     let file = sink.file(MANIFEST)?;
     let zstd = Compression { format: Format::Zstd, level: 3 };
     let mut encoder = zstd.pack(file, emission.threads).map_err(failed)?;
     let mut lines = io::BufWriter::with_capacity(1 << 20, &mut encoder);
     for (index, found) in emission.input.tree.found.iter().enumerate() {
         let record = record(emission, index, &found.node, changes.get(&index));
-        todo.extend(secrets::line(&record));
+        secret_files.extend(secrets::Withheld::of(&record, emission.input.tree));
         manifest::write(&mut lines, &record, &emission.inventory.names).map_err(failed)?;
     }
     lines.flush().map_err(failed)?;
     drop(lines);
     encoder.finish().map_err(failed)?.finish()?;
-    Ok(todo)
+    Ok(secret_files)
 }
 
 fn record(

