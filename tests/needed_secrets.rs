@@ -44,6 +44,8 @@ file 0644 0:0 /etc/apache2/apache2.conf "IncludeOptional conf-enabled/*.conf\n"
 link 0777 0:0 /etc/apache2/conf-enabled/phpmyadmin.conf ../../phpmyadmin/apache.conf
 file 0644 0:0 /etc/phpmyadmin/apache.conf "Alias /phpmyadmin /usr/share/phpmyadmin\n<Directory /usr/share/phpmyadmin>\n</Directory>\n"
 file 0644 0:0 /usr/share/phpmyadmin/index.php "x"
+file 0644 0:0 /etc/apache2/conf-available/php8.2-fpm.conf "x"
+file 0644 0:0 /etc/apache2/site.conf "SSLCertificateKeyFile /srv/keys/site.secret\n"
 file 0644 0:0 /etc/ldap/schema/core.schema "x"
 file 0644 0:0 /etc/ppp/ip-up.d/slapd "x"
 dir 0755 0:0 /srv/shop/releases/7
@@ -66,6 +68,8 @@ const SECRETS: &[(&str, &[&str])] = &[
     ("/var/www/blog/config.secret", &["nginx", "php8-2-fpm"]),
     ("/etc/phpmyadmin/config-db.secret", &["apache2"]),
     ("/etc/ldap/slapd.d/cn=config/olcDatabase={1}mdb.secret", &["slapd"]),
+    // Named by a configuration to which another package adds a file.
+    ("/srv/keys/site.secret", &["apache2"]),
     // Of no service.
     ("/etc/ssl/private/other.secret", &[]),
     ("/etc/ppp/chap.secret", &[]),
@@ -92,7 +96,7 @@ fn converted() -> (Place, Value) {
             &[][..],
         ),
         deb("phpmyadmin", &["/usr/share/phpmyadmin/index.php", "/etc/phpmyadmin/apache.conf"], &[]),
-        deb("php8.2-fpm", &["/usr/sbin/php-fpm8.2"], &[]),
+        deb("php8.2-fpm", &["/usr/sbin/php-fpm8.2", "/etc/apache2/conf-available/php8.2-fpm.conf"], &[]),
         deb("apache2", &["/usr/sbin/apache2", "/etc/apache2/apache2.conf"], &[]),
         deb("nginx", &["/usr/sbin/nginx"], &[]),
         deb("backup", &["/usr/bin/backup"], &[]),

@@ -121,27 +121,14 @@ fn is_program(draft: &Draft<'_>, names: &[&str]) -> bool {
 
 /// Returns the configuration and data directories of packages.
 fn of_packages(packages: &BTreeSet<PackageId>, service_files: &ServiceFiles<'_>) -> BTreeSet<Vec<u8>> {
-    let mut directories = BTreeSet::new();
-    let mut of_others = BTreeSet::new();
-    let Some(planned) = service_files.input.packages.filter(|_| !packages.is_empty()) else {
-        return directories;
-    };
-    for (path, owned) in planned.catalog.owned.iter() {
-        let is_own = owned.packages.iter().any(|package| packages.contains(package));
-        let data = data::data_directory(path).filter(|_| owned.packages.len() == 1);
-        let is_directory = || path.starts_with(b"etc/") && service_files.is_directory(path);
-        let inside = if is_directory() { tree::join(path, b".") } else { path.to_vec() };
-        let Some(directory) = configuration_directory(&inside).or(data) else { continue };
-        if is_own {
-            directories.insert(directory.to_vec());
-        }
-        // A package can add a file to the configuration of another one.
-        let is_named = |id: &PackageId| planned.catalog[*id].name.as_bytes() == tree::file_name(directory);
-        if owned.packages.iter().any(|id| is_named(id) && !packages.contains(id)) {
-            of_others.insert(directory.to_vec());
-        }
+    let mut directories = service_files.configuration_directories(packages);
+    if let Some(planned) = service_files.input.packages.filter(|_| !packages.is_empty()) {
+        let own = planned.catalog.owned.iter().filter(|(_, owned)| match owned.packages {
+            [package] => packages.contains(package),
+            _ => false,
+        });
+        directories.extend(own.filter_map(|(path, _)| data::data_directory(path)).map(<[u8]>::to_vec));
     }
-    directories.retain(|directory| !of_others.contains(directory));
     directories
 }
 

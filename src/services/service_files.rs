@@ -82,7 +82,7 @@ impl<'a> ServiceFiles<'a> {
         self.index(path).map(|index| &self.input.tree.found[index].node)
     }
 
-    pub(super) fn is_directory(&self, path: &[u8]) -> bool {
+    fn is_directory(&self, path: &[u8]) -> bool {
         self.node(path).is_none_or(|node| node.kind == Kind::Directory)
     }
 
@@ -159,6 +159,31 @@ impl<'a> ServiceFiles<'a> {
         owned.map_or(&[], |owned| owned.packages)
     }
 
+    /// Returns the directories in `etc` that belong to packages, relative to the root. Packages can
+    /// also add a file to the directory of another one, which has the name of that package.
+    pub(super) fn configuration_directories(&self, packages: &BTreeSet<PackageId>) -> BTreeSet<Vec<u8>> {
+        let mut directories = BTreeSet::new();
+        let mut of_others = BTreeSet::new();
+        let Some(PlannedPackages { catalog, .. }) = self.input.packages.filter(|_| !packages.is_empty())
+        else {
+            return directories;
+        };
+        for (path, owned) in catalog.owned.iter().filter(|(path, _)| path.starts_with(b"etc/")) {
+            let inside = if self.is_directory(path) { tree::join(path, b".") } else { path.to_vec() };
+            let Some(directory) = configuration_directory(&inside) else { continue };
+            let name = tree::file_name(directory);
+            let is_named = |id: &PackageId| catalog[*id].name.as_bytes() == name && !packages.contains(id);
+            if owned.packages.iter().any(|id| packages.contains(id)) {
+                directories.insert(directory.to_vec());
+            }
+            // A package that only has the directory itself can be one without files.
+            if !self.is_directory(path) && owned.packages.iter().any(is_named) {
+                of_others.insert(directory.to_vec());
+            }
+        }
+        &directories - &of_others
+    }
+
     /// Returns the text files that configure a service, relative to the root.
     ///
     /// `names` are the names of the service and its executable. `packages` contain the
@@ -179,6 +204,7 @@ impl<'a> ServiceFiles<'a> {
                 paths.insert(path);
             }
         }
+        let directories = self.configuration_directories(packages);
         if let Some(PlannedPackages { catalog, .. }) = self.input.packages {
             let configuration = catalog.owned.iter().filter(|(path, owned)| {
                 path.starts_with(b"etc/")
@@ -186,7 +212,8 @@ impl<'a> ServiceFiles<'a> {
                     && owned.packages.iter().any(|package| packages.contains(package))
             });
             for (path, _) in configuration {
-                paths.insert(configuration_directory(path).unwrap_or(path).to_vec());
+                let directory = configuration_directory(path).filter(|path| directories.contains(*path));
+                paths.insert(directory.unwrap_or(path).to_vec());
             }
         }
         let mut files: BTreeSet<Vec<u8>> = BTreeSet::new();
