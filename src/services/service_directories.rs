@@ -23,7 +23,7 @@ const SYSTEM_ROOTS: &[&str] = &[
 ];
 /// Names of directories that only group applications.
 const GROUPS: &[&str] = &["apps", "data", "http", "services", "sites", "vhosts", "web", "www"];
-/// Web servers, which run or pass on applications in the directories that their configuration names.
+/// Web servers: their configuration names the directories of the applications that they run.
 const WEB_SERVERS: &[&str] = &["apache2", "caddy", "httpd", "lighttpd", "nginx"];
 /// Servers that run applications for web servers.
 const APPLICATION_SERVERS: &[&str] = &["php-fpm", "uwsgi", "fcgiwrap"];

@@ -40,7 +40,7 @@ pub struct LikelyPlace {
     /// Number of files and their bytes.
     #[serde(flatten)]
     pub count: Count,
-    /// What they may contain.
+    /// Kinds of secrets that they may contain.
     pub kinds: BTreeSet<&'static str>,
 }
 
