@@ -92,7 +92,7 @@ pub fn data_bytes(root: &Root, found: &WalkedEntry) -> u64 {
     let measured = opened.map(File::from).and_then(|file| {
         let mut head = vec![0; HEAD];
         let length = file.read_at(&mut head, 0)?;
-        let mut search = Search::new(content::Kind::of(path, found.node.group != 0));
+        let mut search = Search::new(content::Kind::of(path, found.node.stat.mode, found.node.group != 0));
         search.feed(&head[..length]);
         let stays_out = search.finish().is_some_and(|secret| secret.certain);
         if stays_out { Ok(0) } else { count_data(&file, found.node.size()) }

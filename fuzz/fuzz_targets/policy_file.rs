@@ -30,8 +30,11 @@ libfuzzer_sys::fuzz_target!(|input: (&[u8], Vec<Vec<u8>>, &[u8])| -> Corpus {
         all.for_path(path, None).map(|id| all.rule(id).action),
         (!path.is_empty()).then_some(Action::Keep)
     );
+    // Any place and mode: each tier has other judges.
+    let mode = if homes.len() % 2 == 0 { 0o600 } else { 0o644 };
+    let kind = Kind::of(path, mode, homes.len() % 3 == 2);
     let found = [usize::MAX, 1 + path.len()].map(|piece| {
-        let mut search = Search::new(Kind::Configuration);
+        let mut search = Search::new(kind);
         text.chunks(piece).for_each(|piece| search.feed(piece));
         search.finish()
     });

@@ -376,7 +376,7 @@ impl<'a> ArchiveBuilder<'a> {
         if self.facts.is_harmless(found) {
             return Ok(Some(Detection::by_name()));
         }
-        let kind = content::Kind::of(&found.node.path, found.node.group != 0);
+        let kind = content::Kind::of(&found.node.path, found.node.stat.mode, found.node.group != 0);
         Ok(search(kind)?.filter(|secret| secret.certain || self.facts.strict_secrets))
     }
 

@@ -12,7 +12,7 @@ use crate::model::escape;
 use crate::model::holes;
 use crate::model::tree;
 use crate::plan::PlanInput;
-use crate::policy::content::{Kind, Search};
+use crate::policy::content::{Kind, Search, Tier};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
@@ -110,7 +110,7 @@ pub(super) fn refuse_secrets(sink: &ContextWriter) -> Result<()> {
     let is_searched = |name: &&str| !UNSEARCHED.iter().any(|stem| name.starts_with(stem));
     for name in sink.names().filter(is_searched) {
         let failed = |cause| Error::io(name, cause);
-        let mut search = Search::new(Kind::Any);
+        let mut search = Search::new(Kind::from(Tier::Code));
         let mut buffer = vec![0; 64 << 10];
         let mut text = sink.read_back(name)?;
         loop {

@@ -124,7 +124,7 @@ pub fn decide(facts: PlanInput<'_>) -> Plan {
     let known = Known {
         dropped_info: dropped_info(facts.packages),
         alternatives: alternatives(facts.packages),
-        published: published_copies(found),
+        published: published_copies(facts),
     };
     let mut decisions: Vec<Decision> = found
         .iter()
@@ -418,11 +418,19 @@ fn sha256(found: &WalkedEntry) -> Option<&Sha256> {
 }
 
 /// Returns the digests that both a published file and a file with a detected secret have: packages
-/// copy examples and defaults from `/usr/share` to `/etc`, which no package database lists.
-fn published_copies(found: &[WalkedEntry]) -> HashSet<Sha256> {
+/// copy examples and defaults from `/usr/share` to `/etc`, which no package database lists. A
+/// package's file that is in the image with its content, although the package is local, counts too.
+fn published_copies(facts: PlanInput<'_>) -> HashSet<Sha256> {
+    let found = &facts.tree.found;
     let detected = found.iter().filter(|found| found.secret.is_some());
     let detected: HashSet<&Sha256> = detected.filter_map(sha256).collect();
-    let published = found.iter().filter(|found| found.published).filter_map(sha256);
+    let is_packages = |found: &&WalkedEntry| {
+        let owned = facts.packages.and_then(|packages| packages.catalog.owned.get(&found.node.path));
+        let claimed = owned.and_then(|owned| owned.claim.digest);
+        let is_equal = claimed.is_some_and(|digest| found.digest(digest.algorithm()) == Some(digest));
+        found.published || is_equal && !found.secret.is_some_and(|secret| secret.certain)
+    };
+    let published = found.iter().filter(is_packages).filter_map(sha256);
     published.filter(|digest| detected.contains(digest)).copied().collect()
 }
 

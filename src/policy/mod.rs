@@ -177,10 +177,12 @@ impl Rule {
         Rule { pattern: [&line::literal(directory)[..], b"/**"].concat(), action: Action::Drop, reason }
     }
 
-    /// Returns the rule for a file that provides a secret to a service.
+    /// Returns the rule for a file or directory that provides secrets to a service.
     pub fn gives_secret(path: &[u8]) -> Self {
         let reason = "gives a secret to a service".to_owned();
-        Rule { pattern: line::literal(path), action: Action::Withhold, reason }
+        // The pattern of a directory matches what is below it, and that of a file the file.
+        let pattern = [&line::literal(path)[..], b"/"].concat();
+        Rule { pattern, action: Action::Withhold, reason }
     }
 }
 
@@ -216,14 +218,15 @@ pub fn rows() -> &'static [(&'static str, Action, &'static str)] {
     table::ROWS
 }
 
-/// Whether the path is a configuration file that passes passwords to programs. In such a file, a
-/// value with the name of a password is a password.
+/// Whether the path is a configuration file that passes passwords to programs, or a copy of one. In
+/// such a file, a value with the name of a password is a password.
 pub fn is_configuration(path: &[u8]) -> bool {
     static PATTERNS: LazyLock<GlobSet> = LazyLock::new(|| {
         let patterns: Vec<String> = table::CONFIGURATION.iter().flat_map(|pattern| expand(pattern)).collect();
         GlobSet::new(patterns.iter().map(String::as_bytes))
     });
-    PATTERNS.first(path, |_| true).is_some()
+    let is_listed = |path: &[u8]| PATTERNS.first(path, |_| true).is_some();
+    is_listed(path) || copies::originals(path).iter().any(|original| is_listed(original))
 }
 
 /// Returns a user's pattern as a relative one that also matches everything below. A pattern for a

@@ -10,6 +10,8 @@ const LIVE: &str = "live data: a volume; copy it with its program's own means, o
 /// Reason for storage of container engines.
 pub(super) const CONTAINERS: &str = "containers of this machine: another migration";
 
+const HISTORY: &str = "passwords typed on command lines";
+const EDITED: &str = "old states of edited files";
 const SNAPSHOTS: &str = "snapshots of this machine: its earlier states";
 
 const OWN: &str = "vm2docker-self: not part of the machine";
@@ -97,6 +99,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("etc/rndc.key", Withhold, "name server key"),
     ("etc/opendkim/keys/**", Withhold, "mail signing key"),
     ("etc/postfix/*passwd*", Withhold, "mail password"),
+    ("**/sasl_passwd*", Withhold, "mail password"),
     ("etc/exim4/passwd.client", Withhold, "mail password"),
     ("etc/sasldb2", Withhold, "mail password"),
     ("etc/munge/munge.key", Withhold, "cluster key"),
@@ -119,6 +122,19 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("etc/cloudflared/*.{json,pem}", Withhold, "enrolment of this machine"),
     ("opt/CrowdStrike/falconstore*", Withhold, "enrolment of this machine"),
     ("etc/passwd-s3fs", Withhold, "client credentials"),
+    ("etc/{ldap,libnss-ldap,pam_ldap}.secret", Withhold, "directory password"),
+    ("etc/xl2tpd/*secrets", Withhold, "network password"),
+    ("var/lib/tor/**/hs_ed25519_secret_key", Withhold, "private key"),
+    ("var/lib/tor/**/private_key", Withhold, "private key"),
+    ("**/private-keys-v1.d/*", Withhold, "private key"),
+    ("**/secring.gpg", Withhold, "private key"),
+    ("**/{wallet.dat,wallet.aes.json,default_wallet}", Withhold, "wallet"),
+    ("~/.{ethereum,bitcoin,litecoin,dogecoin}/**/wallet*", Withhold, "wallet"),
+    ("~/.electrum/wallets/**", Withhold, "wallet"),
+    ("**/keystore/UTC--*", Withhold, "wallet"),
+    ("**/{.pgpass,.netrc,_netrc,.git-credentials,.vault-token,.htpasswd}", Withhold, "client credentials"),
+    ("**/.{vault_pass,vault-pass}*", Withhold, "client credentials"),
+    ("**/{logins.json,signons.sqlite}", Withhold, "passwords of a browser"),
     ("etc/rsyncd.secrets", Withhold, "file server password"),
     ("var/lib/snmp/**", Withhold, "keys of the SNMP agent's users"),
     // Files for secrets of applications, by the names in their frameworks.
@@ -155,10 +171,27 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("~/.config/{helm,composer,sops,age,op,stripe,hcloud,ngrok}/**", Withhold, "client credentials"),
     ("~/.config/*/credentials*", Withhold, "client credentials"),
     ("**/*.{p12,pfx,jks,keystore,kdbx,ppk}", Withhold, "key store"),
-    ("~/.*_history", DropSecret, "passwords typed on command lines"),
-    ("~/.{zhistory,histfile,irb-history,dbshell}", DropSecret, "passwords typed on command lines"),
-    ("~/.local/share/fish/fish_history", DropSecret, "passwords typed on command lines"),
-    ("~/.mongodb/mongosh/**", DropSecret, "passwords typed on command lines"),
+    // Histories of shells and interpreters, in the home and in the places of XDG.
+    ("~/.*hist*/", DropSecret, HISTORY),
+    ("~/.{dbshell,mongorc.js}", DropSecret, HISTORY),
+    ("~/.bash_sessions/**", DropSecret, HISTORY),
+    ("~/.mongodb/mongosh/**", DropSecret, HISTORY),
+    ("~/.julia/logs/**", DropSecret, HISTORY),
+    ("~/.*/*history*", DropSecret, HISTORY),
+    ("~/.config/**/*history", DropSecret, HISTORY),
+    ("~/.config/**/History/**", DropSecret, HISTORY),
+    ("~/.local/state/**/*history*", DropSecret, HISTORY),
+    ("~/.local/share/*/*history*", DropSecret, HISTORY),
+    ("~/.local/share/{atuin,mcfly}/**", DropSecret, HISTORY),
+    // Editors keep old states of files.
+    ("~/.vim/{undo,undodir,swap,backup}/**", DropSecret, EDITED),
+    ("~/.nano/**", DropSecret, EDITED),
+    ("~/.{undodir,vimundo,backups}/**", DropSecret, EDITED),
+    ("**/.*.un~", DropSecret, EDITED),
+    ("~/.local/state/{nvim,vim}/**", DropSecret, EDITED),
+    ("~/.local/share/nvim/{swap,undo,shada,backup}/**", DropSecret, EDITED),
+    ("~/.local/share/nano/**", DropSecret, EDITED),
+    ("~/.emacs.d/{auto-save-list,backups}/**", DropSecret, EDITED),
     ("~/.{lesshst,viminfo,wget-hsts,Xauthority,ICEauthority}", DropSecret, "traces of sessions"),
     ("~/.{recently-used*,local/share/recently-used*}", DropSecret, "traces of sessions"),
     ("~/.cache/**", Drop, "cache"),

@@ -72,6 +72,8 @@ impl Secrets {
         if has_secret {
             self.files.extend(candidate.sources.iter().cloned());
         }
+        let credentials = service.settings.credential_files.iter().map(|path| accounts::real(root, path));
+        self.files.extend(credentials.filter(|path| !path.is_empty()));
         for path in service.settings.environment_files.iter().flat_map(|file| file.paths(root)) {
             let variables = environment::parse_file(&root.read(&path).unwrap_or_default());
             let mut has_secret = false;

@@ -19,7 +19,7 @@ use crate::model::escape;
 use crate::model::findings::{self, Findings};
 use crate::model::holes::{self, Coverage};
 use crate::model::tree::{self, Kind, Node, Stat, Xattrs};
-use crate::policy::content::Kind as SearchKind;
+use crate::policy::content::{Kind as SearchKind, with_attributes};
 use crate::policy::{self, Action, RuleId};
 use crate::system::file;
 use crate::system::mounts::{Class, Mount};
@@ -95,6 +95,7 @@ struct Pending {
     rule: Option<RuleId>,
     group: u32,
     size: u64,
+    mode: u16,
     /// Bytes that its digest has to cover.
     coverage: Option<Coverage>,
 }
@@ -272,7 +273,8 @@ impl Walker<'_> {
         let (group, first) = self.group(stat, wanted);
         if wanted && first {
             let coverage = (self.scope.coverage)(&path, unallocated(stat));
-            return Some(Pending { path, rule, group, size, coverage });
+            let mode = portable_stat(stat).mode;
+            return Some(Pending { path, rule, group, size, mode, coverage });
         }
         // Extended attributes belong to the inode, so every name needs them unless the file is
         // excluded from the image.
@@ -413,7 +415,7 @@ impl Walker<'_> {
     /// Returns how to search a file for secrets; `None` without a policy.
     fn search(&self, pending: &Pending) -> Option<SearchKind> {
         self.scope.policy?;
-        Some(SearchKind::of(&pending.path, pending.group != 0))
+        Some(SearchKind::of(&pending.path, pending.mode, pending.group != 0))
     }
 
     fn stable(&self, path: &[u8], rule: Option<RuleId>, group: u32, read: StableFile) -> WalkedEntry {
@@ -426,7 +428,7 @@ impl Walker<'_> {
         let mut node = self.node(path, kind, &read.stat, attributes(read.file.as_fd()));
         node.group = group;
         let mut found = WalkedEntry::new(node, rule, Content::Known);
-        found.secret = read.secret;
+        found.secret = self.scope.policy.and_then(|_| with_attributes(read.secret, &found.node));
         let sparse = Extra::sparse(unallocated(&read.stat), read.coverage);
         found.extra = read.claimed.map(Extra::Claimed).or(sparse).map(Box::new);
         found

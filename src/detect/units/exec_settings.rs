@@ -123,6 +123,9 @@ pub struct ExecSettings {
     pub environment: Variables,
     /// `EnvironmentFile=`, which overrides `Environment=`.
     pub environment_files: Vec<EnvironmentFile>,
+    /// Files and directories of `LoadCredential=` and `LoadCredentialEncrypted=`, relative to the
+    /// root.
+    pub credential_files: Vec<Vec<u8>>,
     /// Names of `PassEnvironment=`.
     pub pass_environment: Vec<Vec<u8>>,
     /// Names or assignments of `UnsetEnvironment=`, applied last.
@@ -190,6 +193,7 @@ impl ExecSettings {
             limits,
             environment: read_environment(section),
             environment_files: read_environment_files(section),
+            credential_files: read_credential_files(section),
             pass_environment: section.words("PassEnvironment"),
             unset_environment: section.words("UnsetEnvironment"),
             directories: read_directories(section),
@@ -232,6 +236,16 @@ fn read_environment_files(section: &mut Section<'_>) -> Vec<EnvironmentFile> {
             Some(file) => files.push(file),
             None => section.invalid("EnvironmentFile", "path is not absolute"),
         }
+    }
+    files
+}
+
+/// A path that is not absolute names a credential of the system manager.
+fn read_credential_files(section: &mut Section<'_>) -> Vec<Vec<u8>> {
+    let mut files = Vec::new();
+    for line in ["LoadCredential", "LoadCredentialEncrypted"].into_iter().flat_map(|key| section.lines(key)) {
+        let path = memchr::memchr(b':', &line).and_then(|colon| line[colon + 1..].strip_prefix(b"/"));
+        files.extend(path.map(<[u8]>::to_vec));
     }
     files
 }

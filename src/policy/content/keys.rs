@@ -14,10 +14,14 @@ pub(super) fn armoured(view: &View<'_>) -> Option<Detection> {
     let label = &view.after()[11..];
     let end = memmem::find(&label[..label.len().min(48)], b"-----")?;
     let (label, body) = (&label[..end], &label[end + 5..]);
-    let secret = if memmem::find(label, b"PRIVATE KEY").is_some() {
+    let has = |word: &[u8]| memmem::find(label, word).is_some();
+    let secret = if has(b"PRIVATE KEY") {
         Secret::PrivateKey
     } else if label.starts_with(b"OpenVPN Static key") {
         Secret::SharedKey
+    } else if has(b"TOKEN") || has(b"SECRET") || has(b"CREDENTIAL") {
+        // Tools put tokens into armor of their own, such as `ARGO TUNNEL TOKEN`.
+        Secret::AccessToken
     } else {
         return None;
     };
@@ -108,8 +112,19 @@ pub(super) fn tsig(view: &View<'_>) -> Option<Detection> {
     let secret = unspaced(&rest[memmem::find(rest, b"secret")? + 6..]);
     let secret = secret.strip_prefix(b"\"").unwrap_or(secret);
     let length = base64_run(secret);
-    (length >= 16 && !super::words::is_placeholder(&secret[..length]))
+    (length >= 16 && super::values::is_random(&secret[..length]))
         .then(|| Detection::certain(Secret::SharedKey))
+}
+
+/// `private-keys-v1.d/*.key` of GnuPG, in either of its forms.
+pub(super) fn gnupg(view: &View<'_>) -> Option<Detection> {
+    let has_parameter = memmem::find(&view.after()[..view.after().len().min(512)], b"(").is_some();
+    has_parameter.then(|| Detection::certain(Secret::PrivateKey))
+}
+
+/// `hs_ed25519_secret_key` of Tor.
+pub(super) fn tor(view: &View<'_>) -> Option<Detection> {
+    (view.before() == b"== ").then(|| Detection::certain(Secret::PrivateKey))
 }
 
 /// Whether a file that begins so is a container of keys, by its magic number.

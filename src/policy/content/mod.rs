@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! bytes ──► Search ──► anchors      bytes that each secret of a kind has; one pass for all kinds
-//!                        └► judge   decides: keys, tokens, passwords, assignments
-//!             └──────► packed       gzip, Zstandard, xz and tar, two levels deep
+//!             │          └► judge   decides: keys, tokens, passwords, assignments, options
+//!             ├──────► packed       compressed files, archives, objects of git, two levels deep
+//!             ├──────► rows         values of SQLite databases with their names
+//!             └──────► unnamed      texts that are a secret, or that few users can read
 //! ```
 //!
 //! Time is linear: a judge sees at most [`BEHIND`] and [`AHEAD`] bytes around an anchor. A
@@ -13,12 +15,18 @@
 mod anchors;
 mod assignments;
 mod keys;
+pub(crate) mod options;
 mod packed;
 mod passwords;
+mod places;
+mod rows;
 mod tokens;
+mod unnamed;
+pub(crate) mod values;
 mod words;
 
 use crate::model::holes::ReadHoles;
+use crate::model::tree::Node;
 use std::io;
 
 /// Bytes before an anchor that a judge sees.
@@ -129,20 +137,54 @@ impl Detection {
     }
 }
 
-/// How much a name before a value says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any file: a value that is named a password is likely one.
-    Any,
-    /// Configuration of a program that takes passwords: such a value is one.
+/// How much a name before a value says, by where the file is. Each tier includes the evidence of
+/// those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Code and documents: a random value that is named a password is likely one.
+    Code,
+    /// Data of applications: such a value is a password.
+    Data,
+    /// A place of configuration, or a text that not all users can read: a value with the letters
+    /// and digits of a password is one, too.
+    Settings,
+    /// Configuration of a program that takes passwords: any value that is named a password is one.
     Configuration,
 }
 
+/// Kind of file: what counts as evidence in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Evidence that a name before a value is.
+    pub tier: Tier,
+    /// Whether only its owner and group can read it, so that a random value needs no name.
+    pub is_secluded: bool,
+    /// Whether its own name says that it is a secret.
+    pub is_named: bool,
+}
+
+impl From<Tier> for Kind {
+    fn from(tier: Tier) -> Self {
+        Kind { tier, is_secluded: false, is_named: false }
+    }
+}
+
 impl Kind {
-    /// Returns the kind of a file by its name. A file with several names counts as configuration,
-    /// because any of the names can be the one that is read.
-    pub fn of(path: &[u8], is_linked: bool) -> Self {
-        if is_linked || super::is_configuration(path) { Kind::Configuration } else { Kind::Any }
+    /// Returns the kind of a file by its path and mode. A copy of configuration is configuration. A
+    /// file with several names counts as configuration, because any of the names can be the one
+    /// that is read.
+    pub fn of(path: &[u8], mode: u16, is_linked: bool) -> Self {
+        let kind = places::kind(path, mode);
+        let is_listed = super::is_configuration(path);
+        match is_listed || is_linked {
+            true => Kind { tier: Tier::Configuration, ..kind },
+            false => kind,
+        }
+    }
+
+    /// Whether a complete text of this kind can be a secret without a name.
+    fn is_closed(self) -> bool {
+        self.is_secluded || self.is_named || self.tier >= Tier::Settings
     }
 }
 
@@ -209,6 +251,8 @@ pub struct Search {
     is_program: bool,
     /// The archive so far; nothing if it is none, or too large.
     archive: Option<Vec<u8>>,
+    /// The text so far, if it can be a secret without a name and is not too long.
+    text: Option<Vec<u8>>,
     found: Option<Detection>,
 }
 
@@ -228,12 +272,15 @@ impl Search {
             half: 0,
             is_program: false,
             archive: None,
+            text: kind.is_closed().then(Vec::new),
             found: None,
         }
     }
 
     /// Looks at the next bytes of the file.
     pub fn feed(&mut self, mut bytes: &[u8]) {
+        self.text = self.text.take().filter(|text| text.len() + bytes.len() <= unnamed::MOST);
+        self.text.iter_mut().for_each(|text| text.extend_from_slice(bytes));
         while !bytes.is_empty() && !self.is_done() {
             let room = BEHIND + WINDOW + AHEAD - self.window.len();
             let (now, later) = bytes.split_at(bytes.len().min(room));
@@ -256,9 +303,14 @@ impl Search {
             self.look(self.window.len());
         }
         if let Some(archive) = self.archive.take().filter(|_| !self.is_done()) {
-            let found = packed::search(&archive, self.kind, self.depth);
-            let better = found.filter(|found| found.certain || self.found.is_none());
-            self.found = better.or(self.found);
+            let found = match rows::is_database(&archive) {
+                true => rows::search(&archive, self.kind.tier),
+                false => packed::search(&archive, self.kind, self.depth),
+            };
+            found.into_iter().for_each(|found| self.note(found));
+        }
+        if let Some(text) = self.text.take().filter(|_| !self.is_done() && self.archive.is_none()) {
+            unnamed::search(&text, self.kind).into_iter().for_each(|found| self.note(found));
         }
         self.found
     }
@@ -270,8 +322,12 @@ impl Search {
     fn take(&mut self, bytes: &[u8]) {
         if let Some(archive) = &mut self.archive {
             if archive.len() + bytes.len() > LARGEST_ARCHIVE {
+                // Of a database only the names of columns are not seen: it is searched as bytes.
+                let is_database = rows::is_database(archive);
                 self.archive = None;
-                self.note(Detection::likely(Secret::Unsearched));
+                if !is_database {
+                    self.note(Detection::likely(Secret::Unsearched));
+                }
             } else {
                 archive.extend_from_slice(bytes);
             }
@@ -301,10 +357,17 @@ impl Search {
         } else if keys::is_der_key(&self.window) {
             self.note(Detection::certain(Secret::PrivateKey));
         }
-        if self.depth > 0 && packed::is_archive(&self.window) {
+        if self.depth > 0 && packed::is_archive(&self.window) || rows::is_database(&self.window) {
             self.archive = Some(self.window.clone());
         }
         let form = form(&self.window);
+        // The rows of a database are not configuration, whatever its mode is.
+        if self.kind.tier == Tier::Settings
+            && form == Form::Bytes
+            && memchr::memchr(0, &self.window).is_some()
+        {
+            self.kind.tier = Tier::Data;
+        }
         self.form = Some(form);
         if let Form::Pairs { zero } = form {
             self.half = self.window.len() % 2;
@@ -335,6 +398,19 @@ impl Search {
             self.found = Some(new);
         }
     }
+}
+
+/// Returns the secret of a file with this one in its content: a certain one in the values of its
+/// extended attributes comes first.
+pub fn with_attributes(secret: Option<Detection>, node: &Node) -> Option<Detection> {
+    let attributes = node.xattrs.iter().flat_map(|attributes| attributes.iter());
+    let search = |(name, value): (&Box<[u8]>, &Box<[u8]>)| {
+        let name = name.strip_prefix(b"user.")?;
+        let mut search = Search::new(Kind::from(Tier::Settings));
+        search.feed(&[name, b"=", &value[..]].concat());
+        search.finish()
+    };
+    attributes.filter_map(search).chain(secret).max_by_key(|found| found.certain)
 }
 
 /// Searches the rest of `content`. Errors are those of reading it.
@@ -385,5 +461,7 @@ fn halves(bytes: &[u8], zero: usize, first: usize) -> impl Iterator<Item = u8> {
     bytes.iter().enumerate().filter(move |(at, _)| (at + first) % 2 != zero).map(|(_, byte)| *byte)
 }
 
+#[cfg(test)]
+mod forms_tests;
 #[cfg(test)]
 mod tests;

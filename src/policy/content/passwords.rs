@@ -1,7 +1,8 @@
 //! Hashes of passwords, and passwords in forms that have nothing else in their place.
 
-use super::words::{decode_base64, is_placeholder, run, unspaced};
-use super::{Detection, Secret, View};
+use super::values::{self, is_placeholder};
+use super::words::{decode_base64, run, unspaced};
+use super::{Detection, Secret, Tier, View};
 use memchr::memmem;
 
 /// A hash as `crypt(5)`, Apache, LDAP, PHP's frameworks, Django and PostgreSQL store it.
@@ -140,17 +141,56 @@ pub(super) fn registry(view: &View<'_>) -> Option<Detection> {
     holds_login(value).then(|| Detection::certain(Secret::Login))
 }
 
-/// `Authorization: Basic ...` and `Bearer ...` (RFC 7617, RFC 6750).
+/// `Authorization: Basic ...`, `Bearer ...` and other schemes (RFC 7617, RFC 6750), as a header or
+/// as a value with this name.
 pub(super) fn header(view: &View<'_>) -> Option<Detection> {
-    let value = unspaced(&view.after()[13..]);
-    let is_secret = if let Some(value) = value.strip_prefix(b"Basic ") {
-        holds_login(value)
-    } else {
-        let token = value.strip_prefix(b"Bearer ")?;
-        let token = &token[..run(token, |byte| is_base64(byte) || b"._-~=".contains(&byte))];
-        token.len() >= 20 && super::words::is_mixed(token) && !is_placeholder(token)
+    let rest = &view.after()[12..];
+    let rest = &rest[run(rest, |byte| b" \t\"'\\]:=>,".contains(&byte)).min(16)..];
+    let scheme = run(rest, |byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if scheme > 16 {
+        return None;
+    }
+    let value = unspaced(&rest[scheme..]);
+    let is_secret = match &rest[..scheme] {
+        _ if value.len() == rest.len() - scheme => false,
+        b"Basic" | b"basic" => holds_login(value),
+        b"Bearer" | b"bearer" | b"Token" | b"token" | b"Bot" | b"Key" | b"ApiKey" | b"GenieKey"
+        | b"GoogleLogin" => {
+            let value = value.strip_prefix(b"token=").unwrap_or(value);
+            is_token(value.strip_prefix(b"\"").unwrap_or(value))
+        }
+        _ => false,
     };
     is_secret.then(|| Detection::certain(Secret::Login))
+}
+
+/// `Bearer ...` in an argument or a value without the name of the header.
+pub(super) fn bearer(view: &View<'_>) -> Option<Detection> {
+    let value = view.after()[5..].strip_prefix(b" ")?;
+    is_token(value).then(|| match view.kind.tier {
+        Tier::Code => Detection::likely(Secret::Login),
+        _ => Detection::certain(Secret::Login),
+    })
+}
+
+fn is_token(value: &[u8]) -> bool {
+    let token = &value[..run(value, |byte| is_base64(byte) || b"._-~=".contains(&byte)).min(512)];
+    token.len() >= 20 && values::is_random(token) && !is_placeholder(token)
+}
+
+/// `{PLAIN}x` and `{CLEARTEXT}x` in password files of Dovecot and LDAP.
+pub(super) fn scheme(view: &View<'_>) -> Option<Detection> {
+    let after = view.after();
+    let rest = after
+        .strip_prefix(b"{PLAIN}")
+        .or_else(|| after.strip_prefix(b"{CLEARTEXT}"))
+        .or_else(|| after.strip_prefix(b"{CLEAR}"))
+        .or_else(|| after.strip_prefix(b"{PLAIN-MD5}"))?;
+    let value = &rest[..run(rest, |byte| byte > b' ' && !b":\"'`<,)".contains(&byte)).min(256)];
+    (value.len() >= 3 && !is_placeholder(value)).then(|| match values::strength(value) {
+        values::Strength::Word => Detection::likely(Secret::Password),
+        _ => Detection::certain(Secret::Password),
+    })
 }
 
 fn holds_login(value: &[u8]) -> bool {
