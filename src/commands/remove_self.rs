@@ -184,7 +184,7 @@ const RPM: &str = "/usr/bin/rpm";
 /// Queries rpm for the package that owns a path.
 fn rpm_owner(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>> {
     // If there is no database, `rpm -q` would create one.
-    if rpm::database(root).is_none() {
+    if rpm::database_file(root).is_none() {
         return Ok(None);
     }
     let mut query = program(rpm);

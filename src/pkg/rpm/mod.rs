@@ -1,4 +1,42 @@
-//! Finds rpm's database, and reports an entry of vm2docker-self in it.
+//! RPM package databases, read as bytes without rpm and without a database library.
+//!
+//! No function opens a file or runs a program: the callers pass bytes. Everything is limited by the
+//! size of the input, and damage is an error or a list with offsets, never a panic.
+//!
+//! - [`database`] reads a database file in any format: [`bdb`], [`ndb`], [`sqlite`] with its
+//!   write-ahead log.
+//! - [`package`] parses a package's header ([`header`]) with its files ([`files`]).
+//! - [`version`] compares versions; [`relation`] and [`rich`] evaluate dependencies over what
+//!   packages provide ([`provides`]).
+//! - [`place`] chooses the database of a root.
+//! - [`repodata`] reads the lists of repositories, by a streaming XML reader.
+//! - [`source`]: the bytes of a file, and damage with its offset.
+
+pub mod bdb;
+pub mod database;
+#[cfg(test)]
+mod database_tests;
+pub mod files;
+pub mod header;
+pub mod ndb;
+pub mod package;
+pub mod place;
+pub mod provides;
+pub mod relation;
+pub mod repodata;
+#[cfg(test)]
+mod repodata_tests;
+pub mod rich;
+pub mod source;
+pub mod sqlite;
+#[cfg(test)]
+mod tests_data;
+pub mod version;
+mod wal;
+mod xml;
+
+pub use package::Package;
+pub use source::{Damage, Damages, Source};
 
 use crate::model::findings::{self, Findings};
 use crate::system::root::Root;
@@ -10,7 +48,7 @@ const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
 const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
 /// Returns the main file of the database, relative to the root.
-pub fn database(root: &Root) -> Option<String> {
+pub fn database_file(root: &Root) -> Option<String> {
     let mut files = DIRECTORIES.iter().flat_map(|at| FILES.map(|file| format!("{at}/{file}")));
     files.find(|file| root.stat(file.as_bytes()).is_ok())
 }
@@ -22,7 +60,7 @@ pub fn note_own_entry(root: &Root, findings: &mut Findings) {
     if root.stat(format!("usr/bin/{NAME}").as_bytes()).is_err() {
         return;
     }
-    let Some(database) = database(root) else { return };
+    let Some(database) = database_file(root) else { return };
     // SQLite keeps the latest changes in a write-ahead log next to the database
     // (sqlite.org/wal.html).
     let names = |file: String| {
