@@ -18,7 +18,7 @@ use crate::model::findings::{self, Findings};
 use crate::model::holes::{Coverage, LARGE_HOLES};
 use crate::pkg::manager::DatabaseFormat;
 use crate::pkg::plan::{self as package_plan, Availability, PackageMode, PackageVerdict};
-use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories, rpm};
+use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories};
 use crate::plan::{self, PlanInput, Rewritten};
 use crate::policy::{Action, Policy, Rule};
 use crate::preflight::{self, Space};
@@ -114,7 +114,8 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     Phase::Base.start(options.progress);
     let client = options.network.clone().map(Client::new).transpose()?;
     let client = client.as_ref();
-    let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
+    let repositories =
+        catalog.and_then(|catalog| catalog.family.manager().repositories(&root, catalog, client));
     let repositories = repositories.as_deref();
     let (base, available) =
         base_and_availability(options, &inventory, catalog, repositories, client, &mut findings)?;
@@ -275,7 +276,7 @@ fn settled_database(root: &Root, family: Option<Family>) -> Result<Option<Stamp>
 type Stamp = (u64, u64, i64, i64, i64);
 
 fn database_stamp(root: &Root, family: Family) -> Option<Stamp> {
-    let stat = root.stat(family.manager().database()).ok()?;
+    let stat = root.stat(&family.manager().database(root)?).ok()?;
     let (inode, length) = (stat.st_ino, stat.st_size as u64);
     Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
 }
@@ -285,7 +286,8 @@ fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findi
     let Some(family) = family else { return };
     if database_stamp(root, family) != was {
         let text = "packages were changed during the run; run again when the package manager has finished";
-        findings.loss(findings::Kind::Changed, family.manager().database(), text);
+        let path = family.manager().database(root).unwrap_or_default();
+        findings.loss(findings::Kind::Changed, &path, text);
     }
 }
 
@@ -389,8 +391,7 @@ fn estimate(root: &Root) -> Estimate {
     })
 }
 
-/// Returns the files that rules rewrite. A file that cannot be read is a loss. rpm's database is
-/// not rewritten yet.
+/// Returns the files that rules rewrite. A file that cannot be read is a loss.
 fn rewrite_files(
     root: &Root,
     tree: &Tree,
@@ -398,7 +399,6 @@ fn rewrite_files(
     packages: Option<PlannedPackages<'_>>,
     findings: &mut Findings,
 ) -> BTreeMap<Box<[u8]>, Rewritten> {
-    rpm::note_own_entry(root, findings);
     let dropped: BTreeSet<(&[u8], &[u8])> = packages
         .into_iter()
         .flat_map(|packages| {

@@ -8,7 +8,7 @@ use crate::cli::REMOVE_SELF;
 use crate::context::output::place;
 use crate::error::{Code, Error, Result};
 use crate::model::escape;
-use crate::pkg::{Family, rpm};
+use crate::pkg::Family;
 use crate::system::child::{self, UnsandboxedChild};
 use crate::system::mounts::{self, Class};
 use crate::system::root::{self, Root};
@@ -158,7 +158,7 @@ struct Manager {
     arguments: Vec<String>,
 }
 
-/// Finds the package that owns a path, in the supported databases or by a query of rpm.
+/// Finds the package that owns a path, in the supported databases.
 ///
 /// Fails with exit code 13 if the owner cannot be determined, because a file of a package must be
 /// removed by the package manager.
@@ -171,39 +171,12 @@ fn manager(path: &Path) -> Result<Option<Manager>> {
             return Ok(Some(Manager::new(command)));
         }
     }
-    rpm_owner(&root, path, RPM)
+    Ok(None)
 }
 
 fn unknown_owner(what: &str, cause: &dyn std::fmt::Display, path: &Path) -> Error {
     let why = format!("cannot determine whether a package owns the file ({what}: {cause})");
     kept(&why, Some(format!("{} (if no package owns it)", removal_command(path))))
-}
-
-const RPM: &str = "/usr/bin/rpm";
-
-/// Queries rpm for the package that owns a path.
-fn rpm_owner(root: &Root, path: &Path, rpm: &'static str) -> Result<Option<Manager>> {
-    // If there is no database, `rpm -q` would create one.
-    if rpm::database_file(root).is_none() {
-        return Ok(None);
-    }
-    let mut query = program(rpm);
-    let output = query.args(["-q", "--queryformat", "%{NAME}", "-f", "--"]).arg(path).output();
-    let output = output.map_err(|cause| unknown_owner(rpm, &cause, path))?;
-    let name = String::from_utf8_lossy(&output.stdout).into_owned();
-    let is_name = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
-    if output.status.success() && is_name {
-        let arguments = vec!["-e".to_owned(), "--".to_owned(), name];
-        return Ok(Some(Manager { program: rpm.to_owned(), arguments }));
-    }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &name;
-    // rpm prints this message also if it cannot open its database, but then with an error on
-    // standard error.
-    if output.stderr.is_empty() && text.contains("is not owned by any package") {
-        return Ok(None);
-    }
-    let line = text.lines().next().unwrap_or("no output");
-    Err(unknown_owner(rpm, &escape::escape(line.as_bytes()), path))
 }
 
 /// Returns a command for a package manager with a clean environment.
@@ -366,34 +339,6 @@ mod tests {
             ("/mnt/usb/tool", true),
         ] {
             assert_eq!(is_shared(TABLE, Path::new(path)), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn rpm_owner_unclear_output_returns_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let tool = Path::new("/usr/bin/tool");
-        assert_eq!(rpm_owner(&root, tool, RPM).unwrap(), None, "there is no database, and none is created");
-        plain::create_dir_all(dir.path().join("var/lib/rpm")).unwrap();
-        plain::write(dir.path().join("var/lib/rpm/Packages"), "").unwrap();
-        let script = |text: &str| {
-            let path = dir.path().join(format!("rpm{}", text.len()));
-            plain::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-            plain::set_permissions(&path, plain::Permissions::from_mode(0o755)).unwrap();
-            &*path.into_os_string().into_string().unwrap().leak()
-        };
-        let no_owner = "echo file /usr/bin/tool is not owned by any package; exit 1";
-        assert_eq!(rpm_owner(&root, tool, script(no_owner)).unwrap(), None);
-        let own = rpm_owner(&root, tool, script("printf tool; echo warning >&2")).unwrap().unwrap();
-        assert_eq!(own.arguments, ["-e", "--", "tool"]);
-        // Output of rpm if it cannot open its database.
-        let broken = script(&format!("echo error: cannot open Packages database >&2; {no_owner}"));
-        // The others: not installed; fails; prints nothing; prints more than a name.
-        for rpm in [broken, "/nowhere/rpm", "/bin/false", "/bin/true", "/bin/echo"] {
-            let error = rpm_owner(&root, tool, rpm).unwrap_err();
-            assert_eq!(error.code, Code::SelfRemovalFailed);
-            assert!(error.to_string().contains("whether a package owns the file"), "{error}");
         }
     }
 }

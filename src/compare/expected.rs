@@ -8,7 +8,7 @@ use crate::model::digest::{Algorithm, Digest};
 use crate::model::manifest::{Names, ProvidedBy};
 use crate::model::merged_usr;
 use crate::model::tree::{self, Kind, Node};
-use crate::pkg::claim::{ClaimState, ClaimedMetadata};
+use crate::pkg::claim::{ClaimState, ClaimedMetadata, FileRole};
 use crate::pkg::plan::{PackageMode, PackageVerdict, PlannedPackages};
 use crate::pkg::{Aliases, Owned, PathFilters};
 
@@ -128,8 +128,9 @@ impl<'a> ExpectedTree<'a> {
     pub fn given(&self, path: &[u8]) -> Option<Provided<'a>> {
         let base = || tree::find(self.base.nodes, path).map(|index| Provided::Exact(&self.base.nodes[index]));
         let Some(PlannedPackages { catalog, plan }) = self.packages else { return base() };
-        let Some(owned) = catalog.owned.get(path) else {
-            // An unpackaged file of the base image: package scripts may change it.
+        let shipped_by = catalog.owned.get(path).filter(|owned| owned.claim.role != FileRole::Ghost);
+        let Some(owned) = shipped_by else {
+            // A file of the base image that no package ships: package scripts may change it.
             return if plan.runs_scripts() { None } else { base() };
         };
         if owned.claim.state == ClaimState::Obsolete {

@@ -22,13 +22,13 @@ pub struct Claim {
 /// Purpose of a packaged path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileRole {
+    /// A path that belongs to the package but is not in its archive (rpm `%ghost`).
+    Ghost,
     /// A path without a special purpose.
     #[default]
     Ordinary,
     /// Documentation, which images may exclude (rpm `%doc`).
     Documentation,
-    /// A path that belongs to the package but is not in its archive (rpm `%ghost`).
-    Ghost,
     /// A configuration file, which updates do not overwrite (deb-conffiles(5), rpm `%config`).
     Configuration,
 }

@@ -40,8 +40,8 @@ pub trait PackageManager: Sync {
     fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32>;
 
     /// Returns the main file of the database, relative to the root; every installation changes
-    /// it.
-    fn database(&self) -> &'static [u8];
+    /// it. `None` if there is no database.
+    fn database(&self, root: &Root) -> Option<Vec<u8>>;
 
     /// Returns the form of the database.
     fn database_format(&self) -> DatabaseFormat;
@@ -61,13 +61,14 @@ pub trait PackageManager: Sync {
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;
 
     /// Returns the machine's repositories. Without a client, only the machine's cached indexes
-    /// are available.
+    /// are available. `None` if they are not supported; the context then includes the files of all
+    /// packages.
     fn repositories<'a>(
         &self,
         root: &'a Root,
         catalog: &'a Catalog,
         client: Option<&'a Client>,
-    ) -> Box<dyn Repositories + 'a>;
+    ) -> Option<Box<dyn Repositories + 'a>>;
 
     /// Determines the provenance of the unpackaged paths of `found`, a complete tree.
     fn provenance(

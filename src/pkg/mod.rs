@@ -12,7 +12,8 @@
 //!   every package.
 //! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.
 //! - [`provenance`]: which script or tool made an unpackaged file.
-//! - [`dpkg`]: Debian, Ubuntu and their derivatives. [`rpm`] only finds the database.
+//! - [`dpkg`]: Debian, Ubuntu and their derivatives; [`rpm`]: Red Hat, Fedora, SUSE, Mageia and
+//!   their derivatives.
 
 pub mod aliases;
 pub mod alternatives;
@@ -20,6 +21,7 @@ pub mod catalog;
 pub mod claim;
 pub mod dpkg;
 pub mod graph;
+mod lock;
 pub mod manager;
 pub mod owned;
 pub mod package;
@@ -44,22 +46,32 @@ use crate::system::root::Root;
 pub enum Family {
     /// dpkg and apt: Debian, Ubuntu and their derivatives.
     Dpkg,
+    /// rpm with yum, dnf, zypper or urpmi: Red Hat, Fedora, SUSE, Mageia and their derivatives.
+    Rpm,
 }
 
 impl Family {
     /// All families, in the order in which a root is searched for their databases.
-    pub const ALL: [Family; 1] = [Family::Dpkg];
+    pub const ALL: [Family; 2] = [Family::Dpkg, Family::Rpm];
 
     /// Chooses the family of a root by its package database. `None` if there is no supported
     /// database.
+    ///
+    /// The tools of one family can be packages of another one, with a database of their own: the
+    /// one with the most packages counts.
     pub fn of(root: &Root) -> Option<Self> {
-        Family::ALL.into_iter().find(|family| family.manager().is_used(root))
+        let used = Family::ALL.into_iter().filter(|family| family.manager().is_used(root));
+        let used: Vec<Family> = used.collect();
+        let packages = |family: &&Family| family.manager().installed(&|path| root.read(path).ok()).len();
+        // max_by_key returns the last of equal elements, so the order is reversed.
+        if used.len() > 1 { used.iter().rev().max_by_key(packages).copied() } else { used.first().copied() }
     }
 
     /// Returns the implementation of the family's package manager.
     pub fn manager(self) -> &'static dyn PackageManager {
         match self {
             Family::Dpkg => &dpkg::Dpkg,
+            Family::Rpm => &rpm::Rpm,
         }
     }
 }

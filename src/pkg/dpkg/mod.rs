@@ -7,8 +7,7 @@
 //! - [`admin`] parses diversions, stat overrides and alternatives; [`filters`] dpkg's
 //!   `path-exclude`.
 //! - [`files`] parses lists of packaged files; [`database`] loads all of them into a [`Catalog`].
-//! - [`lock`] determines whether a package manager is running; [`owner`] which package owns a
-//!   path.
+//! - [`owner`] determines which package owns a path.
 //! - [`repository`] reads apt's sources and queries repositories; [`repositories`] caches their
 //!   answers.
 //! - [`base`] computes the contents of a base image; [`provenance`] the origin of unpackaged
@@ -25,7 +24,6 @@ pub mod deb822;
 pub mod dependencies;
 pub mod files;
 pub mod filters;
-pub mod lock;
 mod owner;
 pub mod provenance;
 pub mod relation;
@@ -36,6 +34,7 @@ mod rules;
 pub mod status;
 pub mod version;
 
+use super::lock;
 use super::manager::{DatabaseFormat, PackageManager, Repositories};
 use super::provenance::Generated;
 use super::{Catalog, Package, Pin};
@@ -52,6 +51,9 @@ const STATUS: &[u8] = b"var/lib/dpkg/status";
 /// Directory that replaces it in images without dpkg, with a file per package.
 const STATUS_DIRECTORY: &[u8] = b"var/lib/dpkg/status.d";
 
+/// Files that apt and dpkg lock while they change the machine (apt-get(8), dpkg(1)).
+const LOCKS: [&[u8]; 2] = [b"var/lib/dpkg/lock-frontend", b"var/lib/dpkg/lock"];
+
 /// dpkg and apt.
 pub struct Dpkg;
 
@@ -63,11 +65,11 @@ impl PackageManager for Dpkg {
     }
 
     fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32> {
-        lock::holder(root, locks)
+        lock::holder(root, &LOCKS, locks)
     }
 
-    fn database(&self) -> &'static [u8] {
-        STATUS
+    fn database(&self, _root: &Root) -> Option<Vec<u8>> {
+        Some(STATUS.to_vec())
     }
 
     fn database_format(&self) -> DatabaseFormat {
@@ -96,8 +98,8 @@ impl PackageManager for Dpkg {
         root: &'a Root,
         catalog: &'a Catalog,
         client: Option<&'a Client>,
-    ) -> Box<dyn Repositories + 'a> {
-        Box::new(repositories::AptRepositories::of(root, catalog, client))
+    ) -> Option<Box<dyn Repositories + 'a>> {
+        Some(Box::new(repositories::AptRepositories::of(root, catalog, client)))
     }
 
     fn provenance(

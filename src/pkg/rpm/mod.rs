@@ -1,7 +1,14 @@
-//! RPM package databases, read as bytes without rpm and without a database library.
+//! rpm with yum, dnf, zypper or urpmi, read from their files without running them.
 //!
-//! No function opens a file or runs a program: the callers pass bytes. Everything is limited by the
-//! size of the input, and damage is an error or a list with offsets, never a panic.
+//! - [`location`] finds and opens the database of a root, [`image`] reads that of a base image.
+//! - [`load`] loads it into a [`Catalog`]; [`claims`]: the claims of packages on paths; [`marks`]:
+//!   which packages the user requested.
+//! - [`owner`] determines which package owns a path; [`credentials`] which files contain passwords.
+//! - [`rules`] lists the packages that containers do not need.
+//!
+//! The other modules read databases as bytes, without a database library. They open no file: the
+//! callers pass a [`Source`]. Everything is limited by the size of the input, and damage is an
+//! error or a list with offsets, never a panic.
 //!
 //! - [`database`] reads a database file in any format: [`bdb`], [`ndb`], [`sqlite`] with its
 //!   write-ahead log.
@@ -13,12 +20,19 @@
 //! - [`source`]: the bytes of a file, and damage with its offset.
 
 pub mod bdb;
+mod claims;
+mod credentials;
 pub mod database;
 #[cfg(test)]
 mod database_tests;
 pub mod files;
 pub mod header;
+mod image;
+mod load;
+pub mod location;
+mod marks;
 pub mod ndb;
+mod owner;
 pub mod package;
 pub mod place;
 pub mod provides;
@@ -27,6 +41,7 @@ pub mod repodata;
 #[cfg(test)]
 mod repodata_tests;
 pub mod rich;
+mod rules;
 pub mod source;
 pub mod sqlite;
 #[cfg(test)]
@@ -38,78 +53,97 @@ mod xml;
 pub use package::Package;
 pub use source::{Damage, Damages, Source};
 
-use crate::model::findings::{self, Findings};
+use super::manager::{DatabaseFormat, PackageManager, Repositories};
+use super::provenance::Generated;
+use super::{Catalog, Pin, lock};
+use crate::model::findings::Findings;
 use crate::system::root::Root;
-use memchr::memmem;
+use crate::transfer::net::Client;
+use crate::walk::WalkedEntry;
+use std::cmp::Ordering;
+use std::io;
 
-/// Directories of the database: values of rpm's macro `_dbpath`.
-const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-/// Main file of each of its three formats: SQLite, ndb and Berkeley DB.
-const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
+/// Files that rpm locks while it changes the machine: `.rpm.lock` next to the database.
+const LOCKS: [&[u8]; 3] =
+    [b"usr/lib/sysimage/rpm/.rpm.lock", b"var/lib/rpm/.rpm.lock", b"usr/share/rpm/.rpm.lock"];
 
-/// Returns the main file of the database, relative to the root.
-pub fn database_file(root: &Root) -> Option<String> {
-    let mut files = DIRECTORIES.iter().flat_map(|at| FILES.map(|file| format!("{at}/{file}")));
-    files.find(|file| root.stat(file.as_bytes()).is_ok())
-}
+/// rpm and the tools above it.
+pub struct Rpm;
 
-/// Reports that the database lists vm2docker-self as installed, because the image gets the
-/// database file unchanged.
-pub fn note_own_entry(root: &Root, findings: &mut Findings) {
-    const NAME: &str = env!("CARGO_PKG_NAME");
-    if root.stat(format!("usr/bin/{NAME}").as_bytes()).is_err() {
-        return;
+impl PackageManager for Rpm {
+    fn is_used(&self, root: &Root) -> bool {
+        !location::candidates(root).is_empty()
     }
-    let Some(database) = database_file(root) else { return };
-    // SQLite keeps the latest changes in a write-ahead log next to the database
-    // (sqlite.org/wal.html).
-    let names = |file: String| {
-        root.read(file.as_bytes()).is_ok_and(|text| memmem::find(&text, NAME.as_bytes()).is_some())
-    };
-    if [database.clone(), format!("{database}-wal")].into_iter().any(names) {
-        let text = format!(
-            "the package {NAME} is listed as installed; run `rpm -e --justdb {NAME}` in the image to remove the entry"
-        );
-        findings.note(findings::Kind::OwnPackage, database.as_bytes(), text);
+
+    fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32> {
+        lock::holder(root, &LOCKS, locks)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn database(&self, root: &Root) -> Option<Vec<u8>> {
+        location::locate(root, &mut Findings::default()).map(|location| location.path)
+    }
 
-    #[test]
-    fn note_own_entry_database_names_package_reports_it() {
-        const PROGRAM: &str = "usr/bin/vm2docker-self";
-        for (files, expected) in [
-            (
-                &[(PROGRAM, ""), ("var/lib/rpm/Packages", "\0vm2docker-self\0")][..],
-                Some("var/lib/rpm/Packages"),
-            ),
-            (
-                &[
-                    (PROGRAM, ""),
-                    ("usr/lib/sysimage/rpm/rpmdb.sqlite", "SQLite"),
-                    ("usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "vm2docker-self"),
-                ],
-                Some("usr/lib/sysimage/rpm/rpmdb.sqlite"),
-            ),
-            (&[(PROGRAM, ""), ("var/lib/rpm/Packages", "\0bash\0")], None),
-            // rpm does not overwrite the bytes of a removed entry, so the name alone does not
-            // show an installation.
-            (&[("var/lib/rpm/Packages", "\0vm2docker-self\0")], None),
-            (&[(PROGRAM, "")], None),
-        ] {
-            let directory = tempfile::tempdir().unwrap();
-            for (path, content) in files {
-                let path = directory.path().join(path);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, content).unwrap();
-            }
-            let mut findings = Findings::default();
-            note_own_entry(&Root::open(directory.path()).unwrap(), &mut findings);
-            let paths: Vec<_> = findings.sorted().into_iter().map(|finding| finding.path).collect();
-            assert_eq!(paths, expected.iter().map(|path| path.as_bytes().into()).collect::<Vec<Box<[u8]>>>());
-        }
+    fn database_format(&self) -> DatabaseFormat {
+        DatabaseFormat::Opaque
+    }
+
+    fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog> {
+        load::load(root, findings)
+    }
+
+    fn reads(&self, path: &[u8]) -> bool {
+        image::reads(path)
+    }
+
+    fn installed(&self, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Pin> {
+        image::installed(read)
+    }
+
+    fn compare_versions(&self, a: &str, b: &str) -> Ordering {
+        load::compare(a, b)
+    }
+
+    fn repositories<'a>(
+        &self,
+        _root: &'a Root,
+        _catalog: &'a Catalog,
+        _client: Option<&'a Client>,
+    ) -> Option<Box<dyn Repositories + 'a>> {
+        None
+    }
+
+    fn provenance(
+        &self,
+        _root: &Root,
+        _catalog: &Catalog,
+        _found: &[WalkedEntry],
+        _findings: &mut Findings,
+    ) -> Generated {
+        Generated::default()
+    }
+
+    fn rewrite(
+        &self,
+        _path: &[u8],
+        _content: &[u8],
+        _is_dropped: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn record_files(&self, _package: &super::Package) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn unneeded(&self) -> &'static [(&'static str, &'static str)] {
+        rules::UNNEEDED
+    }
+
+    fn credential_files(&self, root: &Root) -> Vec<Vec<u8>> {
+        credentials::files(root)
+    }
+
+    fn removal_command(&self, root: &Root, path: &[u8]) -> Result<Option<Vec<String>>, (String, io::Error)> {
+        owner::removal_command(root, path)
     }
 }

@@ -103,6 +103,12 @@ impl Candidate {
     }
 }
 
+/// Returns the files that can be the database in a directory, with the format that rpm expects.
+pub fn files(directory: &[u8]) -> impl Iterator<Item = (Vec<u8>, Format)> + use<> {
+    let directory = directory.to_vec();
+    FILES.into_iter().map(move |(name, format)| ([&directory, &b"/"[..], name.as_bytes()].concat(), format))
+}
+
 /// Returns the database files of a root in the order of preference. `identity` returns the device
 /// and the inode of a regular file, following links in the root, and `None` for any other path.
 ///
@@ -110,8 +116,7 @@ impl Candidate {
 pub fn candidates(directories: &[Vec<u8>], identity: &dyn Fn(&[u8]) -> Option<FileId>) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for directory in directories {
-        for (name, format) in FILES {
-            let path = [directory, &b"/"[..], name.as_bytes()].concat();
+        for (path, format) in files(directory) {
             let Some(identity) = identity(&path) else { continue };
             if found.iter().all(|candidate| candidate.identity != identity) {
                 found.push(Candidate { path, format, identity });

@@ -75,7 +75,8 @@ impl Sense {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relation<'a> {
     /// Name: of a package, of any other capability, an absolute path, `rpmlib(FEATURE)`, or a rich
-    /// dependency, which begins with `(` and is parsed by [`Expression`](crate::pkg::rpm::rich::Expression).
+    /// dependency, which begins with `(` and is parsed by
+    /// [`Expression`](crate::pkg::rpm::rich::Expression).
     pub name: &'a [u8],
     /// Comparison and other flags.
     pub sense: Sense,

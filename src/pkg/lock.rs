@@ -1,18 +1,15 @@
 //! Determines whether a package manager is running, because its databases are incomplete then.
 //!
-//! Compares `/proc/locks` (proc_locks(5)) with the inodes of the files that apt and dpkg lock. It
-//! takes no lock, because that could make an installation fail.
+//! Compares `/proc/locks` (proc_locks(5)) with the inodes of the files that package managers lock.
+//! It takes no lock, because that could make an installation fail.
 
 use crate::system::root::{self, Root};
 use std::os::fd::AsFd;
 
-/// Files that apt and dpkg lock while they change the machine (apt-get(8), dpkg(1)).
-const FILES: [&[u8]; 2] = [b"var/lib/dpkg/lock-frontend", b"var/lib/dpkg/lock"];
-
 /// Returns the PID of the process that is changing the packages of a running machine, if there is
-/// one.
-pub fn holder(root: &Root, locks: &[u8]) -> Option<u32> {
-    FILES.iter().find_map(|path| {
+/// one. `files` are the files that the package manager locks meanwhile, relative to the root.
+pub(super) fn holder(root: &Root, files: &[&[u8]], locks: &[u8]) -> Option<u32> {
+    files.iter().find_map(|path| {
         let directory = root.open_directory_exactly(crate::model::tree::parent(path)).ok()?;
         let stat = root::stat_at(directory.as_fd(), crate::model::tree::file_name(path)).ok()?;
         let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
@@ -51,6 +48,8 @@ fn parse_line(line: &str) -> Option<Lock> {
 mod tests {
     use super::*;
 
+    const FILES: [&[u8]; 2] = [b"var/lib/dpkg/lock-frontend", b"var/lib/dpkg/lock"];
+
     #[test]
     fn holder_read_locks_and_waiting_processes_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
@@ -72,7 +71,7 @@ mod tests {
             ("1: POSIX\n\u{fffd}\n".to_owned(), None),
             (String::new(), None),
         ] {
-            assert_eq!(holder(&root, line.as_bytes()), wanted, "{line}");
+            assert_eq!(holder(&root, &FILES, line.as_bytes()), wanted, "{line}");
         }
     }
 
@@ -83,7 +82,7 @@ mod tests {
         let path = dir.path().join("var/lib/dpkg/lock-frontend");
         let file = std::fs::File::create(&path).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let seen = || holder(&root, &std::fs::read("/proc/locks").unwrap());
+        let seen = || holder(&root, &FILES, &std::fs::read("/proc/locks").unwrap());
         assert_eq!(seen(), None);
         rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
         assert_eq!(seen(), Some(std::process::id()));

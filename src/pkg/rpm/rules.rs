@@ -1,0 +1,39 @@
+//! Names of packages that rules refer to.
+
+/// Packages that a container does not need, with the reason. A pattern may end in `*`.
+pub(super) const UNNEEDED: &[(&str, &str)] = &[
+    ("kernel", KERNEL),
+    ("kernel-core", KERNEL),
+    ("kernel-modules*", KERNEL),
+    ("kernel-devel*", KERNEL),
+    ("kernel-uek*", KERNEL),
+    ("kernel-default*", KERNEL),
+    ("kernel-desktop*", KERNEL),
+    ("kernel-server*", KERNEL),
+    ("kernel-lt*", KERNEL),
+    ("kernel-ml*", KERNEL),
+    ("kernel-rt*", KERNEL),
+    ("kernel-debug*", KERNEL),
+    ("kernel6*", KERNEL),
+    ("kmod-*", KERNEL),
+    ("linux-firmware*", FIRMWARE),
+    ("*-firmware", FIRMWARE),
+    ("kernel-firmware*", FIRMWARE),
+    ("microcode_ctl", FIRMWARE),
+    ("ucode-*", FIRMWARE),
+    ("dracut*", INITIAL),
+    ("grubby*", BOOT),
+    ("grub2*", BOOT),
+    ("grub", BOOT),
+    ("shim*", BOOT),
+    ("efibootmgr", BOOT),
+    ("efi-filesystem", BOOT),
+    ("os-prober", BOOT),
+    ("syslinux*", BOOT),
+    (env!("CARGO_PKG_NAME"), "vm2docker-self: not part of the machine"),
+];
+
+const KERNEL: &str = "kernel: a container runs on the host's";
+const FIRMWARE: &str = "firmware: a container has no hardware";
+const INITIAL: &str = "initial RAM disk: a container does not boot";
+const BOOT: &str = "boot loader: a container does not boot";
