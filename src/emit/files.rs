@@ -175,7 +175,10 @@ impl<'a> ArchiveBuilder<'a> {
             let is_of_layer = decision.layer.is_some_and(|layer| layers.contains(&layer));
             is_of_layer && decision.verdict.in_image() && !is_root && wanted(index)
         };
-        let here: Vec<usize> = (0..found.len()).filter(is_here).collect();
+        let mut here: Vec<usize> = (0..found.len()).filter(is_here).collect();
+        if layers == [ProvidedBy::Packages] {
+            self.add_parents(&mut here);
+        }
         let is_own = |index: usize| self.facts.is_own(&self.plan.decisions[index]);
         let own = here.iter().filter(|&&index| is_own(index));
         let groups: HashSet<u32> =
@@ -194,6 +197,32 @@ impl<'a> ArchiveBuilder<'a> {
             pairs.filter(move |(_, first)| **first == wanted).map(|(&index, _)| index)
         };
         chosen(true).chain(chosen(false)).collect()
+    }
+
+    /// Adds the directories above these objects that only the delta has. A package can ship a file
+    /// without its directory; rpm then creates the directory.
+    fn add_parents(&self, here: &mut Vec<usize>) {
+        let found = &self.facts.tree.found;
+        let mut above: HashSet<&[u8]> = HashSet::new();
+        for &index in here.iter() {
+            let parents = std::iter::successors(Some(tree::parent(&found[index].node.path)), |path| {
+                (!path.is_empty()).then(|| tree::parent(path))
+            });
+            // The directories above a known directory are known.
+            let new = parents.take_while(|path| !path.is_empty() && !above.contains(path));
+            let new: Vec<&[u8]> = new.collect();
+            above.extend(new);
+        }
+        let known: HashSet<usize> = here.iter().copied().collect();
+        let is_only_in_delta = |index: &usize| {
+            let decision = &self.plan.decisions[*index];
+            above.contains(&*found[*index].node.path)
+                && !known.contains(index)
+                && decision.verdict.in_image()
+                && matches!(decision.layer, Some(ProvidedBy::Delta | ProvidedBy::Generated))
+        };
+        here.extend((0..found.len()).filter(is_only_in_delta));
+        here.sort_unstable();
     }
 
     fn file(&mut self, archive: &mut Writer<impl Write>, index: usize, verdict: Verdict) -> io::Result<()> {

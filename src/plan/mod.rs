@@ -10,6 +10,7 @@ use crate::model::holes::{Coverage, LARGE_HOLES};
 use crate::model::manifest::{ProvidedBy, Record, Verdict};
 use crate::model::size;
 use crate::model::tree::{self, Kind, Node};
+use crate::pkg::claim::FileRole;
 use crate::pkg::plan::PackageVerdict;
 use crate::pkg::provenance::{ContentState, Generated};
 use crate::pkg::{PackageId, PlannedPackages};
@@ -369,8 +370,9 @@ impl PlanInput<'_> {
     }
 
     fn provenance(&self, path: &[u8], change: Change) -> (ProvidedBy, Reason) {
-        let owner =
-            self.packages.and_then(|packages| packages.catalog.owned.get(path)?.packages.first().copied());
+        let owned = self.packages.and_then(|packages| packages.catalog.owned.get(path));
+        let shipped = owned.filter(|owned| owned.claim.role != FileRole::Ghost);
+        let owner = shipped.and_then(|owned| owned.packages.first().copied());
         match (change, owner) {
             (Change::Provided(ProvidedBy::Base), _) => (ProvidedBy::Base, Reason::InBase),
             (Change::Provided(layer), _) if path.is_empty() => (layer, Reason::RootDirectory),

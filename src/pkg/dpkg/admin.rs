@@ -1,10 +1,10 @@
-//! Local settings made with dpkg's tools: diversions, stat overrides and alternatives.
+//! Local settings made with dpkg's tools: diversions and stat overrides.
 //!
 //! Paths are relative to the root and as written; [`Catalog`](crate::pkg::Catalog) maps them by
 //! the machine's aliases.
 
 use crate::model::problem::{Problem, note};
-use crate::pkg::alternatives::{Alternative, Choice};
+use crate::pkg::alternatives::{lines, relative};
 
 /// A path at which one package, or the administrator, replaces the file of other packages
 /// (dpkg-divert(1)).
@@ -76,63 +76,6 @@ fn read_statoverride(line: &[u8]) -> Option<StatOverride> {
     Some(StatOverride { user, group, mode, path: relative(words.next()?)? })
 }
 
-/// Parses a file of `/var/lib/dpkg/alternatives`; [`Alternative::current`] stays empty.
-pub fn parse_alternative(name: &[u8], bytes: &[u8]) -> Result<Alternative, Problem> {
-    let mut lines = lines(bytes).enumerate();
-    let mut end = 0;
-    let mut line = || {
-        let (index, line) = lines.next()?;
-        end = index + 1;
-        Some(line)
-    };
-    read_alternative(name, &mut line)
-        .ok_or(())
-        .map_err(|()| Problem { line: end + 1, text: "not a valid update-alternatives file".into() })
-}
-
-fn read_alternative<'a>(name: &[u8], line: &mut impl FnMut() -> Option<&'a [u8]>) -> Option<Alternative> {
-    let manual = match line()? {
-        b"auto" => false,
-        b"manual" => true,
-        _ => return None,
-    };
-    let link = relative(line()?)?;
-    let mut slaves = Vec::new();
-    loop {
-        match line()? {
-            b"" => break,
-            slave => slaves.push((slave.into(), relative(line()?)?)),
-        }
-    }
-    let mut choices = Vec::new();
-    while let Some(path) = line().filter(|path| !path.is_empty()) {
-        let priority = std::str::from_utf8(line()?).ok()?.parse().ok()?;
-        let mut targets = Vec::with_capacity(slaves.len());
-        for _ in &slaves {
-            targets.push(line()?.into());
-        }
-        choices.push(Choice { path: path.into(), priority, slaves: targets });
-    }
-    Some(Alternative { name: name.into(), manual, link, current: None, slaves, choices })
-}
-
-/// Returns the lines without their line ends.
-pub(in crate::pkg) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let mut rest = (!bytes.is_empty()).then_some(bytes);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let end = memchr::memchr(b'\n', text);
-        rest = end.map(|end| &text[end + 1..]);
-        Some(&text[..end.unwrap_or(text.len())])
-    })
-}
-
-/// Returns an absolute path as the tree names it.
-fn relative(path: &[u8]) -> Option<Box<[u8]>> {
-    path.strip_prefix(b"/").filter(|path| !path.is_empty()).map(Box::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,19 +106,5 @@ mod tests {
         let show: Vec<_> = overrides.iter().map(|o| (o.user.as_str(), o.mode, &*o.path)).collect();
         assert_eq!(show, [("root", 0o4754, &b"usr/lib/a b"[..]), ("#0", 0o2755, b"x")]);
         assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [3, 4, 5]);
-    }
-
-    #[test]
-    fn parse_alternative_returns_slaves_of_each_choice() {
-        let text = b"manual\n/usr/bin/editor\ned.1\n/usr/man/ed.1\n\n/bin/ed\n-100\n/m/ed\n/bin/vi\n30\n\n\n";
-        let editor = parse_alternative(b"editor", text).unwrap();
-        assert!(editor.manual);
-        assert_eq!((&*editor.link, editor.slaves.len()), (&b"usr/bin/editor"[..], 1));
-        let choices: Vec<_> = editor.choices.iter().map(|c| (&*c.path, c.priority, &*c.slaves[0])).collect();
-        assert_eq!(choices, [(&b"/bin/ed"[..], -100, &b"/m/ed"[..]), (b"/bin/vi", 30, b"")]);
-        for length in 0..text.len() {
-            let _ = parse_alternative(b"editor", &text[..length]);
-        }
-        assert_eq!(parse_alternative(b"x", b"auto\nrelative\n").unwrap_err().line, 3);
     }
 }

@@ -9,7 +9,7 @@ use super::status::{self, MultiArch, StatusEntry};
 use crate::model::findings::{self, Findings};
 use crate::model::problem::Problem;
 use crate::pkg::aliases::{Aliases, normal};
-use crate::pkg::alternatives::Alternative;
+use crate::pkg::alternatives;
 use crate::pkg::owned::{OwnedFiles, PackageFiles};
 use crate::pkg::{Catalog, Family, PackageId};
 use crate::system::root::Root;
@@ -33,7 +33,7 @@ pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
     }
     let diversions = read_diversions(root, &aliases, findings);
     let owned = read_owned(root, &entries, &aliases, &diversions, findings);
-    let alternatives = read_alternatives(root, &aliases, findings);
+    let alternatives = alternatives::read(root, b"var/lib/dpkg/alternatives", &aliases, findings);
     let path_filters = PathFilters::load(root, findings);
     let entries: Vec<StatusEntry> = entries.into_iter().map(|(entry, _)| entry).collect();
     Some(Catalog { foreign, owned, alternatives, path_filters, aliases, ..catalog(&entries, &architecture) })
@@ -227,28 +227,6 @@ fn fold(path: &mut Box<[u8]>, aliases: &Aliases) {
     if let Some(normal) = normal(path) {
         *path = files::canonical(normal, aliases).into_owned().into();
     }
-}
-
-fn read_alternatives(root: &Root, aliases: &Aliases, findings: &mut Findings) -> Vec<Alternative> {
-    let mut alternatives = Vec::new();
-    for name in list_optional(root, b"var/lib/dpkg/alternatives", findings).unwrap_or_default() {
-        let path = [b"var/lib/dpkg/alternatives/".as_slice(), &name].concat();
-        if name.ends_with(b".dpkg-tmp") {
-            continue;
-        }
-        let Some(bytes) = read_optional(root, &path, findings) else { continue };
-        match admin::parse_alternative(&name, &bytes) {
-            Ok(mut alternative) => {
-                fold(&mut alternative.link, aliases);
-                alternative.slaves.iter_mut().for_each(|(_, link)| fold(link, aliases));
-                let link = [b"etc/alternatives/".as_slice(), &name].concat();
-                alternative.current = root.read_link(&link).ok().map(Vec::into_boxed_slice);
-                alternatives.push(alternative);
-            }
-            Err(problem) => findings.note(findings::Kind::PackageDatabase, &path, problem.to_string()),
-        }
-    }
-    alternatives
 }
 
 fn read_owned(

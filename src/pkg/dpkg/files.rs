@@ -1,12 +1,13 @@
 //! The files of packages: `info/*.list` with the digests of `info/*.md5sums` (dpkg(1),
 //! deb-md5sums(5)).
 
-use super::admin::{Diversion, lines};
+use super::admin::Diversion;
 use super::status::Conffile;
 use crate::model::digest::{Digest, Md5};
 use crate::model::escape::unhex;
 use crate::model::problem::{Problem, note};
 use crate::pkg::aliases::{Aliases, normal};
+use crate::pkg::alternatives::lines;
 use crate::pkg::claim::{Claim, ClaimState, FileRole};
 use crate::pkg::owned::PackageFiles;
 use crate::pkg::package::PackageId;

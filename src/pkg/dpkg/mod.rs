@@ -4,8 +4,7 @@
 //! - [`version`] compares versions, [`relation`] parses `Depends` and similar fields,
 //!   [`dependencies`] resolves them.
 //! - [`status`] parses the status database from bytes, the machine's or a base image's.
-//! - [`admin`] parses diversions, stat overrides and alternatives; [`filters`] dpkg's
-//!   `path-exclude`.
+//! - [`admin`] parses diversions and stat overrides; [`filters`] dpkg's `path-exclude`.
 //! - [`files`] parses lists of packaged files; [`database`] loads all of them into a [`Catalog`].
 //! - [`owner`] determines which package owns a path.
 //! - [`repository`] reads apt's sources and queries repositories; [`repositories`] caches their

@@ -13,6 +13,7 @@ use super::version::Evr;
 use super::{Damages, Package};
 use crate::model::escape;
 use crate::model::findings::{self, Findings};
+use crate::pkg::alternatives;
 use crate::pkg::graph::{Dependencies, Need};
 use crate::pkg::owned::{OwnedFiles, PackageFiles};
 use crate::pkg::{Aliases, Catalog, Family, PackageId, Pin};
@@ -32,9 +33,17 @@ pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
     let aliases = Aliases::read(root);
     let (owned, provides) = files(&location, &ids, &aliases, &paths);
     let dependencies = dependencies(&location, &listed, &ids, &provides);
+    let alternatives = alternatives::read(root, b"var/lib/alternatives", &aliases, findings);
     let architecture = native(&listed);
     note_own_entry(&listed, &location.path, findings);
-    Some(Catalog { packages, dependencies, owned, aliases, ..Catalog::empty(Family::Rpm, &architecture) })
+    Some(Catalog {
+        packages,
+        dependencies,
+        owned,
+        alternatives,
+        aliases,
+        ..Catalog::empty(Family::Rpm, &architecture)
+    })
 }
 
 /// Reports that the database lists vm2docker-self as installed.

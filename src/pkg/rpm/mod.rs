@@ -4,6 +4,7 @@
 //! - [`load`] loads it into a [`Catalog`]; [`claims`]: the claims of packages on paths; [`marks`]:
 //!   which packages the user requested.
 //! - [`owner`] determines which package owns a path; [`credentials`] which files contain passwords.
+//! - [`provenance`]: the origin of unpackaged files.
 //! - [`rules`] lists the packages that containers do not need.
 //!
 //! The other modules read databases as bytes, without a database library. They open no file: the
@@ -35,6 +36,7 @@ pub mod ndb;
 mod owner;
 pub mod package;
 pub mod place;
+mod provenance;
 pub mod provides;
 pub mod relation;
 pub mod repodata;
@@ -114,12 +116,12 @@ impl PackageManager for Rpm {
 
     fn provenance(
         &self,
-        _root: &Root,
-        _catalog: &Catalog,
-        _found: &[WalkedEntry],
+        root: &Root,
+        catalog: &Catalog,
+        found: &[WalkedEntry],
         _findings: &mut Findings,
     ) -> Generated {
-        Generated::default()
+        provenance::load(root, catalog, found)
     }
 
     fn rewrite(

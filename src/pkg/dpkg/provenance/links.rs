@@ -2,9 +2,10 @@
 //! package, an unrecorded one is local. If a recorded link is missing, the administrator removed
 //! it.
 
-use super::{Provenance, ProvenanceInput};
 use crate::model::findings::{self, Findings};
 use crate::model::tree;
+use crate::pkg::provenance::Provenance;
+use crate::pkg::provenance::input::ProvenanceInput;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Record of deb-systemd-helper about a link.

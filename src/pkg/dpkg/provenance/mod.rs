@@ -20,23 +20,20 @@ mod content;
 mod links;
 mod patterns;
 mod scripts;
-mod tmpfiles;
 mod ucf;
 
 use crate::model::digest::{Digest as ClaimedDigest, Md5};
 use crate::model::findings::Findings;
 use crate::model::tree::{self, Kind};
 use crate::pkg::Catalog;
-use crate::pkg::provenance::{ContentState, Generated, Provenance};
+use crate::pkg::provenance::input::{ProvenanceInput, READ_LIMIT, compiled, take_directories};
+use crate::pkg::provenance::{ContentState, Generated, Provenance, accounts, tmpfiles};
 use crate::system::root::Root;
 use crate::walk::WalkedEntry;
 use md5::Digest as _;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
-/// Size limit for a file that may be a configuration file of a package script; `php.ini` has 74
-/// KiB.
-const READ_LIMIT: u64 = 256 << 10;
 /// Maximum number of files, and of their bytes, that are read. Further files count as local.
 const MOST_FILES: usize = 5000;
 const MOST_BYTES: u64 = 32 << 20;
@@ -55,7 +52,7 @@ pub(super) fn load(
         ucf: ucf::Registry::load(&machine),
         links: links::Links::load(&machine, findings),
         tmpfiles: tmpfiles::Paths::load(&machine),
-        system_accounts: content::only_system_accounts(root),
+        system_accounts: accounts::only_system(root),
         mentions: scripts.mentions(&machine),
         templates: BTreeMap::new(),
         scripts,
@@ -78,34 +75,8 @@ pub(super) fn load(
     for (index, origin) in sources.by_content(&machine, &unknown) {
         generated.insert(index, origin);
     }
-    take_directories(&mut generated, &machine);
+    take_directories(&mut generated, &machine, "dpkg");
     generated
-}
-
-/// Attributes an unpackaged directory to the creator of the first path in it, from the deepest
-/// directory upwards.
-fn take_directories(generated: &mut Generated, machine: &ProvenanceInput<'_>) {
-    let mut makers: HashMap<&[u8], Option<u32>> = HashMap::new();
-    for (index, found) in machine.found.iter().enumerate().rev() {
-        let path = &*found.node.path;
-        let is_owned = machine.catalog.owned.get(path).is_some();
-        if found.node.kind == Kind::Directory
-            && !is_owned
-            && generated.why(index).is_none()
-            && let Some(maker) = makers.get(path)
-        {
-            let origin = maker.map(|number| generated.origin(number).clone());
-            let dpkg = || Provenance::new(None, "dpkg", ContentState::Created);
-            let origin =
-                origin.map_or_else(dpkg, |origin| Provenance { state: ContentState::Created, ..origin });
-            generated.insert(index, origin);
-        }
-        let made =
-            generated.why(index).filter(|&number| generated.origin(number).state != ContentState::Changed);
-        if (made.is_some() || is_owned) && !path.is_empty() {
-            makers.insert(tree::parent(path), made);
-        }
-    }
 }
 
 /// Whether the content may determine the provenance of the file.
@@ -114,52 +85,6 @@ fn is_candidate(found: &WalkedEntry, sources: &Sources, index: usize) -> bool {
     let path = &found.node.path;
     let is_likely = tree::is_within(path, b"etc") || tree::parent(path) == b"root";
     size <= READ_LIMIT && (is_likely || sources.ucf.knows(path) || sources.mentions.contains_key(&index))
-}
-
-/// Data about the machine that all sources use.
-struct ProvenanceInput<'a> {
-    root: &'a Root,
-    catalog: &'a Catalog,
-    /// All objects, sorted by path.
-    found: &'a [WalkedEntry],
-}
-
-impl<'a> ProvenanceInput<'a> {
-    fn find(&self, path: &[u8]) -> Option<&'a WalkedEntry> {
-        let index = self.found.binary_search_by(|found| (*found.node.path).cmp(path)).ok()?;
-        Some(&self.found[index])
-    }
-
-    /// Returns all objects below a directory.
-    fn beneath(&self, directory: &str) -> &'a [WalkedEntry] {
-        let prefix = format!("{directory}/").into_bytes();
-        let start = self.found.partition_point(|found| *found.node.path < *prefix);
-        let length = self.found[start..].partition_point(|found| found.node.path.starts_with(&prefix));
-        &self.found[start..start + length]
-    }
-
-    /// Returns the label of the package that ships a path. The path may lead through a link of
-    /// the merged `/usr`.
-    fn owner(&self, path: &[u8]) -> Option<String> {
-        let merged = self.catalog.aliases.iter().find_map(|(link, target)| {
-            let rest = path.strip_prefix(link)?;
-            rest.starts_with(b"/").then(|| [target, rest].concat())
-        });
-        let path = merged.as_deref().unwrap_or(path);
-        let package = *self.catalog.owned.get(path)?.packages.first()?;
-        Some(self.catalog.label(package).to_owned())
-    }
-
-    /// Returns the content of a file, unless it changed since the walk.
-    fn read(&self, found: &WalkedEntry) -> Option<Vec<u8>> {
-        let Kind::File { size, sha256: Some(sha256) } = found.node.kind else { return None };
-        if size > READ_LIMIT {
-            return None;
-        }
-        let content = self.root.read(&found.node.path).ok()?;
-        let digest: crate::model::digest::Sha256 = sha2::Sha256::digest(&content).into();
-        (digest == sha256).then_some(content)
-    }
 }
 
 /// All sources of provenance.
@@ -191,7 +116,7 @@ impl Sources {
         };
         let by_name = || match found.node.kind {
             Kind::Directory => self.directory(path, self.mentions.get(&index).copied()),
-            Kind::File { .. } => compiled(machine, path).or_else(|| self.accounts(path)),
+            Kind::File { .. } => compiled(machine, path, "py3compile").or_else(|| self.accounts(path)),
             _ => None,
         };
         let by_pattern = || patterns::tool(path).and_then(|tool| Provenance::created(None, tool));
@@ -209,7 +134,7 @@ impl Sources {
     }
 
     fn accounts(&self, path: &[u8]) -> Option<Provenance> {
-        let is_theirs = self.system_accounts && content::ACCOUNTS.contains(&path);
+        let is_theirs = self.system_accounts && accounts::FILES.contains(&path);
         if is_theirs { Provenance::created(None, "adduser, sysusers.d") } else { None }
     }
 
@@ -260,17 +185,6 @@ impl Sources {
             || unchanged(self.scripts.writing(content, self.mentions.get(&index).copied())?, "postinst");
         content::judge(machine, path, content).or_else(by_template).or_else(by_script)
     }
-}
-
-/// Attributes compiled Python to the package of its source.
-fn compiled(machine: &ProvenanceInput<'_>, path: &[u8]) -> Option<Provenance> {
-    let cache = tree::parent(path);
-    let directory = cache.strip_suffix(b"/__pycache__")?;
-    let stem = tree::file_name(path).strip_suffix(b".pyc")?;
-    // `typing.cpython-311.pyc`, `typing.cpython-311.opt-1.pyc` (PEP 3147, PEP 488).
-    let modules = memchr::memchr_iter(b'.', stem).map(|dot| &stem[..dot]);
-    let mut sources = modules.map(|module| [directory, b"/", module, b".py"].concat());
-    Provenance::created(Some(sources.find_map(|source| machine.owner(&source))?), "py3compile")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Maintainer scripts as bytes: the paths and contents in a package's `preinst` and `postinst`.
 //! They are never run.
 
-use super::{Provenance, ProvenanceInput};
 use crate::model::{escape, tree};
+use crate::pkg::provenance::Provenance;
+use crate::pkg::provenance::input::ProvenanceInput;
 use memchr::memmem;
 use std::collections::HashMap;
 

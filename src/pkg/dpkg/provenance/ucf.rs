@@ -1,9 +1,10 @@
 //! ucf's records (ucf(1)): configuration files that packages created without dpkg, and the digest
 //! of the original content.
 
-use super::{ContentState, Provenance, ProvenanceInput};
 use crate::model::digest::Md5;
 use crate::model::escape;
+use crate::pkg::provenance::input::ProvenanceInput;
+use crate::pkg::provenance::{ContentState, Provenance};
 use std::collections::BTreeMap;
 
 /// Files that ucf manages.

@@ -1,6 +1,7 @@
 //! Directories and links that systemd-tmpfiles creates by packaged configuration (tmpfiles.d(5)).
 
-use super::{Provenance, ProvenanceInput};
+use super::Provenance;
+use super::input::ProvenanceInput;
 use crate::detect::units::tmpfiles;
 use crate::model::tree;
 use std::collections::BTreeMap;
@@ -8,10 +9,10 @@ use std::collections::BTreeMap;
 /// Map from path without its first slash to the package of the configuration and, for a link, its
 /// target.
 #[derive(Debug, Default)]
-pub(super) struct Paths(BTreeMap<Vec<u8>, (String, Option<Vec<u8>>)>);
+pub(in crate::pkg) struct Paths(BTreeMap<Vec<u8>, (String, Option<Vec<u8>>)>);
 
 impl Paths {
-    pub(super) fn load(machine: &ProvenanceInput<'_>) -> Self {
+    pub(in crate::pkg) fn load(machine: &ProvenanceInput<'_>) -> Self {
         let mut paths = BTreeMap::new();
         for found in machine.beneath("usr/lib/tmpfiles.d") {
             let file = &*found.node.path;
@@ -25,7 +26,7 @@ impl Paths {
     }
 
     /// Returns the provenance of a directory, or of a link with this target.
-    pub(super) fn provenance(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
+    pub(in crate::pkg) fn provenance(&self, path: &[u8], target: Option<&[u8]>) -> Option<Provenance> {
         let (package, wanted) = self.0.get(path)?;
         if wanted.as_deref() == target {
             Provenance::created(Some(package.clone()), "tmpfiles.d")

@@ -1,5 +1,9 @@
 //! Which package script or tool made an unpackaged file.
 
+pub(super) mod accounts;
+pub(super) mod input;
+pub(super) mod tmpfiles;
+
 use std::collections::HashMap;
 use std::fmt;
 
