@@ -36,6 +36,7 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "etc/modprobe.d",
     "etc/network",
     "etc/pam.d",
+    "etc/pki",
     "etc/ppp",
     "etc/profile.d",
     "etc/rc0.d",
@@ -51,6 +52,7 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "etc/security",
     "etc/ssl",
     "etc/sudoers.d",
+    "etc/sysconfig",
     "etc/sysctl.d",
     "etc/systemd",
     "etc/tmpfiles.d",
@@ -199,6 +201,7 @@ impl<'a> ServiceFiles<'a> {
             for path in [
                 [b"etc/", &name[..]].concat(),
                 [b"etc/default/", &name[..]].concat(),
+                [b"etc/sysconfig/", &name[..]].concat(),
                 [b"etc/", &name[..], b".conf"].concat(),
             ] {
                 paths.insert(path);

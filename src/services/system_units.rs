@@ -56,6 +56,9 @@ mod tests {
             "dovecot.service",
             "tick.timer",
             "gettysburg.service",
+            "httpd.service",
+            "php-fpm.service",
+            "crond.service",
         ] {
             assert_eq!(system_unit_reason(unit.as_bytes()), None, "{unit}");
         }
@@ -65,6 +68,10 @@ mod tests {
             "ssh.service",
             "apt-daily.timer",
             "docker.socket",
+            "rhsmcertd.service",
+            "dnf-makecache.timer",
+            "kdump.service",
+            "btrfsmaintenance-refresh.path",
         ] {
             assert!(system_unit_reason(unit.as_bytes()).is_some(), "{unit}");
         }
