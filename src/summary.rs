@@ -303,7 +303,9 @@ fn files(facts: PlanInput<'_>, plan: &Plan) -> FileSummary {
         let node = &found.node;
         let count = match (decision.verdict, decision.layer) {
             (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Base)) => &mut files.base,
-            (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Packages)) => &mut files.packages,
+            (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Packages)) | (Verdict::Built, _) => {
+                &mut files.packages
+            }
             (Verdict::Keep | Verdict::Rewrite, Some(ProvidedBy::Generated)) => &mut files.generated,
             (Verdict::Keep | Verdict::Rewrite, _) => &mut files.delta,
             (Verdict::Withhold, _) => &mut files.withheld,

@@ -43,8 +43,11 @@ pub fn prepare(context: &Path, root: &Root, threads: usize) -> Result<Prepared> 
         pieces => unpack(pieces, root)?,
     };
     let removed = sweep(context, root, threads)?;
-    let list = context.join("packages/installed.list");
-    let checked = if list.exists() { check_installed(&list, root)? } else { 0 };
+    let checked = match ["installed.list", "database.list"].map(|name| context.join("packages").join(name)) {
+        [list, _] if list.exists() => check_installed(&list, root)?,
+        [_, list] if list.exists() => check_database(&list, root)?,
+        _ => 0,
+    };
     Ok(Prepared { unpacked, removed, checked })
 }
 
@@ -172,22 +175,50 @@ fn is_swept(policy: &Policy, found: &WalkedEntry) -> bool {
 
 /// Proves that every package of the machine is there at its version, and no other.
 fn check_installed(list: &Path, root: &Root) -> Result<usize> {
-    let read = |path: &Path| file::read_untrusted(path, reader::MAX_LIST).and_then(file::text);
-    let text = read(list).map_err(|cause| Error::io("packages/installed.list", cause))?;
-    let kept =
-        read(&list.with_file_name("keep.list")).map_err(|cause| Error::io("packages/keep.list", cause))?;
+    let text = read_list(list)?;
+    let kept = read_list(&list.with_file_name("keep.list"))?;
     let (wanted, kept): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), kept.lines().collect());
+    let installed = installed(root)?;
+    let missing = wanted.iter().filter(|line| !installed.contains(**line));
+    let is_kept = |line: &&String| line.split('=').next().is_some_and(|name| kept.contains(name));
+    let extra = installed.iter().filter(|line| !is_kept(line));
+    expect_no_differences(missing.copied(), extra.map(String::as_str))?;
+    Ok(wanted.len())
+}
+
+/// Proves that the database that the build wrote has the machine's packages, and no other.
+fn check_database(list: &Path, root: &Root) -> Result<usize> {
+    let text = read_list(list)?;
+    let wanted: BTreeSet<&str> = text.lines().collect();
+    let installed = installed(root)?;
+    let missing = wanted.iter().filter(|line| !installed.contains(**line));
+    let extra = installed.iter().filter(|line| !wanted.contains(&***line));
+    expect_no_differences(missing.copied(), extra.map(String::as_str))?;
+    Ok(wanted.len())
+}
+
+fn read_list(list: &Path) -> Result<String> {
+    let text = file::read_untrusted(list, reader::MAX_LIST).and_then(file::text);
+    let name = list.file_name().unwrap_or_default().as_bytes();
+    text.map_err(|cause| Error::io(format!("packages/{}", escape::escape(name)), cause))
+}
+
+/// Returns the packages in the root's database, in the form of the lists.
+fn installed(root: &Root) -> Result<BTreeSet<String>> {
     let family = Family::of(root)
         .ok_or_else(|| Error::new(Code::Failed, "the package layer has no package database"))?;
     let pins = family.manager().installed(&|path| root.read(path).ok());
-    let installed: BTreeSet<String> = pins.iter().map(Pin::to_string).collect();
-    let missing =
-        wanted.iter().filter(|line| !installed.contains(**line)).map(|line| format!("missing: {line}"));
-    let is_kept = |line: &&String| line.split('=').next().is_some_and(|name| kept.contains(name));
-    let extra = installed.iter().filter(|line| !is_kept(line));
+    Ok(pins.iter().map(Pin::to_string).collect())
+}
+
+fn expect_no_differences<'a>(
+    missing: impl Iterator<Item = &'a str>,
+    extra: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let missing = missing.map(|line| format!("missing: {line}"));
     let lines: Vec<String> = missing.chain(extra.map(|line| format!("not on the machine: {line}"))).collect();
     if lines.is_empty() {
-        return Ok(wanted.len());
+        return Ok(());
     }
     let what = format!(
         "the package layer is not the machine's; {} packages differ:\n{}",

@@ -144,6 +144,7 @@ fn describe(record: &Record, asked: &[u8]) -> String {
         (Verdict::Withhold, _) => "not in the image: withheld, see SECRETS.todo",
         (Verdict::Volume, _) => "not in the image: live data, a volume",
         (Verdict::Regenerate, _) => "not in the image: every machine has its own",
+        (Verdict::Built, _) => "in the image, written by the build with the same packages",
         (Verdict::Runtime, _) => "whatever the container runtime mounts there",
         (Verdict::Lost, _) => "not in the image, although it should be: see findings.jsonl",
     };

@@ -6,9 +6,9 @@
 //! excepted; and no path that the manifest does not have.
 
 use crate::model::escape;
-use crate::model::manifest::{ProvidedBy, Record};
+use crate::model::manifest::{ProvidedBy, Record, Verdict};
 use crate::model::tree::{self, Kind, Node, Xattrs};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One respect in which an object is not what the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,10 +95,13 @@ pub fn is_runtimes(path: &[u8]) -> bool {
 }
 
 /// Returns every path that differs. `expected` and `actual` must be sorted by path. Only records
-/// that are in the image count.
+/// that are in the image count. Files of a package database that the build writes are not compared.
 pub fn differences(expected: &[Record], actual: &[Node], view: View) -> Vec<Difference> {
+    let built = expected.iter().filter(|record| record.verdict == Verdict::Built);
+    let built: HashSet<&[u8]> = built.map(|record| &*record.node.path).collect();
     let expected: Vec<&Record> = expected.iter().filter(|record| counts(record)).collect();
-    let actual: Vec<&Node> = actual.iter().filter(|node| !is_runtimes(&node.path)).collect();
+    let is_compared = |node: &&Node| !is_runtimes(&node.path) && !built.contains(&*node.path);
+    let actual: Vec<&Node> = actual.iter().filter(is_compared).collect();
     let wanted_links = leaders(expected.iter().map(|record| &record.node));
     let actual_links = leaders(actual.iter().copied());
     let mut differences = Vec::new();
@@ -224,7 +227,6 @@ fn differing_xattrs(expected: Option<&Xattrs>, actual: Option<&Xattrs>, view: Vi
 mod tests {
     use super::*;
     use crate::model::holes::Coverage;
-    use crate::model::manifest::Verdict;
     use crate::model::tree::Stat;
 
     fn file(path: &str, group: u32) -> Node {
@@ -296,6 +298,14 @@ mod tests {
     fn differences_dropped_path_in_image_is_unexpected() {
         let dropped = Record { verdict: Verdict::Drop, ..record(file("a", 0)) };
         assert_eq!(aspects(&[dropped], &[file("a", 0)], View::FULL), [("a".to_owned(), Aspect::Unexpected)]);
+    }
+
+    #[test]
+    fn differences_built_database_is_not_compared() {
+        let built = Record { verdict: Verdict::Built, ..record(file("a", 0)) };
+        let changed = Node { kind: Kind::File { size: 4, sha256: None }, ..file("a", 0) };
+        assert_eq!(aspects(std::slice::from_ref(&built), &[changed], View::FULL), []);
+        assert_eq!(aspects(&[built], &[], View::FULL), []);
     }
 
     #[test]

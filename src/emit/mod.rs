@@ -23,9 +23,9 @@ use crate::error::{Error, Result};
 use crate::model::document::Document;
 use crate::model::findings::Findings;
 use crate::model::manifest::{self, ProvidedBy, Record, Verdict};
-use crate::pkg::Repositories;
-use crate::pkg::manager::BuildInput;
+use crate::pkg::manager::{BuildInput, DatabaseFormat};
 use crate::pkg::plan::PackageVerdict;
+use crate::pkg::{PlannedPackages, Repositories};
 use crate::plan::{Plan, PlanInput};
 use crate::preflight;
 use crate::summary::Summary;
@@ -130,8 +130,23 @@ fn write_files<'scope>(
     Ok(sizes)
 }
 
-/// Writes the files of the build step that installs packages, if there is one.
+/// Returns the packages if the build writes their database.
+fn writes_database<'a>(emission: &Emission<'a>) -> Option<PlannedPackages<'a>> {
+    let is_opaque = |packages: &PlannedPackages<'_>| {
+        packages.catalog.family.manager().database_format() == DatabaseFormat::Opaque
+    };
+    emission.input.packages.filter(is_opaque)
+}
+
+/// Writes the files of the build steps that install packages and write their database, if there
+/// are such steps.
 fn build_files(sink: &mut ContextWriter, emission: &Emission<'_>, findings: &mut Findings) -> Result<()> {
+    if let Some(packages) = writes_database(emission) {
+        let manager = packages.catalog.family.manager();
+        for file in manager.database_files(emission.root, packages, findings) {
+            sink.write(&format!("packages/{}", file.name), &file.content)?;
+        }
+    }
     let (Some(packages), Some(repositories)) = (emission.input.packages, emission.repositories) else {
         return Ok(());
     };
@@ -353,7 +368,8 @@ fn descriptions(sink: &mut ContextWriter, emission: &Emission<'_>) -> Result<()>
         serde_json::to_vec_pretty(&Document::new(summary)).map_err(|cause| Error::io(PLAN, cause.into()))?;
     json.push(b'\n');
     sink.write(PLAN, &json)?;
-    sink.write("Dockerfile", text::dockerfile(summary, &packages).as_bytes())?;
+    let writes_database = writes_database(emission).is_some();
+    sink.write("Dockerfile", text::dockerfile(summary, &packages, writes_database).as_bytes())?;
     sink.write(".dockerignore", text::dockerignore(others.iter().chain(&packages)).as_bytes())?;
     let readme = text::readme(summary, &delta, &services::machine_image(project(emission.inventory)))
         + emission.recipient.map_or("", |_| secrets::README)

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The Dockerfile: stages base, packages, system.
-pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
+/// `writes_database` selects a step that writes the package database where no script installs
+/// packages.
+pub(super) fn dockerfile(summary: &Summary, archives: &[String], writes_database: bool) -> String {
     let from = &summary.base.from;
     // Not an image of its own: scratch has no platform, and the build's applies.
     let platform = match &summary.base.reference {
@@ -37,12 +39,18 @@ pub(super) fn dockerfile(summary: &Summary, archives: &[String]) -> String {
             mounts.push(bind("packages"));
             text += &format!("RUN {} \\\n    sh {MOUNT}/packages/install.sh\n", mounts.join(" \\\n    "));
         }
-        Some(PackageMode::Carry) if !archives.is_empty() => {
-            let command =
-                format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--stage\", \"packages\", \"{MOUNT}\"]");
-            text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
+        Some(PackageMode::Carry) => {
+            if !archives.is_empty() {
+                let command =
+                    format!("[\"{MOUNT}/{BINARY}\", \"apply\", \"--stage\", \"packages\", \"{MOUNT}\"]");
+                text += &format!("RUN {} \\\n    {command}\n", mounts.join(" \\\n    "));
+            }
+            if writes_database {
+                let mounts = [bind(BINARY), bind("packages")].join(" \\\n    ");
+                text += &format!("RUN {mounts} \\\n    sh {MOUNT}/packages/database.sh\n");
+            }
         }
-        _ => {}
+        None => {}
     }
     let context = format!("{MOUNT}-context");
     text += &format!(

@@ -33,6 +33,9 @@ pub enum Verdict {
     Volume,
     /// Not in the image because every machine has its own.
     Regenerate,
+    /// A file of a package database that the build writes. The image has the same packages in it,
+    /// not the same bytes.
+    Built,
     /// The container runtime mounts its own over it.
     Runtime,
     /// Should be in the image and is not: unreadable, unstable, or not representable. A finding

@@ -46,6 +46,18 @@ pub trait PackageManager: Sync {
     /// Returns the form of the database.
     fn database_format(&self) -> DatabaseFormat;
 
+    /// Whether the path is a file of an opaque database, which the build writes.
+    fn is_built_database(&self, path: &[u8]) -> bool;
+
+    /// Returns the files of the build step that writes an opaque database: one that contains the
+    /// machine's packages, without the dropped ones.
+    fn database_files(
+        &self,
+        root: &Root,
+        packages: PlannedPackages<'_>,
+        findings: &mut Findings,
+    ) -> Vec<BuildFile>;
+
     /// Reads the database. Damaged and unreadable parts become findings. `None` if there is no
     /// database.
     fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog>;

@@ -61,6 +61,8 @@ pub enum Reason {
     HoldsSecret,
     /// Its content is secret.
     Content(Detection),
+    /// A file of the package database, which the build writes.
+    Database,
 }
 
 /// The verdict on one path.
@@ -200,6 +202,7 @@ impl PlanInput<'_> {
             Reason::HoldsSecret => "holds a secret that a process of the machine was given".to_owned(),
             Reason::Content(detection) if detection.certain => detection.reason(),
             Reason::Content(detection) => format!("{} (--strict-secrets)", detection.name()),
+            Reason::Database => "the package database, which is compared as a set of packages".to_owned(),
         }
     }
 
@@ -218,6 +221,9 @@ impl PlanInput<'_> {
 
     fn decision(&self, index: usize, found: &WalkedEntry, change: Change, known: &Known) -> Decision {
         let out = |verdict, why| Decision { verdict, layer: None, why };
+        if self.is_built(found) {
+            return out(Verdict::Built, Reason::Database);
+        }
         if let Some(decision) = self.by_rule(index, found) {
             return decision;
         }
@@ -256,6 +262,13 @@ impl PlanInput<'_> {
         let is_swept = wanted || self.is_harmless(found);
         let layer = if is_swept { ProvidedBy::Delta } else { layer };
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
+    }
+
+    /// Whether the build writes this file of the package database.
+    fn is_built(&self, found: &WalkedEntry) -> bool {
+        let manager = self.packages.map(|packages| packages.catalog.family.manager());
+        matches!(found.node.kind, Kind::File { .. })
+            && manager.is_some_and(|manager| manager.is_built_database(&found.node.path))
     }
 
     /// Whether the table withholds by name what distributions publish, or a file that is empty.
@@ -549,7 +562,7 @@ fn deletions(facts: PlanInput<'_>, decisions: &[Decision]) -> Vec<Vec<u8>> {
     let ruled_out = facts.tree.found.iter().zip(decisions).zip(&facts.delta.changes);
     let ruled_out = ruled_out.filter(|((_, decision), change)| {
         !decision.verdict.in_image()
-            && decision.verdict != Verdict::Runtime
+            && !matches!(decision.verdict, Verdict::Built | Verdict::Runtime)
             && matches!(change, Change::Provided(_))
     });
     let ruled_out = ruled_out.map(|((found, _), _)| found.node.path.to_vec());

@@ -34,9 +34,9 @@ pub mod status;
 pub mod version;
 
 use super::lock;
-use super::manager::{DatabaseFormat, PackageManager, Repositories};
+use super::manager::{BuildFile, DatabaseFormat, PackageManager, Repositories};
 use super::provenance::Generated;
-use super::{Catalog, Package, Pin};
+use super::{Catalog, Package, Pin, PlannedPackages};
 use crate::model::findings::Findings;
 use crate::model::tree;
 use crate::system::root::Root;
@@ -73,6 +73,14 @@ impl PackageManager for Dpkg {
 
     fn database_format(&self) -> DatabaseFormat {
         DatabaseFormat::Text
+    }
+
+    fn is_built_database(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn database_files(&self, _: &Root, _: PlannedPackages<'_>, _: &mut Findings) -> Vec<BuildFile> {
+        Vec::new()
     }
 
     fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog> {

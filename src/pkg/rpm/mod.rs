@@ -21,6 +21,7 @@
 //! - [`source`]: the bytes of a file, and damage with its offset.
 
 pub mod bdb;
+mod build;
 mod claims;
 mod credentials;
 pub mod database;
@@ -55,9 +56,9 @@ mod xml;
 pub use package::Package;
 pub use source::{Damage, Damages, Source};
 
-use super::manager::{DatabaseFormat, PackageManager, Repositories};
+use super::manager::{BuildFile, DatabaseFormat, PackageManager, Repositories};
 use super::provenance::Generated;
-use super::{Catalog, Pin, lock};
+use super::{Catalog, Pin, PlannedPackages, lock};
 use crate::model::findings::Findings;
 use crate::system::root::Root;
 use crate::transfer::net::Client;
@@ -87,6 +88,19 @@ impl PackageManager for Rpm {
 
     fn database_format(&self) -> DatabaseFormat {
         DatabaseFormat::Opaque
+    }
+
+    fn is_built_database(&self, path: &[u8]) -> bool {
+        place::is_database_file(path)
+    }
+
+    fn database_files(
+        &self,
+        root: &Root,
+        packages: PlannedPackages<'_>,
+        findings: &mut Findings,
+    ) -> Vec<BuildFile> {
+        build::database_files(root, packages, findings)
     }
 
     fn load(&self, root: &Root, findings: &mut Findings) -> Option<Catalog> {

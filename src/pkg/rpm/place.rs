@@ -10,6 +10,39 @@ const DIRECTORIES: [&str; 3] = ["usr/lib/sysimage/rpm", "var/lib/rpm", "usr/shar
 /// Main files in the order of preference: rpm creates the later ones in older versions.
 const FILES: [(&str, Format); 3] =
     [("rpmdb.sqlite", Format::Sqlite), ("Packages.db", Format::Ndb), ("Packages", Format::BerkeleyDb)];
+/// Other files next to the main file: locks, logs, and the indexes of Berkeley DB and NDB.
+const BESIDE: [&str; 30] = [
+    ".dbenv.lock",
+    ".rpm.lock",
+    "Basenames",
+    "Conflictname",
+    "Depends",
+    "Dirnames",
+    "Enhancename",
+    "Filedigests",
+    "Filemd5s",
+    "Filetriggername",
+    "Group",
+    "Index.db",
+    "Installtid",
+    "Name",
+    "Obsoletename",
+    "Providename",
+    "Provideversion",
+    "Pubkeys",
+    "Recommendname",
+    "Requirename",
+    "Requireversion",
+    "Sha1header",
+    "Sigmd5",
+    "Suggestname",
+    "Supplementname",
+    "Transfiletriggername",
+    "Triggername",
+    "rpmdb.sqlite-journal",
+    "rpmdb.sqlite-shm",
+    "rpmdb.sqlite-wal",
+];
 /// Macros that the values of `_dbpath` use in practice.
 const MACROS: [(&[u8], &[u8]); 6] = [
     (b"_var", b"/var"),
@@ -80,6 +113,17 @@ fn expand(value: &[u8]) -> Option<Vec<u8>> {
         path.strip_prefix(b"/")?.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
     let is_safe = !parts.is_empty() && parts.iter().all(|part| *part != b"." && *part != b"..");
     is_safe.then(|| parts.join(&b'/'))
+}
+
+/// Whether the path is a file of a database at one of the usual places.
+pub fn is_database_file(path: &[u8]) -> bool {
+    let name =
+        DIRECTORIES.iter().find_map(|directory| path.strip_prefix(directory.as_bytes())?.strip_prefix(b"/"));
+    name.is_some_and(|name| {
+        FILES.iter().any(|(file, _)| file.as_bytes() == name)
+            || BESIDE.iter().any(|file| file.as_bytes() == name)
+            || name.strip_prefix(b"__db.").is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+    })
 }
 
 /// Device and inode of a file.
@@ -167,6 +211,20 @@ pub fn choose(candidates: &[Option<Contents>]) -> Option<Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_database_file_other_files_are_not() {
+        for path in
+            ["var/lib/rpm/rpmdb.sqlite-wal", "usr/lib/sysimage/rpm/Packages.db", "var/lib/rpm/__db.001"]
+        {
+            assert!(is_database_file(path.as_bytes()), "{path}");
+        }
+        for path in
+            ["var/lib/rpm/alternatives/x", "var/lib/rpm/Packages/x", "var/lib/rpm", "var/lib/rpm/a.list"]
+        {
+            assert!(!is_database_file(path.as_bytes()), "{path}");
+        }
+    }
 
     #[test]
     fn directories_macro_files_add_their_paths() {
