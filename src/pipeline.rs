@@ -114,8 +114,7 @@ pub fn convert(options: &Options, scratch: &CleanupHandle, stream: Option<Stream
     Phase::Base.start(options.progress);
     let client = options.network.clone().map(Client::new).transpose()?;
     let client = client.as_ref();
-    let repositories =
-        catalog.and_then(|catalog| catalog.family.manager().repositories(&root, catalog, client));
+    let repositories = catalog.map(|catalog| catalog.family.manager().repositories(&root, catalog, client));
     let repositories = repositories.as_deref();
     let (base, available) =
         base_and_availability(options, &inventory, catalog, repositories, client, &mut findings)?;

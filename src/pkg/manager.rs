@@ -73,14 +73,13 @@ pub trait PackageManager: Sync {
     fn compare_versions(&self, a: &str, b: &str) -> Ordering;
 
     /// Returns the machine's repositories. Without a client, only the machine's cached indexes
-    /// are available. `None` if they are not supported; the context then includes the files of all
-    /// packages.
+    /// are available.
     fn repositories<'a>(
         &self,
         root: &'a Root,
         catalog: &'a Catalog,
         client: Option<&'a Client>,
-    ) -> Option<Box<dyn Repositories + 'a>>;
+    ) -> Box<dyn Repositories + 'a>;
 
     /// Determines the provenance of the unpackaged paths of `found`, a complete tree.
     fn provenance(

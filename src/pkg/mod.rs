@@ -28,6 +28,7 @@ pub mod package;
 pub mod plan;
 pub mod provenance;
 pub mod rpm;
+mod seeds;
 mod shipped;
 
 pub use aliases::Aliases;

@@ -10,7 +10,7 @@ use crate::model::findings::{self, Findings};
 use crate::model::manifest::Names;
 use crate::pkg::manager::{BuildFile, BuildInput};
 use crate::pkg::plan::{PackageVerdict, PlannedPackages};
-use crate::pkg::{Catalog, PackageId, Pin};
+use crate::pkg::{Catalog, PackageId, Pin, seeds};
 use crate::system::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,19 +160,7 @@ fn apt_conf(trusts: bool) -> String {
 /// Adds files that must exist before the first package is installed: accounts, so that UIDs and
 /// GIDs are the machine's; repository keys; dpkg's path filters.
 fn seeds(files: &mut Files, root: &Root, rewritten: &dyn Fn(&[u8]) -> Option<Vec<u8>>) {
-    for name in ["passwd", "group", "shadow", "gshadow"] {
-        let path = format!("etc/{name}");
-        // Account files may be withheld or excluded, so only content that a rule has rewritten
-        // gets in.
-        let content = match rewritten(path.as_bytes()) {
-            Some(content) => content,
-            None if name == "group" => root.read(path.as_bytes()).unwrap_or_default(),
-            None => continue,
-        };
-        if !content.is_empty() {
-            files.add(&format!("root/{path}"), content);
-        }
-    }
+    files.0.extend(seeds::accounts(root, rewritten));
     let filters = path_filters(root);
     if !filters.is_empty() {
         files.add("root/etc/dpkg/dpkg.cfg.d/vm2docker-self", filters);

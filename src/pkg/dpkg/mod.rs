@@ -105,8 +105,8 @@ impl PackageManager for Dpkg {
         root: &'a Root,
         catalog: &'a Catalog,
         client: Option<&'a Client>,
-    ) -> Option<Box<dyn Repositories + 'a>> {
-        Some(Box::new(repositories::AptRepositories::of(root, catalog, client)))
+    ) -> Box<dyn Repositories + 'a> {
+        Box::new(repositories::AptRepositories::of(root, catalog, client))
     }
 
     fn provenance(

@@ -17,7 +17,8 @@
 //! - [`version`] compares versions; [`relation`] and [`rich`] evaluate dependencies over what
 //!   packages provide ([`provides`]).
 //! - [`place`] chooses the database of a root.
-//! - [`repodata`] reads the lists of repositories, by a streaming XML reader.
+//! - [`repodata`] reads the lists of repositories, by a streaming XML reader; [`repository`] queries
+//!   the machine's repositories; `build` writes the input of the build.
 //! - [`source`]: the bytes of a file, and damage with its offset.
 
 pub mod bdb;
@@ -43,6 +44,8 @@ pub mod relation;
 pub mod repodata;
 #[cfg(test)]
 mod repodata_tests;
+mod repositories;
+pub mod repository;
 pub mod rich;
 mod rules;
 pub mod source;
@@ -121,11 +124,11 @@ impl PackageManager for Rpm {
 
     fn repositories<'a>(
         &self,
-        _root: &'a Root,
-        _catalog: &'a Catalog,
-        _client: Option<&'a Client>,
-    ) -> Option<Box<dyn Repositories + 'a>> {
-        None
+        root: &'a Root,
+        catalog: &'a Catalog,
+        client: Option<&'a Client>,
+    ) -> Box<dyn Repositories + 'a> {
+        Box::new(repositories::RpmRepositories::of(root, catalog, client))
     }
 
     fn provenance(

@@ -68,6 +68,12 @@ impl Keyring {
         Keyring(openpgp::public_keys(bytes).into_iter().flatten().collect())
     }
 
+    /// Returns the keys of both.
+    pub fn with(mut self, mut other: Keyring) -> Self {
+        self.0.append(&mut other.0);
+        self
+    }
+
     /// Returns the keys that may sign a source: those of its `Signed-By`, else all that apt
     /// trusts. A file that cannot be read is a note.
     pub fn of(root: &Root, source: &Source, findings: &mut Findings) -> Self {
