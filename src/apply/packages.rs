@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::escape;
 use crate::model::findings::Findings;
 use crate::model::holes::ReadHoles;
-use crate::model::tree::{Kind, Node};
+use crate::model::tree::{self, Kind, Node, Stat};
 use crate::pkg::{Family, Pin};
 use crate::policy::{Action, Policy};
 use crate::system::file;
@@ -92,6 +92,21 @@ fn unpack(pieces: Vec<PathBuf>, root: &Root) -> Result<usize> {
     Ok(unpacked)
 }
 
+/// Creates missing parent directories: rpm packages need not own the directories of their files.
+/// The system layer sets their metadata.
+fn make_parents(target: &mut Target<'_>, root: &Root, path: &[u8]) -> io::Result<()> {
+    match root.open_directory_exactly(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !path.is_empty() => {
+            make_parents(target, root, tree::parent(path))?;
+            let (kind, stat) = (Kind::Directory, Stat { mode: 0o755, ..Stat::default() });
+            let node = Node { path: path.into(), kind, stat, group: 0, xattrs: None };
+            target.make(&node)?;
+            target.set_metadata(&node)
+        }
+        opened => opened.map(drop),
+    }
+}
+
 /// Puts one member in place; an existing directory stays as it is (`false`).
 fn place(
     target: &mut Target<'_>,
@@ -100,9 +115,9 @@ fn place(
     hard_link: Option<&[u8]>,
     content: &mut impl ReadHoles,
 ) -> io::Result<bool> {
-    let directory = root.open_directory_exactly(crate::model::tree::parent(&node.path))?;
-    let existing =
-        root::stat_at(std::os::fd::AsFd::as_fd(&directory), crate::model::tree::file_name(&node.path)).ok();
+    make_parents(target, root, tree::parent(&node.path))?;
+    let directory = root.open_directory_exactly(tree::parent(&node.path))?;
+    let existing = root::stat_at(std::os::fd::AsFd::as_fd(&directory), tree::file_name(&node.path)).ok();
     let is_directory = existing.is_some_and(|stat| {
         rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
     });

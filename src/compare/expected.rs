@@ -155,8 +155,20 @@ impl<'a> ExpectedTree<'a> {
             let shape = || self.is_in_place(path, &owned).then(|| shipped(ProvidedBy::Base));
             if owned.claim.digest.is_some() { listed() } else { shape() }
         } else {
-            base()
+            base().or_else(|| self.is_excluded_by_image(path, &owned).then(|| shipped(ProvidedBy::Packages)))
         }
+    }
+
+    /// Whether the base image has the package of the path without the path itself: image makers
+    /// exclude documentation and languages. The context then includes these package files.
+    fn is_excluded_by_image(&self, path: &[u8], owned: &Owned<'_>) -> bool {
+        let is_file = |metadata: &ClaimedMetadata| matches!(metadata.kind, Kind::File { .. });
+        let is_known = owned.claim.digest.is_some()
+            || owned.claim.metadata.as_deref().is_some_and(|metadata| !is_file(metadata));
+        !self.base.nodes.is_empty()
+            && is_known
+            && self.has_role(owned, |role| *role == PackageVerdict::Base)
+            && self.is_in_place(path, owned)
     }
 
     /// Returns the digest of a file of the base image, if only its packages are known.

@@ -26,7 +26,7 @@ use crate::model::manifest::{self, ProvidedBy, Record, Verdict};
 use crate::pkg::manager::{BuildInput, DatabaseFormat};
 use crate::pkg::plan::PackageVerdict;
 use crate::pkg::{PlannedPackages, Repositories};
-use crate::plan::{Plan, PlanInput};
+use crate::plan::{Decision, Plan, PlanInput};
 use crate::preflight;
 use crate::summary::Summary;
 use crate::system::root::Root;
@@ -189,18 +189,23 @@ fn project(inventory: &Inventory) -> &str {
     if inventory.hostname.is_empty() { "machine" } else { &inventory.hostname }
 }
 
+/// Whether package files are included in the context.
 fn carries_packages(emission: &Emission<'_>) -> bool {
-    emission.input.packages.is_some_and(|packages| {
-        packages.plan.count(|verdict| matches!(verdict, PackageVerdict::Carry(_))) > 0
-    })
+    let is_included = |(index, decision): (usize, &Decision)| {
+        decision.layer == Some(ProvidedBy::Packages) && is_carried(emission.input, index)
+    };
+    emission.plan.decisions.iter().enumerate().any(is_included)
 }
 
-/// Whether the path's package travels in the context.
+/// Whether the path is included as a file of its package: the package is carried, or the base
+/// image has the package without the path.
 fn is_carried(facts: PlanInput<'_>, index: usize) -> bool {
     facts.packages.is_some_and(|packages| {
         let owned = packages.catalog.owned.get(&facts.tree.found[index].node.path);
         owned.is_some_and(|owned| {
-            packages.any(owned.packages, |verdict| matches!(verdict, PackageVerdict::Carry(_)))
+            let has = |is: fn(&PackageVerdict) -> bool| packages.any(owned.packages, is);
+            has(|verdict| matches!(verdict, PackageVerdict::Carry(_)))
+                || !has(|verdict| matches!(verdict, PackageVerdict::Install(_)))
         })
     })
 }
