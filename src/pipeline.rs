@@ -16,6 +16,7 @@ use crate::image::{self, Base, BaseContents, BaseFrom, Discovery};
 use crate::model::digest::Digest;
 use crate::model::findings::{self, Findings};
 use crate::model::holes::{Coverage, LARGE_HOLES};
+use crate::pkg::language::LanguagePackages;
 use crate::pkg::manager::DatabaseFormat;
 use crate::pkg::plan::{self as package_plan, Availability, PackageMode, PackageVerdict};
 use crate::pkg::{Catalog, Family, Pin, PlannedPackages, Repositories};
@@ -29,7 +30,7 @@ use crate::summary::{self, Summary};
 use crate::system::root::{self, Root};
 use crate::system::sandbox::Sandbox;
 use crate::transfer::net::{Client, Settings, Stats};
-use crate::walk::{self, Progress, Scope, Tree};
+use crate::walk::{self, Progress, Scope, Tree, WalkedEntry};
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -337,19 +338,23 @@ fn walk(
 ) -> Result<Tree> {
     let progress = Arc::new(Progress::default());
     let _display = progress::Display::start(options.progress, &progress, estimate(root));
+    let language = LanguagePackages::new(root);
+    let is_published = |path: &[u8], found: Option<&WalkedEntry>| {
+        diff::is_published(path, found, expected) || language.is_published(path, found)
+    };
     let scope = Scope {
         policy: Some(policy),
         mounts: &inventory.mounts,
         ours: &ours(options, target),
-        claimed: &|path| expected.wanted_digest(path),
+        claimed: &|path| expected.wanted_digest(path).or_else(|| language.wanted_digest(path)),
         content: &|_| true,
         // A dry run writes no manifest: only what the lower layers provide is compared.
         coverage: &|path, holes| match holes >= LARGE_HOLES {
             true => Some(Coverage::Data),
-            false if !options.dry_run || diff::is_published(path, None, expected) => Some(Coverage::All),
+            false if !options.dry_run || is_published(path, None) => Some(Coverage::All),
             false => None,
         },
-        published: &|path, found| diff::is_published(path, found, expected),
+        published: &is_published,
         progress: &progress,
     };
     if let Some(writer) = target {

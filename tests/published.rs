@@ -19,6 +19,10 @@ link 0777 0:0 /root/.pgpass ../srv/dot/pgpass
 link 0777 0:0 /root/.bash_history /srv/dot/history
 file 0644 0:0 /srv/dot/pgpass "plain words\n"
 file 0644 0:0 /srv/dot/history "ls\n"
+file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib-1.0.dist-info/RECORD "lib/url.py,sha256=KhK3Up9k7GiP12C22bCCHoe9Ze7acv3nKdapKAYDKiY,55\nlib/own.py,sha256=KhK3Up9k7GiP12C22bCCHoe9Ze7acv3nKdapKAYDKiY,55\n"
+file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib/url.py "URL = \"postgres://app:Qw8zR4kLm2@db.corp.example/shop\"\n"
+file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib/own.py "URL = \"postgres://app:Qw8zR4kLm5@db.corp.example/shop\"\n"
+file 0644 0:0 /opt/app/copy.py "URL = \"postgres://app:Qw8zR4kLm2@db.corp.example/shop\"\n"
 file 0640 0:0 /etc/own.conf "[db]\npassword = \"Qw8!zR4#kLm3\"\n"
 "##;
 
@@ -50,4 +54,17 @@ fn convert_target_of_secret_link_is_withheld() {
         let record = records.lines().find(|line| line.contains(&format!("\"path\":\"{path}\""))).unwrap();
         assert!(record.contains(&format!("\"verdict\":\"{verdict}\"")), "{record}");
     }
+}
+
+#[test]
+fn convert_published_file_of_python_package_is_not_withheld() {
+    let place = Place::new();
+    place.root("machine", MACHINE);
+    place.convert("ctx", &["--base-from", "none", "--compress", "none"]).ends(0);
+    let findings = fs::read_to_string(place.path("ctx/findings.jsonl")).unwrap();
+    assert!(
+        findings.contains("/site-packages/lib/own.py"),
+        "changed since its package shipped it: {findings}"
+    );
+    assert!(!findings.contains("/url.py") && !findings.contains("/copy.py"), "{findings}");
 }

@@ -116,6 +116,12 @@ impl<'a> ExpectedTree<'a> {
         owned.claim.digest.filter(|_| !self.has_role(&owned, is_local))
     }
 
+    /// Returns the digest of the base image's file under a path, whatever the machine's metadata.
+    pub fn seen(&self, path: &[u8]) -> Option<Digest> {
+        let node = &self.base.nodes[tree::find(self.base.nodes, path)?];
+        if let Kind::File { sha256, .. } = node.kind { sha256.map(Digest::Sha256) } else { None }
+    }
+
     /// Returns the base image's object under a path whose package files are included in the
     /// context. An equal object need not be included.
     pub fn beneath(&self, path: &[u8]) -> Option<&'a Node> {

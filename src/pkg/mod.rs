@@ -12,6 +12,7 @@
 //!   every package.
 //! - [`alternatives`]: links that an alternatives system manages; [`aliases`]: the merged `/usr`.
 //! - [`provenance`]: which script or tool made an unpackaged file.
+//! - [`language`]: files that package managers of programming languages installed.
 //! - [`dpkg`]: Debian, Ubuntu and their derivatives; [`rpm`]: Red Hat, Fedora, SUSE, Mageia and
 //!   their derivatives.
 
@@ -21,6 +22,7 @@ pub mod catalog;
 pub mod claim;
 pub mod dpkg;
 pub mod graph;
+pub mod language;
 mod lock;
 pub mod manager;
 pub mod owned;
