@@ -444,11 +444,18 @@ impl Issues {
 
     /// Reports secrets that the operator must provide.
     fn withheld(&mut self, service: &Service, secret_files: &[SecretFile]) {
+        /// Maximum number of names. `SECRETS.todo` lists all.
+        const SHOWN: usize = 10;
         let variables = service.secrets.iter().map(|variable| variable.as_str().to_owned());
         let paths = service.secret_files.iter().map(|&index| escape::escape(&secret_files[index].path));
-        let names: Vec<String> = variables.chain(paths).collect();
+        let mut names: Vec<String> = variables.chain(paths).collect();
+        let more = names.len().saturating_sub(SHOWN);
+        names.truncate(SHOWN);
+        if more > 0 {
+            names.push(format!("and {more} more"));
+        }
         if !names.is_empty() {
-            let advice = "provide them at start as described in README.md: without them the container exits";
+            let advice = "provide them with the commands in SECRETS.todo: without them the container exits";
             self.add(
                 IssueSeverity::Warning,
                 Some(&service.name),
