@@ -173,6 +173,7 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("~/.config/{gh,hub,rclone,gcloud,doctl,containers}/**", Withhold, "client credentials"),
     ("~/.config/{helm,composer,sops,age,op,stripe,hcloud,ngrok}/**", Withhold, "client credentials"),
     ("~/.config/*/credentials*", Withhold, "client credentials"),
+    ("~/.*/credentials*", Withhold, "client credentials"),
     ("**/*.{p12,pfx,jks,keystore,kdbx,ppk}", Withhold, "key store"),
     // Histories of shells and interpreters, in the home and in the places of XDG.
     ("~/.*hist*/", DropSecret, HISTORY),

@@ -54,6 +54,9 @@ const VERSIONS: &[&str] = &[".git", ".svn", ".hg", ".bzr"];
 /// Endings of source code. It is often readable by one user only, and contains test values.
 const SOURCES: &[&str] =
     &[".c", ".cc", ".cpp", ".css", ".go", ".h", ".html", ".java", ".js", ".md", ".mjs", ".rb", ".rs", ".ts"];
+/// Endings of code that is configuration, too: its name says what it handles, not what it is.
+const SCRIPTS: &[&str] =
+    &[".cs", ".jsx", ".kt", ".lua", ".php", ".pl", ".pm", ".py", ".scala", ".sh", ".sql", ".tsx", ".vue"];
 
 /// Returns the kind of a file that is not listed as configuration.
 pub(super) fn kind(path: &[u8], mode: u16) -> Kind {
@@ -70,7 +73,8 @@ pub(super) fn kind(path: &[u8], mode: u16) -> Kind {
     {
         return Kind::from(Tier::Code);
     }
-    let is_source = SOURCES.iter().any(|ending| name.ends_with(ending.as_bytes()));
+    let has_ending = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending.as_bytes()));
+    let is_source = has_ending(SOURCES);
     // Archives of some tools have no modes, and 0 in their place.
     let is_secluded = mode & 0o007 == 0 && mode & 0o400 != 0 && !is_source;
     let is_versioned = parts().any(|part| is(VERSIONS, part));
@@ -86,7 +90,11 @@ pub(super) fn kind(path: &[u8], mode: u16) -> Kind {
         false if is_distributed => Tier::Code,
         false => Tier::Data,
     };
-    Kind { tier, is_secluded, is_named: !is_public && !is_source && is_secret_name(name) }
+    Kind {
+        tier,
+        is_secluded,
+        is_named: !is_public && !is_source && !has_ending(SCRIPTS) && is_secret_name(name),
+    }
 }
 
 /// Whether a file's name says that it is a password or a key, its ending left out.
@@ -134,6 +142,7 @@ mod tests {
             ("srv/site.key", true),
             ("srv/site.key.pub", false),
             ("srv/passwords.rb", false),
+            ("srv/app/auth_token.py", false),
             ("etc/hostname", false),
         ] {
             assert_eq!(kind(path.as_bytes(), 0o644).is_named, is_named, "{path}");

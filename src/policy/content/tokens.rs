@@ -97,7 +97,7 @@ pub(super) const PREFIXES: &[(&[u8], u8, usize)] = &[
     (b"pscale_oauth_", U, 32),
     (b"sbp_", A, 40),
     (b"sb_secret_", U, 30),
-    (b"pul-", A, 40),
+    (b"pul-", A, 20),
     (b"dp.pt.", A, 40),
     (b"dp.st.", D, 40),
     (b"dp.ct.", A, 40),

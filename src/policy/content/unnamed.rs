@@ -21,8 +21,10 @@ pub(super) fn search(text: &[u8], kind: Kind) -> Option<Detection> {
         let certain = kind.is_secluded || kind.is_named;
         return Some(Detection { certain, ..Detection::likely(Secret::Password) });
     }
-    let is_found = kind.is_secluded && lines(text).any(|line| holds_value(line, kind.is_named));
-    is_found.then_some(Detection::certain(Secret::Password))
+    // Without mode and name, a random value is only likely a secret: lists have digests, too.
+    let certain = kind.is_secluded || kind.is_named;
+    let is_found = lines(text).any(|line| holds_value(line, kind.is_named));
+    is_found.then_some(Detection { certain, ..Detection::likely(Secret::Password) })
 }
 
 /// Whether the text is one value and nothing else. Base64 can be on several lines.
@@ -122,6 +124,14 @@ mod tests {
             assert!(search(text.as_bytes(), SECLUDED).is_some_and(|found| found.certain), "{text}");
         }
         assert_eq!(search(b"NpR7cVbX0wLsD4fGhJ9uEe3T", OPEN), Some(Detection::likely(Secret::Password)));
+    }
+
+    #[test]
+    fn search_unnamed_value_in_open_text_is_likely() {
+        let text = b"client_send = : user : NpR7cVbX0wLsD4fGhJ9uEe3T\n";
+        assert_eq!(search(text, OPEN), Some(Detection::likely(Secret::Password)));
+        let named = Kind { is_named: true, ..OPEN };
+        assert_eq!(search(text, named), Some(Detection::certain(Secret::Password)));
     }
 
     #[test]
