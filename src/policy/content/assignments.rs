@@ -52,7 +52,8 @@ pub(super) fn assignment(view: &View<'_>) -> Option<Detection> {
     }
     let found = judge_value(&value, meaning, view.kind.tier)?;
     // Old passwords in comments are often still valid, but examples are in comments too.
-    match is_commented(&before[..start]) {
+    let line = view.before();
+    match is_commented(&line[..line.len() - (before.len() - start)]) {
         true if values::is_random(value.bytes) && view.kind.tier > Tier::Data => {
             Some(Detection { certain: false, ..found })
         }
@@ -75,7 +76,14 @@ pub(super) fn judge(value: &[u8], meaning: Meaning, tier: Tier) -> Option<Detect
 fn judge_value(value: &Value<'_>, meaning: Meaning, tier: Tier) -> Option<Detection> {
     let bytes = value.bytes;
     let is_digits = bytes.iter().all(u8::is_ascii_digit);
-    if bytes.len() > LONGEST || values::is_placeholder(bytes) || values::is_path(bytes) || is_reference(bytes)
+    // Values in configuration can have an old encoding; bytes of databases and media are no text.
+    let is_encoded = tier >= Tier::Settings || std::str::from_utf8(bytes).is_ok();
+    let is_text = is_encoded && !bytes.iter().any(u8::is_ascii_control);
+    if !is_text
+        || bytes.len() > LONGEST
+        || values::is_placeholder(bytes)
+        || values::is_path(bytes)
+        || is_reference(bytes)
     {
         return None;
     }
@@ -90,7 +98,7 @@ fn judge_value(value: &Value<'_>, meaning: Meaning, tier: Tier) -> Option<Detect
     let is_word = strength == Strength::Word;
     match tier {
         // Words of a text, as in `password requisite pam_deny.so`.
-        _ if value.is_spaced && is_word && !value.is_last => None,
+        _ if value.is_spaced && is_word && (!value.is_last || meaning < Meaning::Password) => None,
         Tier::Configuration if bytes.len() >= SHORTEST_CONFIGURED && !(is_digits && bytes.len() < 6) => {
             Some(certain)
         }

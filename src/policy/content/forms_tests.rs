@@ -94,6 +94,13 @@ fn search_value_by_tier_needs_less_evidence_in_configuration() {
         ("CF_Key='8f3a1c9e5b7d2046a1c3e5f7092b4d6e'", None, Some(false), Some(true)),
         ("# password = NpR7cVbX0wLsD4fGhJ9uEe3T", None, None, Some(false)),
         ("passwd:         files systemd", None, None, None),
+        (
+            "# A comment of more than sixty-four bytes, which then says: password: Sommer2024!",
+            None,
+            None,
+            None,
+        ),
+        ("password: Sommer\x02024!", None, None, None),
         ("password [success=1 default=ignore] pam_unix.so obscure yescrypt", None, None, None),
     ] {
         for (tier, certain) in [(Tier::Code, code), (Tier::Data, data), (Tier::Settings, settings)] {
