@@ -76,7 +76,7 @@ pub(super) fn judge(value: &[u8], meaning: Meaning, tier: Tier) -> Option<Detect
 fn judge_value(value: &Value<'_>, meaning: Meaning, tier: Tier) -> Option<Detection> {
     let bytes = value.bytes;
     let is_digits = bytes.iter().all(u8::is_ascii_digit);
-    // Values in configuration can have an old encoding; bytes of databases and media are no text.
+    // Values in configuration can have an old encoding; databases and media have bytes at random.
     let is_encoded = tier >= Tier::Settings || std::str::from_utf8(bytes).is_ok();
     let is_text = is_encoded && !bytes.iter().any(u8::is_ascii_control);
     if !is_text
