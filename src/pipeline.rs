@@ -272,13 +272,16 @@ fn settled_database(root: &Root, family: Option<Family>) -> Result<Option<Stamp>
         .hint("run again when the package manager has finished"))
 }
 
-/// State of the package database: inode, length and timestamps of its main file.
-type Stamp = (u64, u64, i64, i64, i64);
+/// State of the package database: inode, length and timestamps of its files.
+type Stamp = Vec<Option<(u64, u64, i64, i64, i64)>>;
 
 fn database_stamp(root: &Root, family: Family) -> Option<Stamp> {
-    let stat = root.stat(&family.manager().database(root)?).ok()?;
-    let (inode, length) = (stat.st_ino, stat.st_size as u64);
-    Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
+    let stamp = |path: &Vec<u8>| {
+        let stat = root.stat(path).ok()?;
+        let (inode, length) = (stat.st_ino, stat.st_size as u64);
+        Some((inode, length, stat.st_mtime, stat.st_ctime, stat.st_ctime_nsec as i64))
+    };
+    Some(family.manager().database(root).iter().map(stamp).collect())
 }
 
 /// Reports packages that were installed or removed during the run: a part of the data is older.
@@ -286,7 +289,7 @@ fn check_database(root: &Root, family: Option<Family>, was: Option<Stamp>, findi
     let Some(family) = family else { return };
     if database_stamp(root, family) != was {
         let text = "packages were changed during the run; run again when the package manager has finished";
-        let path = family.manager().database(root).unwrap_or_default();
+        let path = family.manager().database(root).into_iter().next().unwrap_or_default();
         findings.loss(findings::Kind::Changed, &path, text);
     }
 }

@@ -39,9 +39,9 @@ pub trait PackageManager: Sync {
     /// `/proc/locks` (proc_locks(5)).
     fn busy(&self, root: &Root, locks: &[u8]) -> Option<u32>;
 
-    /// Returns the main file of the database, relative to the root; every installation changes
-    /// it. `None` if there is no database.
-    fn database(&self, root: &Root) -> Option<Vec<u8>>;
+    /// Returns the main file of the database and its logs, relative to the root; every installation
+    /// changes one of them. Empty if there is no database.
+    fn database(&self, root: &Root) -> Vec<Vec<u8>>;
 
     /// Returns the form of the database.
     fn database_format(&self) -> DatabaseFormat;

@@ -67,8 +67,8 @@ impl PackageManager for Dpkg {
         lock::holder(root, &LOCKS, locks)
     }
 
-    fn database(&self, _root: &Root) -> Option<Vec<u8>> {
-        Some(STATUS.to_vec())
+    fn database(&self, _root: &Root) -> Vec<Vec<u8>> {
+        vec![STATUS.to_vec()]
     }
 
     fn database_format(&self) -> DatabaseFormat {

@@ -116,8 +116,10 @@ fn list(location: &Location, findings: &mut Findings) -> (Vec<Listed>, HashSet<V
     for text in rejected {
         findings.loss(findings::Kind::PackageDatabase, &location.path, text);
     }
-    let key = |listed: &Listed| (listed.pin.name.clone(), listed.pin.architecture.clone());
-    listed.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| compare(&a.pin.version, &b.pin.version)));
+    listed.sort_by(|a, b| {
+        let names = (&a.pin.name, &a.pin.architecture).cmp(&(&b.pin.name, &b.pin.architecture));
+        names.then_with(|| compare(&a.pin.version, &b.pin.version))
+    });
     listed.dedup_by(|a, b| a.pin == b.pin);
     (listed, paths)
 }

@@ -152,6 +152,7 @@ fn yum(root: &Root) -> BTreeSet<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pkg::rpm::tests_data::{directory, unpacked};
 
     fn marks(files: &[(&str, &[u8])]) -> (Marks, usize) {
         let dir = tempfile::tempdir().unwrap();
@@ -191,6 +192,16 @@ mod tests {
         ];
         assert_eq!(automatic(&marks(&yum).0), "curl");
         assert_eq!(marks(&[]), (Marks::None, 0));
+    }
+
+    #[test]
+    fn load_history_newest_transaction_decides() {
+        let file = |name: &str| unpacked(&directory("made-dnf-history").join(name)).unwrap();
+        let (database, log) = (file("history.sqlite"), file("history.sqlite-wal"));
+        let path = "var/lib/dnf/history.sqlite";
+        assert_eq!(automatic(&marks(&[(path, &database)]).0), "bash zlib less");
+        let with_log = marks(&[(path, &database), ("var/lib/dnf/history.sqlite-wal", &log)]);
+        assert_eq!((automatic(&with_log.0).as_str(), with_log.1), ("curl zlib less", 0));
     }
 
     #[test]

@@ -85,8 +85,9 @@ impl PackageManager for Rpm {
         lock::holder(root, &LOCKS, locks)
     }
 
-    fn database(&self, root: &Root) -> Option<Vec<u8>> {
-        location::locate(root, &mut Findings::default()).map(|location| location.path)
+    fn database(&self, root: &Root) -> Vec<Vec<u8>> {
+        let candidates = location::candidates(root);
+        candidates.into_iter().flat_map(|one| [Some(one.path.clone()), one.log()]).flatten().collect()
     }
 
     fn database_format(&self) -> DatabaseFormat {
