@@ -78,3 +78,32 @@ impl Family {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pkg::rpm::tests_data::case;
+
+    #[test]
+    fn of_two_databases_the_one_with_more_packages_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let write = |path: &str, content: &[u8]| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        assert_eq!(Family::of(&root), None);
+        write("var/lib/rpm/Packages", &case("libuuid-el8").file);
+        assert_eq!(Family::of(&root), Some(Family::Rpm));
+        write("var/lib/dpkg/status", b"");
+        assert_eq!(Family::of(&root), Some(Family::Rpm));
+        let stanza = |name: &str| {
+            format!(
+                "Package: {name}\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n\n"
+            )
+        };
+        write("var/lib/dpkg/status", (stanza("aa") + &stanza("bb")).as_bytes());
+        assert_eq!(Family::of(&root), Some(Family::Dpkg));
+    }
+}

@@ -51,7 +51,7 @@ mod rules;
 pub mod source;
 pub mod sqlite;
 #[cfg(test)]
-mod tests_data;
+pub(super) mod tests_data;
 pub mod version;
 mod wal;
 mod xml;

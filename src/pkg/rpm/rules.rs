@@ -25,7 +25,8 @@ pub(super) const UNNEEDED: &[(&str, &str)] = &[
     ("grubby*", BOOT),
     ("grub2*", BOOT),
     ("grub", BOOT),
-    ("shim*", BOOT),
+    ("shim", BOOT),
+    ("shim-*", BOOT),
     ("efibootmgr", BOOT),
     ("efi-filesystem", BOOT),
     ("os-prober", BOOT),
@@ -37,3 +38,23 @@ const KERNEL: &str = "kernel: a container runs on the host's";
 const FIRMWARE: &str = "firmware: a container has no hardware";
 const INITIAL: &str = "initial RAM disk: a container does not boot";
 const BOOT: &str = "boot loader: a container does not boot";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::glob::GlobSet;
+
+    #[test]
+    fn unneeded_hardware_packages_only() {
+        let patterns = GlobSet::new(UNNEEDED.iter().map(|(pattern, _)| pattern.as_bytes()));
+        let is_unneeded = |name: &str| patterns.first(name.as_bytes(), |_| true).is_some();
+        for name in
+            ["kernel", "kernel-core", "iwl1000-firmware", "grub2-tools", "shim-x64", "dracut-config-generic"]
+        {
+            assert!(is_unneeded(name), "{name}");
+        }
+        for name in ["kernel-headers", "kernel-tools-libs", "kmod", "shimmer", "firmware-tools"] {
+            assert!(!is_unneeded(name), "{name}");
+        }
+    }
+}
