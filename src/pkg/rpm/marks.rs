@@ -19,6 +19,9 @@ const ZYPPER: &[u8] = b"var/lib/zypp/AutoInstalled";
 /// urpmi's list of names that the user did not ask for.
 const URPMI: &[u8] = b"var/lib/rpm/installed-through-deps.list";
 
+/// Names and architectures of packages.
+type Qualified = BTreeSet<(Vec<u8>, Vec<u8>)>;
+
 /// Packages that were installed only as dependencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Marks {
@@ -28,7 +31,7 @@ pub(super) enum Marks {
     /// By name.
     Names(BTreeSet<Vec<u8>>),
     /// By name and architecture.
-    Qualified(BTreeSet<(Vec<u8>, Vec<u8>)>),
+    Qualified(Qualified),
     /// By `name-version-release-architecture`.
     Full(BTreeSet<Vec<u8>>),
 }
@@ -86,7 +89,7 @@ fn names(content: &[u8]) -> BTreeSet<Vec<u8>> {
 }
 
 /// Parses lines such as `"name.arch" = {reason = "Dependency"}`.
-fn dnf5(content: &[u8]) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
+fn dnf5(content: &[u8]) -> Qualified {
     let line = |line: &[u8]| {
         let mut quoted = line.split(|&byte| byte == b'"').skip(1).step_by(2);
         let (label, reason) = (quoted.next()?, quoted.next()?);
@@ -101,7 +104,7 @@ fn dnf5(content: &[u8]) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
 const DEPENDENCY: [i64; 2] = [1, 4];
 
 /// Returns the packages whose newest transaction has the reason "dependency".
-fn dnf4(file: &[u8], log: Option<&[u8]>) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>, String> {
+fn dnf4(file: &[u8], log: Option<&[u8]>) -> Result<Qualified, String> {
     let log = log.as_ref().map(|log| log as &dyn Source);
     let text = |damage: Damage| damage.to_string();
     let (database, _) = Database::open(&file, log).map_err(text)?;
