@@ -167,3 +167,62 @@ impl Files {
         self.0.push(BuildFile { name: name.to_owned(), content: content.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pkg::plan::{Availability, BasePackages, PackageMode, VersionSource, decide};
+    use crate::pkg::rpm::tests_data::case;
+    use crate::pkg::{Catalog, Family};
+
+    fn machine() -> (tempfile::TempDir, Root, Catalog) {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("usr/lib/sysimage/rpm");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("Packages.db"), case("sle15-bci").file).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let catalog = Family::Rpm.manager().load(&root, &mut Findings::default()).unwrap();
+        (directory, root, catalog)
+    }
+
+    fn text(files: &[BuildFile], name: &str) -> String {
+        let file = files.iter().find(|file| file.name == name).unwrap();
+        String::from_utf8_lossy(&file.content).into_owned()
+    }
+
+    #[test]
+    fn database_files_have_header_of_each_package() {
+        let (_directory, root, catalog) = machine();
+        let plan = decide(&catalog, &BasePackages::Unknown, &Availability::new(), PackageMode::Carry);
+        let packages = PlannedPackages { catalog: &catalog, plan: &plan };
+        let files = database_files(&root, packages, &mut Findings::default());
+        assert_eq!(text(&files, "database.directory"), "/usr/lib/sysimage/rpm\n");
+        let list = text(&files, "database.list");
+        assert_eq!(list.lines().count(), plan.kept().count());
+        assert!(list.lines().any(|line| line.starts_with("bash:x86_64=")), "{list}");
+        let headers = &files.iter().find(|file| file.name == "headers").unwrap().content;
+        let count = memchr::memmem::find_iter(headers, &HEADER_MAGIC).count();
+        assert!(headers.starts_with(&HEADER_MAGIC) && count >= list.lines().count(), "{count}");
+    }
+
+    #[test]
+    fn files_unknown_base_requests_exact_versions() {
+        let (_directory, root, catalog) = machine();
+        let everywhere = |id| (Pin::from(&catalog[id]), Ok(VersionSource::Repository));
+        let available = catalog.installed().map(everywhere).collect();
+        let plan = decide(&catalog, &BasePackages::Unknown, &available, PackageMode::Install);
+        let packages = PlannedPackages { catalog: &catalog, plan: &plan };
+        let names = crate::model::manifest::Names::default();
+        let input = BuildInput { packages, rewritten: &|_| None, names: &names };
+        let build = Build { root: &root, repositories: &[], release: "15.3", imported_keys: b"" };
+        let files = build.files(&input, &mut Findings::default());
+        let wanted = text(&files, "wanted.list");
+        assert_eq!(wanted.lines().count(), plan.kept().count());
+        // Epoch, version and release; the order is that of `sort` in the C locale.
+        assert!(wanted.lines().all(|line| line.split(' ').count() == 3 && line.contains(':')), "{wanted}");
+        assert!(wanted.lines().is_sorted());
+        assert_eq!(text(&files, "release"), "15.3\n");
+        assert!(files.iter().any(|file| file.name == "reinstall"));
+        assert!(!files.iter().any(|file| file.name == "installed.list"));
+    }
+}

@@ -96,7 +96,7 @@ run install "$here/install.list"
 compare
 run install "$work/lacking"
 compare
-# Some tools only downgrade if they are told to.
+# Some tools have a verb of their own for older versions.
 case $tool in dnf5 | microdnf | yum) run downgrade "$work/lacking" && compare ;; esac
 [ ! -s "$work/lacking" ] || exit 1
 

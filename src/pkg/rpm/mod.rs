@@ -17,8 +17,8 @@
 //! - [`version`] compares versions; [`relation`] and [`rich`] evaluate dependencies over what
 //!   packages provide ([`provides`]).
 //! - [`place`] chooses the database of a root.
-//! - [`repodata`] reads the lists of repositories, by a streaming XML reader; [`repository`] queries
-//!   the machine's repositories; `build` writes the input of the build.
+//! - [`repodata`] reads the lists of repositories, by a streaming XML reader; [`repository`]
+//!   queries the machine's repositories; `build` writes the input of the build.
 //! - [`source`]: the bytes of a file, and damage with its offset.
 
 pub mod bdb;

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 /// Tag of the text of an imported key (`gpg-pubkey`).
 const DESCRIPTION: u32 = 1005;
-/// What packages of a distribution provide to state `$releasever`, in dnf's order.
+/// Capabilities with which a distribution states `$releasever`, in dnf's order.
 const RELEASES: [&[u8]; 5] = [
     b"system-release(releasever)",
     b"system-release",
@@ -44,7 +44,7 @@ pub struct RpmRepositories<'a> {
     answers: OnceLock<Vec<Answer>>,
 }
 
-/// What the database says about repositories.
+/// Values of the database that concern repositories.
 #[derive(Debug, Default)]
 struct Known {
     /// Time of the latest installation, in seconds since 1970.

@@ -2,8 +2,8 @@
 //!
 //! - [`config`] reads `.repo` files, [`variables`] replaces their variables.
 //! - `mirrors` parses lists of mirrors and metalinks; `metadata` fetches `repomd.xml` and the list
-//!   of packages, and verifies checksums and signatures; `cache` reads what the machine's tools have
-//!   stored.
+//!   of packages, and verifies checksums and signatures; `cache` reads the metadata that the
+//!   machine's tools have stored.
 //! - [`offers`] queries all repositories for the machine's packages.
 //! - [`written`] writes the usable repositories for the build.
 

@@ -13,7 +13,7 @@ use crate::transfer::net::Client;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// What is known about the offers of a repository.
+/// Result of the query to a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::pkg::rpm) struct Answer {
     pub repository: Repository,
