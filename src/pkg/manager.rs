@@ -106,6 +106,10 @@ pub trait PackageManager: Sync {
     /// pattern may end in `*`.
     fn unneeded(&self) -> &'static [(&'static str, &'static str)];
 
+    /// Returns the configuration files that makers of base images change. A package manager keeps
+    /// such changes.
+    fn changed_in_images(&self) -> &'static [&'static str];
+
     /// Returns the configuration files that contain passwords of repositories.
     fn credential_files(&self, root: &Root) -> Vec<Vec<u8>>;
 

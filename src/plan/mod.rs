@@ -382,6 +382,15 @@ impl PlanInput<'_> {
         owned.packages.iter().all(dropped).then(|| owned.packages.first().copied())?
     }
 
+    /// Whether a base image with unknown contents may have other content in a packaged file, which
+    /// its package manager keeps.
+    fn may_differ_in_base(&self, path: &[u8]) -> bool {
+        self.packages.is_some_and(|PlannedPackages { catalog, plan }| {
+            let changed = catalog.family.manager().changed_in_images();
+            !plan.base_known && changed.iter().any(|file| file.as_bytes() == path)
+        })
+    }
+
     fn provenance(&self, path: &[u8], change: Change) -> (ProvidedBy, Reason) {
         let owned = self.packages.and_then(|packages| packages.catalog.owned.get(path));
         let shipped = owned.filter(|owned| owned.claim.role != FileRole::Ghost);
@@ -390,6 +399,9 @@ impl PlanInput<'_> {
             (Change::Provided(ProvidedBy::Base), _) => (ProvidedBy::Base, Reason::InBase),
             (Change::Provided(layer), _) if path.is_empty() => (layer, Reason::RootDirectory),
             _ if path.is_empty() => (ProvidedBy::Delta, Reason::RootDirectory),
+            (Change::Provided(ProvidedBy::Packages), Some(package)) if self.may_differ_in_base(path) => {
+                (ProvidedBy::Delta, Reason::Unsure(package))
+            }
             (Change::Provided(layer), Some(package)) => (layer, Reason::InPackage(package)),
             (Change::Provided(layer), None) => (layer, Reason::InBase),
             (Change::Changed, Some(package)) => (ProvidedBy::Delta, Reason::Changed(package)),

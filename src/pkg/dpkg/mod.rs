@@ -136,6 +136,10 @@ impl PackageManager for Dpkg {
         rules::UNNEEDED
     }
 
+    fn changed_in_images(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn credential_files(&self, root: &Root) -> Vec<Vec<u8>> {
         repository::sources::with_passwords(root)
     }

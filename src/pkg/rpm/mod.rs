@@ -159,6 +159,10 @@ impl PackageManager for Rpm {
         rules::UNNEEDED
     }
 
+    fn changed_in_images(&self) -> &'static [&'static str] {
+        rules::CHANGED_IN_IMAGES
+    }
+
     fn credential_files(&self, root: &Root) -> Vec<Vec<u8>> {
         credentials::files(root)
     }

@@ -1,5 +1,16 @@
 //! Names of packages that rules refer to.
 
+/// Configuration files that base images have without documentation, with one language, or with the
+/// repositories of containers.
+pub(super) const CHANGED_IN_IMAGES: &[&str] = &[
+    "etc/dnf/dnf.conf",
+    "etc/yum.conf",
+    "etc/zypp/zypp.conf",
+    "etc/locale.conf",
+    "etc/fstab",
+    "etc/blkid.conf",
+];
+
 /// Packages that a container does not need, with the reason. A pattern may end in `*`.
 pub(super) const UNNEEDED: &[(&str, &str)] = &[
     ("kernel", KERNEL),
