@@ -10,8 +10,8 @@ use support::tool::Place;
 const MACHINE: &str = r##"
 file 0644 0:0 /usr/lib/os-release "ID=debian\nVERSION_ID=\"12\"\n"
 file 0644 0:0 /var/lib/dpkg/status "Package: app\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n"
-file 0644 0:0 /var/lib/dpkg/info/app.list "/.\n/usr\n/usr/share\n/usr/share/app\n/usr/share/app/app.conf\n"
-file 0644 0:0 /var/lib/dpkg/info/app.md5sums "2af063a542c6af79a2aea4dbbeea4ecd  usr/share/app/app.conf\n"
+file 0644 0:0 /var/lib/dpkg/info/app.list "/.\n/usr\n/usr/share\n/usr/share/app\n/usr/share/app/app.conf\n/usr/share/app/secrets\n"
+file 0644 0:0 /var/lib/dpkg/info/app.md5sums "2af063a542c6af79a2aea4dbbeea4ecd  usr/share/app/app.conf\n7e881d2ed32a516a08b7aa065a5b396b  usr/share/app/secrets\n"
 file 0644 0:0 /usr/share/app/app.conf "[db]\npassword = \"Qw8!zR4#kLm2\"\n"
 file 0640 0:0 /etc/app.conf "[db]\npassword = \"Qw8!zR4#kLm2\"\n"
 file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\n"
@@ -23,6 +23,9 @@ file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib-1.0.dist-info/RECORD "li
 file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib/url.py "URL = \"postgres://app:Qw8zR4kLm2@db.corp.example/shop\"\n"
 file 0644 0:0 /opt/app/lib/python3.11/site-packages/lib/own.py "URL = \"postgres://app:Qw8zR4kLm5@db.corp.example/shop\"\n"
 file 0644 0:0 /opt/app/copy.py "URL = \"postgres://app:Qw8zR4kLm2@db.corp.example/shop\"\n"
+file 0644 0:0 /usr/share/app/secrets "# client server secret\n"
+file 0600 0:0 /etc/ppp/chap-secrets "# client server secret\n"
+file 0600 0:0 /etc/ppp/pap-secrets "u * Qw8!zR4#kLm6\n"
 file 0640 0:0 /etc/own.conf "[db]\npassword = \"Qw8!zR4#kLm3\"\n"
 "##;
 
@@ -67,4 +70,14 @@ fn convert_published_file_of_python_package_is_not_withheld() {
         "changed since its package shipped it: {findings}"
     );
     assert!(!findings.contains("/url.py") && !findings.contains("/copy.py"), "{findings}");
+}
+
+#[test]
+fn convert_copy_of_template_with_secret_name_is_not_withheld() {
+    let place = Place::new();
+    place.root("machine", MACHINE);
+    place.convert("ctx", &["--base-from", "none", "--compress", "none", "--packages", "carry"]).ends(0);
+    let findings = fs::read_to_string(place.path("ctx/findings.jsonl")).unwrap();
+    assert!(findings.contains("/etc/ppp/pap-secrets"), "{findings}");
+    assert!(!findings.contains("/etc/ppp/chap-secrets"), "{findings}");
 }

@@ -401,8 +401,8 @@ impl<'a> ArchiveBuilder<'a> {
         if self.withheld || found.secret.is_some_and(|secret| secret.certain) {
             return Ok(None);
         }
-        // By its name it is one: it was empty, or as its package ships it.
-        if self.facts.is_harmless(found) {
+        // It was empty or published.
+        if self.facts.is_secret_by_name(found) {
             return Ok(Some(Detection::by_name()));
         }
         let kind = content::Kind::of(&found.node.path, found.node.stat.mode, found.node.group != 0);

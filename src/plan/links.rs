@@ -15,8 +15,9 @@ pub(super) fn withhold_targets(facts: PlanInput<'_>, known: &Known, decisions: &
         let Some(index) = facts.tree.resolve(&link.node.path) else { continue };
         let target = &facts.tree.found[index];
         let decision = &decisions[index];
-        let is_own =
-            decision.verdict.in_image() && decision.layer == Some(ProvidedBy::Delta) && !target.published;
+        let is_own = decision.verdict.in_image()
+            && decision.layer == Some(ProvidedBy::Delta)
+            && !known.is_published(target);
         // The content of a certificate file shows whether it also contains a key.
         let is_known = known.secret(target).is_none() && is_certificate(&target.node.path);
         if is_own

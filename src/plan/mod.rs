@@ -127,7 +127,7 @@ pub fn decide(facts: PlanInput<'_>) -> Plan {
     let known = Known {
         dropped_info: dropped_info(facts.packages),
         alternatives: alternatives(facts.packages),
-        published: published_copies(facts),
+        published: facts.published_copies(),
     };
     let mut decisions: Vec<Decision> = found
         .iter()
@@ -224,7 +224,7 @@ impl PlanInput<'_> {
         if self.is_built(found) {
             return out(Verdict::Built, Reason::Database);
         }
-        if let Some(decision) = self.by_rule(index, found) {
+        if let Some(decision) = self.by_rule(index, found, known) {
             return decision;
         }
         if let Some((why, verdict)) = unrepresentable(&found.node) {
@@ -259,7 +259,7 @@ impl PlanInput<'_> {
         }
         // The package layer is swept of what the built-in rules drop, so only the delta can bring
         // it back.
-        let is_swept = wanted || self.is_harmless(found);
+        let is_swept = wanted || self.is_harmless(found, known);
         let layer = if is_swept { ProvidedBy::Delta } else { layer };
         Decision { verdict: Verdict::Keep, layer: Some(layer), why }
     }
@@ -271,12 +271,35 @@ impl PlanInput<'_> {
             && manager.is_some_and(|manager| manager.is_built_database(&found.node.path))
     }
 
-    /// Whether the table withholds by name what distributions publish, or a file that is empty.
-    pub fn is_harmless(&self, found: &WalkedEntry) -> bool {
+    /// Whether a built-in rule withholds the path by its name.
+    pub fn is_secret_by_name(&self, found: &WalkedEntry) -> bool {
         let withheld = |id| self.policy.rule(id).action == Action::Withhold && !self.policy.is_users(id);
+        found.rule.is_some_and(withheld)
+    }
+
+    /// Whether the table withholds by name what distributions publish, or a file that is empty.
+    fn is_harmless(&self, found: &WalkedEntry, known: &Known) -> bool {
         let is_empty =
             found.content == Content::Known && matches!(found.node.kind, Kind::File { size: 0, .. });
-        (found.published || is_empty) && found.rule.is_some_and(withheld)
+        (is_empty || known.is_published(found)) && self.is_secret_by_name(found)
+    }
+
+    /// Returns the digests that both a published file and a file that seems secret have: packages
+    /// copy examples and defaults from `/usr/share` to `/etc`, which no package database lists. A
+    /// package's file that is in the image with its content, although the package is local, counts
+    /// too.
+    fn published_copies(&self) -> HashSet<Sha256> {
+        let found = &self.tree.found;
+        let secret = found.iter().filter(|found| found.secret.is_some() || self.is_secret_by_name(found));
+        let secret: HashSet<&Sha256> = secret.filter_map(sha256).collect();
+        let is_packages = |found: &&WalkedEntry| {
+            let owned = self.packages.and_then(|packages| packages.catalog.owned.get(&found.node.path));
+            let claimed = owned.and_then(|owned| owned.claim.digest);
+            let is_equal = claimed.is_some_and(|digest| found.digest(digest.algorithm()) == Some(digest));
+            found.published || is_equal && !found.secret.is_some_and(|secret| secret.certain)
+        };
+        let published = found.iter().filter(is_packages).filter_map(sha256);
+        published.filter(|digest| secret.contains(digest)).copied().collect()
     }
 
     /// Whether the user's rule keeps it, whatever it contains.
@@ -324,14 +347,14 @@ impl PlanInput<'_> {
     }
 
     /// Returns the decision of the policy; `None` if the path is kept as it is.
-    fn by_rule(&self, index: usize, found: &WalkedEntry) -> Option<Decision> {
+    fn by_rule(&self, index: usize, found: &WalkedEntry, known: &Known) -> Option<Decision> {
         // A symbolic link contains no secret: the rule applies to the file that it leads to.
         let id = found.rule.filter(|_| self.secret_rule(found).is_none())?;
         let verdict = match self.policy.rule(id).action {
             Action::Keep => return None,
             Action::DropFiles if found.node.kind == Kind::Directory => return None,
             Action::Drop | Action::DropFiles | Action::DropSecret => Verdict::Drop,
-            Action::Withhold if self.is_harmless(found) => return None,
+            Action::Withhold if self.is_harmless(found, known) => return None,
             Action::Withhold => Verdict::Withhold,
             // The directory that a user's rule names is where the volume is mounted.
             Action::Volume if found.node.kind == Kind::Directory && !self.parent_has(found, id) => {
@@ -429,36 +452,24 @@ struct Known {
     dropped_info: HashMap<Vec<u8>, PackageId>,
     /// Links that are kept by `update-alternatives`.
     alternatives: HashMap<Vec<u8>, AlternativeLink>,
-    /// Digests of files that distributions publish and that seem to contain a secret elsewhere.
+    /// Digests of published files that seem secret elsewhere.
     published: HashSet<Sha256>,
 }
 
 impl Known {
     /// Returns the secret in a file. A copy of a published file contains none.
     fn secret(&self, found: &WalkedEntry) -> Option<Detection> {
-        found.secret.filter(|_| sha256(found).is_none_or(|digest| !self.published.contains(digest)))
+        found.secret.filter(|_| !self.is_published(found))
+    }
+
+    /// Whether the content of a file is published, under its path or another one.
+    fn is_published(&self, found: &WalkedEntry) -> bool {
+        found.published || sha256(found).is_some_and(|digest| self.published.contains(digest))
     }
 }
 
 fn sha256(found: &WalkedEntry) -> Option<&Sha256> {
     if let Kind::File { sha256, .. } = &found.node.kind { sha256.as_ref() } else { None }
-}
-
-/// Returns the digests that both a published file and a file with a detected secret have: packages
-/// copy examples and defaults from `/usr/share` to `/etc`, which no package database lists. A
-/// package's file that is in the image with its content, although the package is local, counts too.
-fn published_copies(facts: PlanInput<'_>) -> HashSet<Sha256> {
-    let found = &facts.tree.found;
-    let detected = found.iter().filter(|found| found.secret.is_some());
-    let detected: HashSet<&Sha256> = detected.filter_map(sha256).collect();
-    let is_packages = |found: &&WalkedEntry| {
-        let owned = facts.packages.and_then(|packages| packages.catalog.owned.get(&found.node.path));
-        let claimed = owned.and_then(|owned| owned.claim.digest);
-        let is_equal = claimed.is_some_and(|digest| found.digest(digest.algorithm()) == Some(digest));
-        found.published || is_equal && !found.secret.is_some_and(|secret| secret.certain)
-    };
-    let published = found.iter().filter(is_packages).filter_map(sha256);
-    published.filter(|digest| detected.contains(digest)).copied().collect()
 }
 
 /// A link that `update-alternatives` keeps.
