@@ -9,6 +9,9 @@ use crate::policy::{Policy, RuleId};
 use crate::system::mounts::Mounts;
 use std::sync::atomic::AtomicU64;
 
+/// Size up to which a file that is withheld by its name can be the copy of a package's template.
+pub(super) const LARGEST_TEMPLATE: u64 = 64 << 10;
+
 /// Parameters of a walk: which paths to read and what to determine about them.
 pub struct Scope<'a> {
     /// Rules that exclude paths from being read; `None` reads every path.

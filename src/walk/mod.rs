@@ -48,9 +48,6 @@ const MAX_NAMES: usize = 16 << 10;
 /// after the other files and keep its thread busy at the end of the walk.
 const ALONE: u64 = 32 << 20;
 
-/// Size up to which a file that is withheld by its name can be the copy of a package's template.
-const LARGEST_TEMPLATE: u64 = 64 << 10;
-
 /// Number of read errors at which the walk stops. A disk with that many is failing, and each
 /// further read can destroy more of it.
 const MOST_FAULTS: u64 = 50;
@@ -294,13 +291,11 @@ impl Walker<'_> {
 
     /// Returns whether the content decides the verdict or goes into the image.
     ///
-    /// A built-in rule that withholds a path by name does not apply to an empty or published file.
-    /// Packages copy templates of configuration, so that small files are read for their digests. A
-    /// user's rule always applies.
+    /// A built-in rule by name does not apply to an empty or published file, or a small copy of one.
     fn needs_content(&self, path: &[u8], rule: Option<RuleId>, size: u64) -> bool {
         rule.zip(self.scope.policy).is_none_or(|(id, policy)| match policy.rule(id).action {
-            Action::Withhold => {
-                !policy.is_users(id) && (size <= LARGEST_TEMPLATE || (self.scope.published)(path, None))
+            Action::Withhold if !policy.is_users(id) => {
+                size <= entry::LARGEST_TEMPLATE || (self.scope.published)(path, None)
             }
             action => action.needs_content(),
         })
