@@ -1,5 +1,6 @@
 //! Verdict on every path, with its reason. Pure; `--dry-run` ends here.
 
+mod alternatives;
 mod links;
 
 use crate::compare::diff::{Change, Delta};
@@ -17,6 +18,7 @@ use crate::pkg::{PackageId, PlannedPackages};
 use crate::policy::content::{Detection, Secret};
 use crate::policy::{Action, Policy, RuleId, line};
 use crate::walk::{Content, Tree, WalkedEntry};
+use alternatives::{AlternativeLink, alternatives};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Where a verdict comes from.
@@ -470,41 +472,6 @@ impl Known {
 
 fn sha256(found: &WalkedEntry) -> Option<&Sha256> {
     if let Kind::File { sha256, .. } = &found.node.kind { sha256.as_ref() } else { None }
-}
-
-/// A link that `update-alternatives` keeps.
-struct AlternativeLink {
-    group: u32,
-    /// Where it leads if it is as the database says; nothing where the administrator chose.
-    target: Option<Box<[u8]>>,
-}
-
-impl AlternativeLink {
-    fn is(&self, kind: &Kind) -> bool {
-        let Kind::Symlink(found) = kind else { return false };
-        self.target.as_ref().is_none_or(|target| target == found)
-    }
-}
-
-fn alternatives(packages: Option<PlannedPackages<'_>>) -> HashMap<Vec<u8>, AlternativeLink> {
-    let mut links = HashMap::new();
-    let groups = packages.into_iter().flat_map(|packages| packages.catalog.alternatives.iter().enumerate());
-    for (index, group) in groups {
-        // Of several of the same priority the first.
-        let best = group.choices.iter().rev().max_by_key(|choice| choice.priority).filter(|_| !group.manual);
-        let names = std::iter::once((&group.name, &group.link));
-        let names = names.chain(group.slaves.iter().map(|(name, link)| (name, link)));
-        let targets = best.map(|best| std::iter::once(&best.path).chain(&best.slaves));
-        let mut targets = targets.into_iter().flatten();
-        for (name, link) in names {
-            let chosen = [b"etc/alternatives/", &name[..]].concat();
-            let through = [b"/", &chosen[..]].concat().into_boxed_slice();
-            let group = index as u32;
-            links.insert(link.to_vec(), AlternativeLink { group, target: Some(through) });
-            links.insert(chosen, AlternativeLink { group, target: targets.next().cloned() });
-        }
-    }
-    links
 }
 
 /// Returns the database's own files about packages that are not in the image, by path.
