@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use support::tool::{Place, command, finish, run};
 
-/// Keys without a name that makes them certain, in files of an application.
+/// A password that does not look random, in a file of an application.
 const MACHINE: &str = r##"
 file 0644 0:0 /usr/lib/os-release "ID=debian\nVERSION_ID=\"12\"\n"
 file 0644 0:0 /etc/passwd "root:x:0:0:root:/root:/bin/sh\n"
 file 0644 0:0 /etc/group "root:x:0:\n"
-file 0644 0:0 "/srv/app/a b#[1].py" "db_password = 'Zk4pQ9vT2xWm7Ls3'\n"
+file 0644 0:0 "/srv/app/a b#[1].py" "db_password = 'Sommer2024'\n"
 file 0644 0:0 /srv/app/page "nothing\n"
 file 0600 0:0 /etc/wireguard/wg0.conf "PrivateKey = x\n"
 "##;
@@ -53,7 +53,7 @@ fn strict_secrets_likely_secret_is_withheld() {
     let strict = verdicts(&place, "ctx-strict", &["--strict-secrets"]);
     assert_eq!((&*strict[LIKELY], &*strict["/srv/app/page"]), ("withhold", "keep"));
     let delta = fs::read(place.path("ctx-strict/delta.tar")).unwrap();
-    assert!(memchr::memmem::find(&delta, b"Zk4pQ9vT2xWm7Ls3").is_none());
+    assert!(memchr::memmem::find(&delta, b"Sommer2024").is_none());
     assert!(findings(&place, "ctx-strict", "withheld")[LIKELY].contains("--strict-secrets"));
     assert_eq!(findings(&place, "ctx-strict", "suspicious").len(), 0);
 
@@ -121,7 +121,7 @@ fn summary_many_likely_secrets_are_grouped() {
     for number in 0..300 {
         let directory = root.join(format!("opt/library/part{}/x", number % 20));
         fs::create_dir_all(&directory).unwrap();
-        let key = format!("db_password = 'Zk4pQ9vT2xWm7Ls3{number}'\n");
+        let key = format!("db_password = 'Sommer2024{number}'\n");
         fs::write(directory.join(format!("{number}.py")), key).unwrap();
     }
     let arguments = ["--base-from", "none", "--compress", "none", "--verbose"];

@@ -16,7 +16,7 @@ file 0600 0:0 /srv/chroot/root/.pgpass "plain words\n"
 file 0600 0:0 /srv/chroot/root/.bash_history "ls\n"
 file 0600 0:0 /srv/chroot/home/eve/.ssh/id_ed25519 "plain words\n"
 file 0644 0:0 /srv/chroot/var/log/app.log "kept\n"
-file 0600 0:0 /srv/data/root/.pgpass "not a root\n"
+file 0600 0:0 /srv/data/root/.bash_history "not a root\n"
 file 0600 0:0 /.snapshots/1/snapshot/etc/app.key "old\n"
 dir 0755 0:0 /.snapshots/1/snapshot/usr
 dir 0755 0:0 /.snapshots/1/snapshot/var
@@ -35,7 +35,7 @@ fn convert_nested_root_has_no_secrets() {
         ("/srv/chroot/root/.pgpass", "withhold"),
         ("/srv/chroot/root/.bash_history", "drop"),
         ("/srv/chroot/home/eve/.ssh/id_ed25519", "withhold"),
-        ("/srv/data/root/.pgpass", "keep"),
+        ("/srv/data/root/.bash_history", "keep"),
         ("/.snapshots/1/snapshot/etc/app.key", "drop"),
     ] {
         let line = manifest.lines().find(|line| line.contains(&format!("\"path\":\"{path}\""))).unwrap();

@@ -72,7 +72,6 @@ kinds! {
     NameResolution "name-resolution" [Note]: "A line of /etc/hosts or resolv.conf is not in containers.";
     NestedRoot "nested-root" [Warning]: "A directory contains another root file system.";
     OsRelease "os-release" [Warning]: "The distribution is unknown.";
-    OwnPackage "own-package" [Note]: "The package database lists vm2docker-self itself.";
     PackageDatabase "package-database" [Loss Note]: "A part of the package database is not understood.";
     PackageIndex "package-index" [Warning Note]: "A package repository or its index cannot be used.";
     Processes "processes" [Loss Note]: "Processes cannot be read completely.";

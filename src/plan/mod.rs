@@ -300,7 +300,8 @@ impl PlanInput<'_> {
             let is_equal = claimed.is_some_and(|digest| found.digest(digest.algorithm()) == Some(digest));
             found.published || is_equal && !found.secret.is_some_and(|secret| secret.certain)
         };
-        let published = found.iter().filter(is_packages).filter_map(sha256);
+        let is_long = |found: &&WalkedEntry| found.node.size() >= MIN_COPY;
+        let published = found.iter().filter(is_long).filter(is_packages).filter_map(sha256);
         published.filter(|digest| secret.contains(digest)).copied().collect()
     }
 
@@ -447,6 +448,10 @@ fn unrepresentable(node: &Node) -> Option<(Reason, Verdict)> {
     let is_whiteout = node.path.split(|&byte| byte == b'/').any(|name| name.starts_with(b".wh."));
     is_whiteout.then_some((Reason::WhiteoutName, Verdict::Lost))
 }
+
+/// Minimum size of a copy of a published file, in bytes: a password can be equal to a shorter file
+/// by chance.
+const MIN_COPY: u64 = 32;
 
 /// Paths that the package database says something about, apart from who owns them.
 struct Known {

@@ -35,7 +35,6 @@ pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
     let dependencies = dependencies(&location, &listed, &ids, &provides);
     let alternatives = alternatives::read(root, b"var/lib/alternatives", &aliases, findings);
     let architecture = native(&listed);
-    note_own_entry(&listed, &location.path, findings);
     Some(Catalog {
         packages,
         dependencies,
@@ -44,17 +43,6 @@ pub(super) fn load(root: &Root, findings: &mut Findings) -> Option<Catalog> {
         aliases,
         ..Catalog::empty(Family::Rpm, &architecture)
     })
-}
-
-/// Reports that the database lists vm2docker-self as installed.
-fn note_own_entry(listed: &[Listed], path: &[u8], findings: &mut Findings) {
-    const NAME: &str = env!("CARGO_PKG_NAME");
-    if listed.iter().any(|listed| listed.pin.name == NAME) {
-        let text = format!(
-            "the package {NAME} is listed as installed; run `rpm -e --justdb {NAME}` in the image to remove the entry"
-        );
-        findings.note(findings::Kind::OwnPackage, path, text);
-    }
 }
 
 /// Returns the identity of a package. `None` for keys. The error says why rpm's tools could not be
