@@ -451,7 +451,7 @@ fn unrepresentable(node: &Node) -> Option<(Reason, Verdict)> {
 
 /// Minimum size of a copy of a published file, in bytes: a password can be equal to a shorter file
 /// by chance.
-const MIN_COPY: u64 = 32;
+const MIN_COPY: u64 = 16;
 
 /// Paths that the package database says something about, apart from who owns them.
 struct Known {

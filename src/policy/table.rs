@@ -100,6 +100,8 @@ pub(super) const ROWS: &[(&str, Action, &str)] = &[
     ("etc/mysql/debian.cnf", Withhold, "database password"),
     ("etc/bind/*.key", Withhold, "name server key"),
     ("etc/rndc.key", Withhold, "name server key"),
+    ("etc/{chrony,ntp,ntpsec}/*keys", Withhold, "time server key"),
+    ("etc/{chrony,ntp}.keys", Withhold, "time server key"),
     ("etc/opendkim/keys/**", Withhold, "mail signing key"),
     ("etc/postfix/*passwd*", Withhold, "mail password"),
     ("**/sasl_passwd*", Withhold, "mail password"),

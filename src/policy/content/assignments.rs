@@ -50,6 +50,14 @@ pub(super) fn assignment(view: &View<'_>) -> Option<Detection> {
     if value.bytes.eq_ignore_ascii_case(name) {
         return None;
     }
+    // Between the strings of a binary file, two words are no line of configuration.
+    let is_binary = |bytes: &[u8]| {
+        let line = &bytes[memchr::memrchr(b'\n', bytes).map_or(0, |end| end + 1)..];
+        line.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\x0c".contains(byte))
+    };
+    if value.is_spaced && is_binary(before) {
+        return None;
+    }
     let found = judge_value(&value, meaning, view.kind.tier)?;
     // Old passwords in comments are often still valid, but examples are in comments too.
     let line = view.before();

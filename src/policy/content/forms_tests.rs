@@ -123,3 +123,12 @@ fn prefixed_github_token_in_code_needs_its_checksum() {
     assert_eq!(searched(valid.as_bytes(), code), Some(Detection::certain(Secret::AccessToken)));
     assert_eq!(searched(format!("{token}000000").as_bytes(), code), None);
 }
+
+/// A key store has names of certificates between lengths and types in bytes.
+#[test]
+fn search_words_of_a_binary_file_return_none() {
+    let settings = Kind { tier: Tier::Settings, ..DATA };
+    let text = b"pass AS-9831633271 0\x1e\x06\x03U\x04\x03\x0c\x17Buypass AS-9831633271 0\x1e\x06";
+    assert_eq!(searched(&[&b"\x06"[..], text].concat(), settings), None);
+    assert!(searched(b"pass AS-9831633271\n", settings).is_some());
+}

@@ -404,13 +404,13 @@ impl Search {
 /// extended attributes comes first.
 pub fn with_attributes(secret: Option<Detection>, node: &Node) -> Option<Detection> {
     let attributes = node.xattrs.iter().flat_map(|attributes| attributes.iter());
-    let search = |(name, value): (&Box<[u8]>, &Box<[u8]>)| {
+    let search = |name: &[u8], value: &[u8]| {
         let name = name.strip_prefix(b"user.")?;
         let mut search = Search::new(Kind::from(Tier::Settings));
-        search.feed(&[name, b"=", &value[..]].concat());
+        search.feed(&[name, b"=", value].concat());
         search.finish()
     };
-    attributes.filter_map(search).chain(secret).max_by_key(|found| found.certain)
+    attributes.filter_map(|(name, value)| search(name, value)).chain(secret).max_by_key(|found| found.certain)
 }
 
 /// Searches the rest of `content`. Errors are those of reading it.

@@ -168,7 +168,7 @@ pub(super) fn is_random(value: &[u8]) -> bool {
 
 /// Whether a value has upper and lower case letters and digits as a random one of this length has.
 pub(crate) fn is_strong(value: &[u8]) -> bool {
-    let has = |is: fn(&u8) -> bool| value.iter().any(|byte| is(byte));
+    let has = |is: fn(&u8) -> bool| value.iter().any(is);
     has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_uppercase)
         && has(u8::is_ascii_digit)
@@ -276,7 +276,7 @@ fn is_plain(value: &[u8]) -> bool {
     if value.len() < SHORTEST_PLAIN || is_version_or_address(value) {
         return false;
     }
-    let has = |is: fn(&u8) -> bool| value.iter().any(|byte| is(byte));
+    let has = |is: fn(&u8) -> bool| value.iter().any(is);
     let signs = value.iter().filter(|byte| byte.is_ascii_punctuation() && !b"_-./:@,".contains(byte)).count();
     let letters = has(u8::is_ascii_alphabetic);
     // `sha256`, `utf8`, `value_1`: a word with a short number is a name.
