@@ -50,7 +50,7 @@ pub(super) fn assignment(view: &View<'_>) -> Option<Detection> {
     if value.bytes.eq_ignore_ascii_case(name) {
         return None;
     }
-    // Between the strings of a binary file, two words are no line of configuration.
+    // Two words between the bytes of a binary file are not a line of configuration.
     let is_binary = |bytes: &[u8]| {
         let line = &bytes[memchr::memrchr(b'\n', bytes).map_or(0, |end| end + 1)..];
         line.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\x0c".contains(byte))
