@@ -5,8 +5,8 @@
 #![no_main]
 
 use vm2docker_self::model::problem::Problem;
-use vm2docker_self::pkg::Aliases;
 use vm2docker_self::pkg::dpkg::{admin, files};
+use vm2docker_self::pkg::{Aliases, alternatives};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lines = bytes.split(|&byte| byte == b'\n').count();
@@ -30,7 +30,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             .iter()
             .all(|entry| entry.mode <= 0o7777 && !entry.path.is_empty() && !entry.user.is_empty())
     );
-    match admin::parse_alternative(b"editor", bytes) {
+    match alternatives::parse_alternative(b"editor", bytes) {
         Ok(editor) => {
             assert!(editor.choices.iter().all(|choice| choice.slaves.len() == editor.slaves.len()));
         }

@@ -24,7 +24,7 @@ mod appearance;
 mod choice;
 pub mod closest;
 mod docker;
-mod images;
+pub mod images;
 mod layer;
 mod layout;
 pub(crate) mod oci;
