@@ -22,6 +22,7 @@ pub mod catalog;
 pub mod claim;
 pub mod dpkg;
 pub mod graph;
+mod index;
 pub mod language;
 mod lock;
 pub mod manager;

@@ -111,96 +111,6 @@ impl RelationKind {
     }
 }
 
-/// Times at which a script runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ScriptKind {
-    /// `%pre`
-    Pre,
-    /// `%post`
-    Post,
-    /// `%preun`
-    PreUn,
-    /// `%postun`
-    PostUn,
-    /// `%pretrans`
-    PreTrans,
-    /// `%posttrans`
-    PostTrans,
-    /// `%preuntrans`
-    PreUnTrans,
-    /// `%postuntrans`
-    PostUnTrans,
-    /// `%verifyscript`
-    Verify,
-}
-
-/// Tags of the text and of the interpreter of each script.
-const SCRIPTS: [(ScriptKind, u32, u32); 9] = [
-    (ScriptKind::Pre, 1023, 1085),
-    (ScriptKind::Post, 1024, 1086),
-    (ScriptKind::PreUn, 1025, 1087),
-    (ScriptKind::PostUn, 1026, 1088),
-    (ScriptKind::PreTrans, 1151, 1153),
-    (ScriptKind::PostTrans, 1152, 1154),
-    (ScriptKind::PreUnTrans, 5103, 5105),
-    (ScriptKind::PostUnTrans, 5104, 5106),
-    (ScriptKind::Verify, 1079, 1091),
-];
-
-/// A script of a package. It is data and never run.
-#[derive(Clone, Debug)]
-pub struct Script<'a> {
-    /// When rpm runs it.
-    pub kind: ScriptKind,
-    /// Text. `None` if only the interpreter runs (`%post -p /sbin/ldconfig`).
-    pub text: Option<&'a [u8]>,
-    /// Interpreter with its arguments: `/bin/sh`, `<lua>`. `None` in very old packages.
-    pub interpreter: Option<Strings<'a>>,
-}
-
-/// Sorts of triggers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TriggerKind {
-    /// `%triggerin` and similar: on packages.
-    Package,
-    /// `%filetriggerin` and similar: on files, once per package.
-    File,
-    /// `%transfiletriggerin` and similar: on files, once per transaction.
-    TransactionFile,
-}
-
-/// Tags of texts, interpreters, names, versions, flags and indexes.
-const TRIGGERS: [(TriggerKind, [u32; 6]); 3] = [
-    (TriggerKind::Package, [1065, 1092, 1066, 1067, 1068, 1069]),
-    (TriggerKind::File, [5066, 5067, 5069, 5071, 5072, 5070]),
-    (TriggerKind::TransactionFile, [5076, 5077, 5079, 5081, 5082, 5080]),
-];
-
-/// The triggers of one sort.
-#[derive(Clone, Debug)]
-pub struct Triggers<'a> {
-    /// Sort.
-    pub kind: TriggerKind,
-    /// Texts of the scripts.
-    pub texts: Strings<'a>,
-    /// Interpreter of each script; empty in very old packages.
-    pub interpreters: Option<Strings<'a>>,
-    conditions: Table<'a>,
-    indexes: Option<Numbers<'a>>,
-}
-
-impl<'a> Triggers<'a> {
-    /// Returns the conditions: a package or the start of a path, and the position of the script in
-    /// `texts`.
-    pub fn conditions(&self) -> impl Iterator<Item = (Relation<'a>, usize)> {
-        let indexes = self.indexes;
-        self.conditions.relations().enumerate().map(move |(at, condition)| {
-            let script = indexes.and_then(|indexes| indexes.get(at)).unwrap_or_default();
-            (condition, usize::try_from(script).unwrap_or(usize::MAX))
-        })
-    }
-}
-
 impl<'a> Package<'a> {
     /// Parses a header. All parts are checked, so that reading them later cannot fail. The error
     /// has an offset in the header.
@@ -235,8 +145,6 @@ impl<'a> Package<'a> {
             Table::of(&package.header, kind.tags())?;
             kind.old_tags().map(|(tags, _)| Table::of(&package.header, tags)).transpose()?;
         }
-        package.try_scripts()?;
-        package.try_triggers()?;
         Ok(package)
     }
 
@@ -268,46 +176,9 @@ impl<'a> Package<'a> {
         relations(table(kind.tags())).chain(old)
     }
 
-    /// Returns the scripts.
-    pub fn scripts(&self) -> Vec<Script<'a>> {
-        self.try_scripts().unwrap_or_default()
-    }
-
-    /// Returns the triggers.
-    pub fn triggers(&self) -> Vec<Triggers<'a>> {
-        self.try_triggers().unwrap_or_default()
-    }
-
     /// Returns the index of the header, for other tags.
     pub fn header(&self) -> &Header<'a> {
         &self.header
-    }
-
-    fn try_scripts(&self) -> Result<Vec<Script<'a>>, Damage> {
-        let mut scripts = Vec::new();
-        for (kind, text, interpreter) in SCRIPTS {
-            let script = Script {
-                kind,
-                text: self.header.string(text)?,
-                interpreter: self.header.strings(interpreter)?,
-            };
-            if script.text.is_some() || script.interpreter.is_some() {
-                scripts.push(script);
-            }
-        }
-        Ok(scripts)
-    }
-
-    fn try_triggers(&self) -> Result<Vec<Triggers<'a>>, Damage> {
-        let mut triggers = Vec::new();
-        for (kind, [texts, interpreters, names, versions, flags, indexes]) in TRIGGERS {
-            let Some(conditions) = Table::of(&self.header, [names, flags, versions])? else { continue };
-            let Some(texts) = self.header.strings(texts)? else { continue };
-            let indexes = self.header.numbers(indexes)?;
-            let interpreters = self.header.strings(interpreters)?;
-            triggers.push(Triggers { kind, texts, interpreters, conditions, indexes });
-        }
-        Ok(triggers)
     }
 }
 

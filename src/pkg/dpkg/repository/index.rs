@@ -5,10 +5,10 @@ use super::cache::{Cache, Cached};
 use super::release::Release;
 use super::scan::Scan;
 use super::source::Source;
-use crate::context::decompress;
 use crate::context::stream::{Hashing, read_ahead};
 use crate::model::digest::Sha256;
 use crate::model::escape::hex;
+use crate::pkg::index::{scan_compressed, transfer};
 use crate::transfer::net::{Client, Failure, Request, Response};
 use std::io::{self, Read};
 
@@ -131,13 +131,7 @@ impl Target {
             let response = self.open(ending, entry, release.by_hash, client)?;
             scan_verified(response.body, entry, scan)
         };
-        // An interrupted connection may work at the second attempt.
-        let broke = |cause: &io::Error| matches!(Failure::from_io(cause), Some(Failure::CutOff { .. }));
-        let result = once().or_else(|cause| if broke(&cause) { once() } else { Err(cause) });
-        result.map_err(|cause| match Failure::from_io(&cause) {
-            Some(failure) => failure.to_string(),
-            None => format!("{}{ending}: {cause}", self.uri),
-        })
+        transfer(&format!("{}{ending}", self.uri), once)
     }
 
     fn open(
@@ -163,18 +157,7 @@ impl Target {
 /// digest and length.
 fn scan_verified<S: Scan>(body: impl Read + Send, entry: &(Sha256, u64), scan: &S) -> io::Result<S::Output> {
     let mut body = Hashing::new(body);
-    let found = match decompress::decompress(&mut body) {
-        Ok((_, mut plain)) => read_ahead(&mut plain, |ahead| scan.scan_all(ahead)),
-        Err(cause) => Err(cause),
-    };
-    // If the index cannot be uncompressed, the digest shows whether it is the listed file.
-    let read_on = io::copy(&mut body, &mut io::sink());
-    if let Err(cause) = &found
-        && Failure::from_io(cause).is_some()
-    {
-        return found;
-    }
-    read_on?;
+    let found = scan_compressed(&mut body, |plain| scan.scan_all(plain))?;
     if body.finish() != *entry {
         return Err(io::Error::other("the digest differs from the release file"));
     }

@@ -5,12 +5,11 @@ use super::super::repodata::{self, Checksum, List, Repomd};
 use super::config::{Location, Repository};
 use super::mirrors::{self, Mirrors};
 use super::variables::Variables;
-use crate::context::decompress;
-use crate::context::stream::read_ahead;
 use crate::model::escape::hex;
 use crate::pkg::Pin;
 use crate::pkg::dpkg::repository::keyring::Keyring;
 use crate::pkg::dpkg::repository::signed;
+use crate::pkg::index::{scan_compressed, transfer};
 use crate::transfer::net::{Client, Failure, Request};
 use sha2::Digest;
 use std::collections::BTreeSet;
@@ -50,7 +49,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// Returns the identity of an offered package, as the machine's database has it.
-fn pin(package: &repodata::RepositoryPackage) -> Option<Pin> {
+fn pin(package: &repodata::OfferedPackage) -> Option<Pin> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let epoch = match package.epoch.as_slice() {
         b"" | b"0" => String::new(),
@@ -121,14 +120,7 @@ impl Query<'_> {
         let list = primary(&repomd).ok_or_else(|| format!("{address}: {NO_PRIMARY}"))?;
         let location = location(list).ok_or_else(|| format!("{address}: an invalid path"))?;
         let address = format!("{url}{location}");
-        // An interrupted connection may work at the second attempt.
-        let broke = |cause: &io::Error| matches!(Failure::from_io(cause), Some(Failure::CutOff { .. }));
-        let once = || self.scan(&address, list);
-        let found = once().or_else(|cause| if broke(&cause) { once() } else { Err(cause) });
-        found.map_err(|cause| match Failure::from_io(&cause) {
-            Some(failure) => failure.to_string(),
-            None => format!("{address}: {cause}"),
-        })
+        transfer(&address, || self.scan(&address, list))
     }
 
     fn scan(&self, address: &str, list: &List) -> io::Result<BTreeSet<Pin>> {
@@ -176,21 +168,10 @@ pub(super) fn scan_verified(
     wanted: &Wanted<'_>,
 ) -> io::Result<BTreeSet<Pin>> {
     let mut body = Checked { inner: body, hasher: Hasher::of(&checksum.algorithm)? };
-    let found = match decompress::decompress(&mut body) {
-        Ok((_, mut plain)) => read_ahead(&mut plain, |ahead| {
-            let found = wanted.scan(ahead);
-            io::copy(ahead, &mut io::sink()).and(found)
-        }),
-        Err(cause) => Err(cause),
-    };
-    // If the list cannot be decompressed, the checksum shows whether it is the listed file.
-    let read_on = io::copy(&mut body, &mut io::sink());
-    if let Err(cause) = &found
-        && Failure::from_io(cause).is_some()
-    {
-        return found;
-    }
-    read_on?;
+    let found = scan_compressed(&mut body, |plain| {
+        let found = wanted.scan(plain);
+        io::copy(plain, &mut io::sink()).and(found)
+    })?;
     if !body.hasher.finish().eq_ignore_ascii_case(&String::from_utf8_lossy(&checksum.digits)) {
         return Err(io::Error::other("the checksum differs from repomd.xml"));
     }
