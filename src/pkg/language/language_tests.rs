@@ -130,7 +130,7 @@ fn is_published_egg_needs_the_list_and_its_time() {
 #[test]
 fn is_published_npm_lock_lists_packages_of_a_registry() {
     let lock = r#"{"packages": {
-        "node_modules/a": {"version": "1.0.0", "resolved": "https://registry.npmjs.org/a.tgz", "integrity": "sha512-x"},
+        "node_modules/a": {"version": "1.0.0", "resolved": "https://registry.example.org/a.tgz", "integrity": "sha512-x"},
         "node_modules/@s/b": {"version": "1.0.0", "integrity": "sha512-x"},
         "node_modules/file": {"version": "1.0.0", "resolved": "file:../file.tgz", "integrity": "sha512-x"},
         "node_modules/own": {"version": "1.0.0", "resolved": "git+ssh://git@example.com/own.git#0"}}}"#;

@@ -6,8 +6,8 @@ use crate::system::root::Root;
 pub(in crate::pkg) const FILES: &[&[u8]] =
     &[b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid"];
 
-/// Whether all accounts are system accounts without a password: IDs below 1000, and
-/// the account nobody (Debian Policy, 9.2.2).
+/// Whether all accounts are system accounts without a password: IDs below 1000, and the
+/// account of ID 65534 (Debian Policy, 9.2.2).
 pub(in crate::pkg) fn only_system(root: &Root) -> bool {
     let read = |path: &[u8]| root.read(path).unwrap_or_default();
     let has_system_ids = |path: &[u8]| {

@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod input;
 pub(super) mod tmpfiles;
+pub(super) mod tools;
 
 use std::collections::HashMap;
 use std::fmt;

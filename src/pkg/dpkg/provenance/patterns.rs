@@ -1,30 +1,18 @@
 //! Caches and records of package tools: paths that only tools write.
 
-use crate::glob::GlobSet;
+use crate::pkg::provenance::tools::Tools;
 use std::sync::LazyLock;
 
 /// Patterns of [`crate::policy`] with the tool that creates the matching paths, observed in
 /// installations on Debian. The list contains only caches and records, and no files that users
 /// edit.
 const PATTERNS: &[(&str, &str)] = &[
-    ("etc/ld.so.cache", "ldconfig"),
-    ("etc/udev/hwdb.bin", "systemd-hwdb"),
-    ("usr/lib/udev/hwdb.bin", "systemd-hwdb"),
     ("lib[ox]32", "usrmerge"),
     ("lib32", "usrmerge"),
     ("lib64", "usrmerge"),
     ("usr/lib[ox]32", "usrmerge"),
     ("usr/lib32", "usrmerge"),
     ("usr/lib/locale/locale-archive", "locale-gen"),
-    ("usr/share/glib-2.0/schemas/gschemas.compiled", "glib-compile-schemas"),
-    ("usr/share/info/dir", "install-info"),
-    ("usr/share/mime/**", "update-mime-database"),
-    ("var/lib/systemd/catalog/database", "journalctl"),
-    ("usr/**/gconv-modules.cache", "iconvconfig"),
-    ("usr/**/giomodule.cache", "gio-querymodules"),
-    ("usr/**/icon-theme.cache", "gtk-update-icon-cache"),
-    ("usr/**/loaders.cache", "gdk-pixbuf-query-loaders"),
-    ("usr/**/mimeinfo.cache", "update-desktop-database"),
     ("etc/mailcap", "update-mime"),
     ("etc/ssl/certs/ca-certificates.crt", "update-ca-certificates"),
     ("etc/ssl/certs/java/cacerts", "update-ca-certificates"),
@@ -51,9 +39,8 @@ const PATTERNS: &[(&str, &str)] = &[
 
 /// Returns the tool that creates this path.
 pub(super) fn tool(path: &[u8]) -> Option<&'static str> {
-    static SET: LazyLock<GlobSet> =
-        LazyLock::new(|| GlobSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_bytes())));
-    SET.first(path, |_| true).map(|id| PATTERNS[id as usize].1)
+    static TOOLS: LazyLock<Tools> = LazyLock::new(|| Tools::new(PATTERNS));
+    TOOLS.creator(path)
 }
 
 #[cfg(test)]

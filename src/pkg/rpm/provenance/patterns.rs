@@ -1,15 +1,12 @@
 //! Caches and records of package tools: paths that only tools write.
 
-use crate::glob::GlobSet;
+use crate::pkg::provenance::tools::Tools;
 use std::sync::LazyLock;
 
 /// Patterns of [`crate::policy`] with the tool that creates the matching paths, by the
 /// documentation of the tools. The list contains only caches and records, and no files that users
 /// edit.
 const PATTERNS: &[(&str, &str)] = &[
-    ("etc/ld.so.cache", "ldconfig"),
-    ("etc/udev/hwdb.bin", "systemd-hwdb"),
-    ("usr/lib/udev/hwdb.bin", "systemd-hwdb"),
     ("etc/pki/ca-trust/extracted/**", "update-ca-trust"),
     ("etc/pki/java/cacerts", "update-ca-trust"),
     ("var/lib/ca-certificates/**", "update-ca-certificates"),
@@ -29,15 +26,6 @@ const PATTERNS: &[(&str, &str)] = &[
     ("etc/selinux/*/policy/**", "semodule"),
     ("var/lib/selinux/**", "semodule"),
     ("usr/lib/locale/locale-archive", "build-locale-archive"),
-    ("usr/share/glib-2.0/schemas/gschemas.compiled", "glib-compile-schemas"),
-    ("usr/share/info/dir", "install-info"),
-    ("usr/share/mime/**", "update-mime-database"),
-    ("var/lib/systemd/catalog/database", "journalctl"),
-    ("**/gconv-modules.cache", "iconvconfig"),
-    ("**/giomodule.cache", "gio-querymodules"),
-    ("**/icon-theme.cache", "gtk-update-icon-cache"),
-    ("**/loaders.cache", "gdk-pixbuf-query-loaders"),
-    ("**/mimeinfo.cache", "update-desktop-database"),
     ("usr/lib/sysimage/rpm/**", "rpm"),
     ("usr/lib/sysimage/libdnf5/**", "dnf"),
     ("usr/share/rpm/**", "rpm"),
@@ -54,9 +42,8 @@ const PATTERNS: &[(&str, &str)] = &[
 
 /// Returns the tool that creates this path.
 pub(super) fn tool(path: &[u8]) -> Option<&'static str> {
-    static SET: LazyLock<GlobSet> =
-        LazyLock::new(|| GlobSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_bytes())));
-    SET.first(path, |_| true).map(|id| PATTERNS[id as usize].1)
+    static TOOLS: LazyLock<Tools> = LazyLock::new(|| Tools::new(PATTERNS));
+    TOOLS.creator(path)
 }
 
 #[cfg(test)]
@@ -71,6 +58,8 @@ mod tests {
             ("etc/authselect/system-auth", Some("authselect")),
             ("var/lib/rpm/rpmdb.sqlite", Some("rpm")),
             ("var/lib/dnf/history.sqlite-wal", Some("dnf")),
+            ("usr/share/icons/hicolor/icon-theme.cache", Some("gtk-update-icon-cache")),
+            ("srv/chroot/usr/share/icons/hicolor/icon-theme.cache", None),
             ("etc/pki/ca-trust/source/anchors/site.pem", None),
             ("etc/crypto-policies/config", None),
             ("etc/authselect/custom/site/system-auth", None),
